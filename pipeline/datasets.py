@@ -1,0 +1,79 @@
+"""The data part of params.yaml: where a dataset's pairs come from and how they are checked and packed.
+
+Apart from the rest of the params, so that a change of the training's params or code does not prepare the data again.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
+
+
+class Strict(BaseModel):
+    """Base of every part: no unknown keys, no conversion, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Embedded(Strict):
+    """Rain rendered over the photographs that ship inside scikit-image and scikit-learn."""
+
+    source: Literal["embedded"]
+    rain: Literal["light", "heavy"]
+    """Kind of rain, of ``rdmc.data.rain.KINDS``."""
+    variants: int = Field(ge=1, le=1000)
+    """Different rains over each training photograph (validation and test photographs get two)."""
+
+
+class PairFolders(Strict):
+    """Pairs that lie in two folders, or in one beside each other: globs that find both halves."""
+
+    rainy: str
+    """Glob of the rainy images, relative to the project's folder or absolute."""
+    clean: str
+    """Glob of the clean ones; matched to the rainy ones by name (docs/architecture.md says how)."""
+
+
+class SideBySide(Strict):
+    """Pairs that lie in one file each, clean and rainy halves side by side."""
+
+    images: str
+    """Glob of the files."""
+    left: Literal["clean", "rainy"]
+    """Which half is on the left."""
+
+
+class Folders(Strict):
+    """Somebody's own pairs, by split. Without ``validation``, ``validation_share`` of the training scenes becomes it."""
+
+    source: Literal["folders"]
+    train: PairFolders | SideBySide | None = None
+    validation: PairFolders | SideBySide | None = None
+    test: PairFolders | SideBySide | None = None
+    validation_share: float = Field(default=0.05, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _has_a_split(self) -> Folders:
+        if not (self.train or self.validation or self.test):
+            raise ValueError("names no images; give at least one of train, validation, test")
+        return self
+
+
+Dataset = Annotated[Embedded | Folders, Field(discriminator="source")]
+
+
+class Prepare(Strict):
+    """The checks of ``prepare``."""
+
+    max_quarantined: float = Field(ge=0, le=1)
+    """Share of the pairs that may be set aside before ``prepare`` fails."""
+
+
+class Pack(Strict):
+    """The shards of ``pack``."""
+
+    shard_mb: float = Field(gt=0, le=10_000)
+    """A shard is closed once it holds this many MB."""

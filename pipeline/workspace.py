@@ -1,0 +1,84 @@
+"""Where every file of a run lies, relative to the project's folder.
+
+dvc.yaml declares the same paths as outs, metrics and plots; a test holds the two together (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The files of the pipeline under ``root``."""
+
+    root: Path = Path()
+
+    def pairs(self, dataset: str) -> Path:
+        """``prepare``: checked pairs by split, index.json, quarantine.json."""
+        return self.root / "data/pairs" / dataset
+
+    def shards(self, dataset: str) -> Path:
+        """``pack``: WebDataset tars and manifest.json."""
+        return self.root / "data/shards" / dataset
+
+    @property
+    def best(self) -> Path:
+        """``train``: the weights that did best on the validation pairs (model.safetensors, model.json)."""
+        return self.root / "checkpoints/best"
+
+    @property
+    def last(self) -> Path:
+        """``train``: everything needed to go on training."""
+        return self.root / "checkpoints/last"
+
+    @property
+    def run(self) -> Path:
+        """``train``: the MLflow run that this training is (run.json)."""
+        return self.root / "checkpoints/run.json"
+
+    @property
+    def train_metrics(self) -> Path:
+        """``train``: final figures, a DVC metric."""
+        return self.root / "metrics/train.json"
+
+    @property
+    def history(self) -> Path:
+        """``train``: a row per validation (CSV), a DVC plot."""
+        return self.root / "plots/history.csv"
+
+    @property
+    def evaluate_metrics(self) -> Path:
+        """``evaluate``: mean figures per dataset and overall, a DVC metric."""
+        return self.root / "metrics/evaluate.json"
+
+    @property
+    def images(self) -> Path:
+        """``evaluate``: a row per image (CSV), a DVC plot."""
+        return self.root / "plots/images.csv"
+
+    @property
+    def pictures(self) -> Path:
+        """``evaluate``: before/after/error pictures and the histogram of the gain."""
+        return self.root / "plots/pictures"
+
+    @property
+    def register_metrics(self) -> Path:
+        """``register``: model name, version, run."""
+        return self.root / "metrics/register.json"
+
+    @property
+    def best_params(self) -> Path:
+        """``tune``: the params of the best trial, as overrides."""
+        return self.root / "best_params.yaml"
+
+    @property
+    def trials(self) -> Path:
+        """``tune``: a row per trial (CSV)."""
+        return self.root / "plots/trials.csv"
+
+    @property
+    def runs(self) -> Path:
+        """Ray's storage for runs in the making; not a DVC out, so a stopped run can go on."""
+        return self.root / "runs"

@@ -1,0 +1,120 @@
+"""Weights on disk: safetensors and JSON, never pickle; written under a temporary name, then renamed.
+
+A *model* is a folder with ``model.safetensors`` (weights) and ``model.json`` (the network's config and facts about the
+training). ``training`` adds the optimiser's state beside it to make a folder that training can go on from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rdmc.errors import CheckpointError, ConfigError
+from rdmc.network import RDMC, RDMCConfig
+
+WEIGHTS, FACTS = "model.safetensors", "model.json"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its place when the block ends well, and vanishes when not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+        old = folder.with_name(folder.name + ".old")
+        if target.exists():
+            target.rename(old)
+        folder.chmod(0o755)
+        folder.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Save tensors of any layout and device; shared memory is not kept."""
+    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Load what ``save_tensors`` wrote. Raises CheckpointError where the file is missing or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: {error}; train again with `dvc repro train` or name another checkpoint"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``. Raises CheckpointError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: {error}; train again with `dvc repro train` or name another checkpoint"
+        ) from None
+
+
+def write_model(folder: Path, config: RDMCConfig, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a model's two files into an existing folder (see ``new_folder`` for doing it atomically)."""
+    save_tensors(folder / WEIGHTS, weights)
+    write_text(folder / FACTS, json.dumps({"network": asdict(config), **facts}, indent=2, sort_keys=True) + "\n")
+
+
+def load_model(folder: Path) -> tuple[RDMC, dict[str, Any]]:
+    """The network of a model folder, in evaluation mode on the CPU, and the facts written with it.
+
+    Raises CheckpointError for a missing or damaged folder, or weights that do not fit the config.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such model folder; train one with `make repro` or name another")
+    facts = read_json(folder / FACTS)
+    try:
+        config = RDMCConfig(**{**facts["network"], "connections": tuple(facts["network"]["connections"])})
+    except (ConfigError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / FACTS}: not a network this version can build ({error}); train again"
+        ) from None
+    with torch.random.fork_rng(devices=[]):
+        network = RDMC(config)
+    load_weights(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return network.eval(), facts
+
+
+def load_weights(network: RDMC, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Copy ``weights`` into ``network``; CheckpointError names the first key or shape that does not fit."""
+    expected = network.state_dict()
+    for name in sorted(set(expected) ^ set(weights)):
+        what = "missing" if name in expected else "unknown"
+        raise CheckpointError(
+            f"{source}: {what} tensor {name!r}: another network's weights; check `network` in params.yaml"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape:
+            raise CheckpointError(
+                f"{source}: {name!r} is {tuple(weights[name].shape)}, the network needs {tuple(tensor.shape)}; "
+                "check `network` in params.yaml"
+            )
+    network.load_state_dict(dict(weights))

@@ -1,0 +1,31 @@
+"""The one tree of errors that a person can cause, and so mend.
+
+Every message is one line: the value, the rule it breaks, the next command or edit. The command line prints it without a
+traceback and leaves with ``exit_code``.
+"""
+
+
+class RdmcError(Exception):
+    """Base of every error that is the input's fault and not the program's."""
+
+    exit_code = 1
+
+
+class ConfigError(RdmcError):
+    """A parameter or setting that cannot be used."""
+
+
+class DataError(RdmcError):
+    """Images, pairs, shards or a manifest that cannot be used."""
+
+
+class CheckpointError(RdmcError):
+    """Weights that are missing, damaged or of another network."""
+
+
+class TrainingError(RdmcError):
+    """A training run that must not go on (a loss that is not finite, for instance)."""
+
+
+class ServiceError(RdmcError):
+    """A service outside this process (Ray, MLflow, S3) that cannot be reached or refuses."""

@@ -1,0 +1,188 @@
+"""RDMC: the recursive dynamic multi-scale network (arXiv 2305.18092; DRNet, Pattern Recognition 158, 2025, 111004).
+
+One set of weights is passed over the image ``passes`` times. A pass sees the rainy image and the estimate so far, reads
+both with three encoders that differ in dilation only, and adds a residual to the rainy image:
+
+    estimate[0] = rainy
+    estimate[t] = rainy + pass(cat(rainy, estimate[t - 1]))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdmc.blocks import NORMS, DoubleBlock, Downward, Upsample, Upward
+from rdmc.errors import ConfigError
+
+DILATIONS = (1, 2, 3)
+MULTIPLES = (1, 2, 4, 8, 8)
+"""Channels of an encoder's five levels, in units of the width."""
+LEVELS = len(MULTIPLES)
+CONNECTIONS = (
+    "input->dec1",
+    "enc1->dec2",
+    "enc2->dec3",
+    "enc3->dec4",
+    "enc4->dec3",
+    "enc3->dec2",
+    "enc2->dec1",
+    "enc1->output",
+)
+"""Candidate cross-level connections: four downward (shallow to deep), then four upward. Level 1 is the finest."""
+
+
+@dataclass(frozen=True)
+class RDMCConfig:
+    """What fixes the shape of an RDMC network; the same config always builds the same parameters."""
+
+    width: int = 32
+    """Channels of one encoder's finest level (published: 32)."""
+    passes: int = 3
+    """Recursive passes T with shared weights (published: 3)."""
+    stem: int = 1
+    """Pixels per side folded into channels before the first convolution: 1 works at full resolution (published), 2 at
+    half resolution for a quarter of the cost."""
+    norm: str = "none"
+    """Normalisation after convolutions: none, group or batch (published: batch)."""
+    connections: tuple[str, ...] = CONNECTIONS
+    """The cross-level connections that exist, of the eight in ``CONNECTIONS``."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "passes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"network.{name}: {getattr(self, name)} is below 1; give a positive whole number")
+        if self.stem not in (1, 2, 4):
+            raise ConfigError(f"network.stem: {self.stem} is not one of 1, 2, 4; choose one of them")
+        if self.norm not in NORMS:
+            raise ConfigError(f"network.norm: {self.norm!r} is not one of {', '.join(NORMS)}; choose one of them")
+        unknown = sorted(set(self.connections) - set(CONNECTIONS))
+        if unknown:
+            raise ConfigError(
+                f"network.connections: {unknown[0]!r} is not a connection; choose from {', '.join(CONNECTIONS)}"
+            )
+
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this inside the network."""
+        return int(self.stem * 2 ** (LEVELS - 1))
+
+
+class Encoder(nn.Module):
+    """One of the three encoders: five double blocks with 2x2 max-pooling between them."""
+
+    def __init__(self, inputs: int, width: int, norm: str, dilation: int) -> None:
+        super().__init__()
+        widths = [width * m for m in MULTIPLES]
+        self.blocks = nn.ModuleList(
+            DoubleBlock(a, b, norm, dilation) for a, b in zip([inputs, *widths], widths, strict=False)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, inputs, H, W) -> five tensors, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
+        levels: list[Tensor] = []
+        for block in self.blocks:
+            x = block(F.max_pool2d(x, 2) if levels else x)
+            levels.append(x)
+        return levels
+
+
+class RDMC(nn.Module):
+    """The network. Input and output are (N, 3, H, W), RGB, 0 to 1, any height and width; the output is not clamped."""
+
+    def __init__(self, config: RDMCConfig) -> None:
+        super().__init__()
+        self.config = config
+        colours = 3 * config.stem**2
+        wide = [len(DILATIONS) * config.width * m for m in MULTIPLES]  # encoder levels, concatenated
+        dec = [config.width * m for m in (12, 6, 3)]  # decoder outputs, deep to shallow: 384, 192, 96 at width 32
+        dec.append(config.width * 3 // 2)  # and 48
+        self.encoders = nn.ModuleList(Encoder(2 * colours, config.width, config.norm, d) for d in DILATIONS)
+        self.upsample = Upsample()
+        self.decoders = nn.ModuleList(
+            DoubleBlock(below + side, out, config.norm)
+            for below, side, out in zip([wide[4], *dec[:3]], wide[3::-1], dec, strict=True)
+        )
+        self.head = nn.Conv2d(dec[3], colours, 1)
+        shapes = {
+            "input->dec1": (2 * colours, dec[3], 1),
+            "enc1->dec2": (wide[0], dec[2], 2),
+            "enc2->dec3": (wide[1], dec[1], 2),
+            "enc3->dec4": (wide[2], dec[0], 2),
+            "enc4->dec3": (wide[3], dec[1], 2),
+            "enc3->dec2": (wide[2], dec[2], 2),
+            "enc2->dec1": (wide[1], dec[3], 2),
+            "enc1->output": (wide[0], colours, 1),
+        }
+        chosen = [name for name in CONNECTIONS if name in config.connections]  # one order, however they are listed
+        self.recruit = nn.ModuleDict(
+            {
+                name: (Downward if CONNECTIONS.index(name) < 4 else Upward)(
+                    *shapes[name][:2], config.norm, shapes[name][2]
+                )
+                for name in chosen
+            }
+        )
+        self.strength = nn.ParameterDict({name: nn.Parameter(1e-3 * torch.randn(())) for name in chosen})
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He initialisation for ReLU; a small head, so that the first estimate is nearly the rainy image.
+
+        Small and not zero: a residual of exactly zero makes denormal gradients, which are slow on CPUs.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.head.weight, std=1e-2)
+
+    def forward(self, rainy: Tensor) -> Tensor:
+        """The last estimate, (N, 3, H, W)."""
+        return self.estimates(rainy)[-1]
+
+    def estimates(self, rainy: Tensor) -> list[Tensor]:
+        """The estimate after every pass, each (N, 3, H, W)."""
+        height, width = rainy.shape[-2:]
+        x = F.pixel_unshuffle(pad_to_multiple(rainy, self.config.multiple), self.config.stem)
+        estimate, found = x, []
+        for _ in range(self.config.passes):
+            estimate = x + self.residual(torch.cat([x, estimate], 1))
+            found.append(F.pixel_shuffle(estimate, self.config.stem)[..., :height, :width])
+        return found
+
+    def residual(self, x: Tensor) -> Tensor:
+        """One pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 16."""
+        enc = self.features(x)
+        out = enc[4]
+        for level, decoder in zip((3, 2, 1, 0), self.decoders, strict=True):
+            out = decoder(torch.cat([self.upsample(out), enc[level]], 1))
+            out = self._recruit(out, f"dec{level + 1}", x, enc)
+        return self._recruit(self.head(out), "output", x, enc)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The three encoders' levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
+        return [torch.cat(same, 1) for same in zip(*(encoder(x) for encoder in self.encoders), strict=True)]
+
+    def _recruit(self, out: Tensor, target: str, x: Tensor, enc: list[Tensor]) -> Tensor:
+        """Add what the connections ending at ``target`` bring, each times its own learned strength."""
+        for name, block in self.recruit.items():
+            source, end = name.split("->")
+            if end == target:
+                given = x if source == "input" else enc[int(source[3]) - 1]
+                out = out + self.strength[name].to(out.dtype) * block(given)
+        return out
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Extend (N, C, H, W) at the right and bottom, by mirroring where the image is large enough, to multiples."""
+    height, width = x.shape[-2:]
+    right, bottom = -width % multiple, -height % multiple
+    if not right and not bottom:
+        return x
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode)
