@@ -118,9 +118,7 @@ def parse_params(data: Any, source: str) -> Params:
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first_problem(error)}") from None
     except TypeError as error:
-        raise ConfigError(
-            f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps"
-        ) from None
+        raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
 
 
 def flatten(params: Params) -> dict[str, Any]:

@@ -62,9 +62,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: {error}; train again with `dvc repro train` or name another checkpoint"
-        ) from None
+        raise CheckpointError(f"{path}: {error}; train again with `dvc repro train` or name another checkpoint") from None
 
 
 def read_json(path: Path) -> Any:
@@ -72,9 +70,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path}: {error}; train again with `dvc repro train` or name another checkpoint"
-        ) from None
+        raise CheckpointError(f"{path}: {error}; train again with `dvc repro train` or name another checkpoint") from None
 
 
 def write_model(folder: Path, config: RDMCConfig, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -94,9 +90,7 @@ def load_model(folder: Path) -> tuple[RDMC, dict[str, Any]]:
     try:
         config = RDMCConfig(**{**facts["network"], "connections": tuple(facts["network"]["connections"])})
     except (ConfigError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder / FACTS}: not a network this version can build ({error}); train again"
-        ) from None
+        raise CheckpointError(f"{folder / FACTS}: not a network this version can build ({error}); train again") from None
     with torch.random.fork_rng(devices=[]):
         network = RDMC(config)
     load_weights(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
@@ -108,9 +102,7 @@ def load_weights(network: RDMC, weights: Mapping[str, Tensor], source: Path) -> 
     expected = network.state_dict()
     for name in sorted(set(expected) ^ set(weights)):
         what = "missing" if name in expected else "unknown"
-        raise CheckpointError(
-            f"{source}: {what} tensor {name!r}: another network's weights; check `network` in params.yaml"
-        )
+        raise CheckpointError(f"{source}: {what} tensor {name!r}: another network's weights; check `network` in params.yaml")
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             raise CheckpointError(

@@ -34,6 +34,4 @@ class LossConfig:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"loss.{name}: {getattr(self, name)} is not a weight; give a number of 0 or more")
         if not 1 <= self.levels <= 5:
-            raise ConfigError(
-                f"loss.levels: {self.levels} is not within 1 to 5, the levels of an encoder; choose one of them"
-            )
+            raise ConfigError(f"loss.levels: {self.levels} is not within 1 to 5, the levels of an encoder; choose one of them")

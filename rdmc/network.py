@@ -61,9 +61,7 @@ class RDMCConfig:
             raise ConfigError(f"network.norm: {self.norm!r} is not one of {', '.join(NORMS)}; choose one of them")
         unknown = sorted(set(self.connections) - set(CONNECTIONS))
         if unknown:
-            raise ConfigError(
-                f"network.connections: {unknown[0]!r} is not a connection; choose from {', '.join(CONNECTIONS)}"
-            )
+            raise ConfigError(f"network.connections: {unknown[0]!r} is not a connection; choose from {', '.join(CONNECTIONS)}")
 
     @property
     def multiple(self) -> int:
@@ -77,9 +75,7 @@ class Encoder(nn.Module):
     def __init__(self, inputs: int, width: int, norm: str, dilation: int) -> None:
         super().__init__()
         widths = [width * m for m in MULTIPLES]
-        self.blocks = nn.ModuleList(
-            DoubleBlock(a, b, norm, dilation) for a, b in zip([inputs, *widths], widths, strict=False)
-        )
+        self.blocks = nn.ModuleList(DoubleBlock(a, b, norm, dilation) for a, b in zip([inputs, *widths], widths, strict=False))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, inputs, H, W) -> five tensors, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
@@ -120,9 +116,7 @@ class RDMC(nn.Module):
         chosen = [name for name in CONNECTIONS if name in config.connections]  # one order, however they are listed
         self.recruit = nn.ModuleDict(
             {
-                name: (Downward if CONNECTIONS.index(name) < 4 else Upward)(
-                    *shapes[name][:2], config.norm, shapes[name][2]
-                )
+                name: (Downward if CONNECTIONS.index(name) < 4 else Upward)(*shapes[name][:2], config.norm, shapes[name][2])
                 for name in chosen
             }
         )

@@ -49,9 +49,7 @@ class Rain:
 
 
 LIGHT = Rain(rate=(2.0, 8.0), density=(2.0, 4.0), opacity=(0.45, 0.9), angle=(-25.0, 25.0), spread=1.5, veil=(0.0, 0.0))
-HEAVY = Rain(
-    rate=(25.0, 80.0), density=(8.0, 14.0), opacity=(0.5, 0.95), angle=(-40.0, 40.0), spread=2.5, veil=(0.02, 0.08)
-)
+HEAVY = Rain(rate=(25.0, 80.0), density=(8.0, 14.0), opacity=(0.5, 0.95), angle=(-40.0, 40.0), spread=2.5, veil=(0.02, 0.08))
 KINDS = {"light": LIGHT, "heavy": HEAVY}
 
 EXPOSURE = 1 / 100
