@@ -93,19 +93,14 @@ class Params(Strict):
         return value
 
 
-def read_params(path: Path = Path("params.yaml"), overrides: Mapping[str, Any] | None = None) -> Params:
-    """The typed params of a YAML 1.2 file, with dotted ``overrides`` (``{"train.lr": 1e-3}``) put over it.
-
-    Raises ConfigError, one line: the key, the value, the rule.
-    """
+def read_params(path: Path = Path("params.yaml")) -> Params:
+    """The typed params of a YAML 1.2 file. Raises ConfigError, one line: the key, the value, the rule."""
     try:
         data = YAML(typ="safe", pure=True).load(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}; run from the project's folder or name a file with --params") from None
     except YAMLError as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())}); mend that line") from None
-    for key, value in (overrides or {}).items():
-        _put(data, key, value)
     return parse_params(data, str(path))
 
 
@@ -119,6 +114,14 @@ def parse_params(data: Any, source: str) -> Params:
         raise ConfigError(f"{source}: {_first_problem(error)}") from None
     except TypeError as error:
         raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
+
+
+def with_overrides(params: Params, overrides: Mapping[str, Any]) -> Params:
+    """``params`` with dotted ``overrides`` put over them, checked like the file. Raises ConfigError."""
+    data = params.model_dump(mode="json", by_alias=True)
+    for key, value in overrides.items():
+        _put(data, key, value)
+    return parse_params(data, "overrides")
 
 
 def flatten(params: Params) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """A Ray cluster (``auto``, ``host:6379``); ``local`` starts one in this process. A Ray job's own cluster wins."""
     bucket: str = ""
     """``s3://bucket/prefix`` for DVC's remote, Ray's checkpoints and MLflow's artifacts; empty keeps all on local disk."""
+    data: str = ""
+    """Folder that holds ``data/``, ``checkpoints/``, ``metrics/`` and ``plots/``; empty takes the working folder."""
     storage: str = ""
     """Folder that all workers can write, for checkpoints in the making; empty takes ``runs/`` or the bucket."""
     cache_mb: int = Field(default=1024, ge=16)

@@ -1,5 +1,21 @@
-"""RDMC, a recursive dynamic multi-scale network with a contrastive prior that removes rain from photographs."""
+"""RDMC, a recursive dynamic multi-scale network with a contrastive prior that removes rain from photographs.
 
-from rdmc.network import RDMC, RDMCConfig
+The public names are imported when first used, so that reading an image or an error does not wait for torch.
+"""
 
-__all__ = ["RDMC", "RDMCConfig"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rdmc.inference import derain_image
+    from rdmc.network import RDMC, RDMCConfig
+
+__all__ = ["RDMC", "RDMCConfig", "derain_image"]
+
+_HOMES = {"RDMC": "rdmc.network", "RDMCConfig": "rdmc.network", "derain_image": "rdmc.inference"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rdmc' has no attribute {name!r}")

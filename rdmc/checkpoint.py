@@ -7,11 +7,7 @@ training). ``training`` adds the optimiser's state beside it to make a folder th
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,34 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rdmc.errors import CheckpointError, ConfigError
+from rdmc.files import write_text
 from rdmc.network import RDMC, RDMCConfig
 
 WEIGHTS, FACTS = "model.safetensors", "model.json"
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place when the block ends well, and vanishes when not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield folder
-        old = folder.with_name(folder.name + ".old")
-        if target.exists():
-            target.rename(old)
-        folder.chmod(0o755)
-        folder.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -74,7 +46,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_model(folder: Path, config: RDMCConfig, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a model's two files into an existing folder (see ``new_folder`` for doing it atomically)."""
+    """Write a model's two files into an existing folder (see ``rdmc.files.new_folder`` for doing it atomically)."""
     save_tensors(folder / WEIGHTS, weights)
     write_text(folder / FACTS, json.dumps({"network": asdict(config), **facts}, indent=2, sort_keys=True) + "\n")
 

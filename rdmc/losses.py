@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from rdmc.errors import ConfigError
+from rdmc.features import encoder_features
+from rdmc.network import LEVELS, RDMC
 
 PIXEL = ("l1", "charbonnier", "mse")
 
@@ -33,5 +39,88 @@ class LossConfig:
         for name in ("ssim", "contrastive", "passes"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"loss.{name}: {getattr(self, name)} is not a weight; give a number of 0 or more")
-        if not 1 <= self.levels <= 5:
-            raise ConfigError(f"loss.levels: {self.levels} is not within 1 to 5, the levels of an encoder; choose one of them")
+        if not 1 <= self.levels <= LEVELS:
+            raise ConfigError(f"loss.levels: {self.levels} is not within 1 to {LEVELS}, an encoder's levels; choose one")
+
+
+def charbonnier(derained: Tensor, clean: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Mean of sqrt((derained - clean)^2 + epsilon^2): L1 far from zero, smooth at it (Charbonnier et al., ICIP 1994)."""
+    return ((derained - clean).square() + epsilon**2).sqrt().mean()
+
+
+def pixel_distance(kind: str, derained: Tensor, clean: Tensor) -> Tensor:
+    """The mean pixel distance named ``kind`` (of ``PIXEL``), a scalar."""
+    if kind == "l1":
+        return F.l1_loss(derained, clean)
+    return F.mse_loss(derained, clean) if kind == "mse" else charbonnier(derained, clean)
+
+
+def ssim(derained: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+    """Mean structural similarity, a scalar in [-1, 1], over channels and the positions where the window fits.
+
+    Gaussian window, K1 = 0.01, K2 = 0.03, data range 1 (Wang et al., IEEE TIP 13(4), 2004). Height and width must be at
+    least ``window``.
+    """
+    channels = derained.shape[1]
+    offsets = torch.arange(window, dtype=derained.dtype, device=derained.device) - window // 2
+    line = torch.exp(-offsets.square() / (2 * sigma**2))
+    line = (line / line.sum()).repeat(5 * channels, 1)
+    maps = torch.cat([derained, clean, derained * derained, clean * clean, derained * clean], 1)  # (N, 5C, H, W)
+    maps = F.conv2d(maps, line[:, None, None, :], groups=5 * channels)
+    maps = F.conv2d(maps, line[:, None, :, None], groups=5 * channels)
+    mean_d, mean_c, square_d, square_c, product = maps.chunk(5, 1)
+    var_d, var_c, cov = square_d - mean_d.square(), square_c - mean_c.square(), product - mean_d * mean_c
+    luminance = (2 * mean_d * mean_c + 0.01**2) / (mean_d.square() + mean_c.square() + 0.01**2)
+    structure = (2 * cov + 0.03**2) / (var_d + var_c + 0.03**2)
+    return (luminance * structure).mean()
+
+
+def contrastive_ratio(derained: list[Tensor], clean: list[Tensor], rainy: list[Tensor]) -> Tensor:
+    """The contrastive prior: near the clean image and far from the rainy one, in feature space; a scalar in [0, 1].
+
+    With d the L1 distance of features, averaged per image and level, it is the mean of
+
+        d(derained, clean) / (d(derained, clean) + d(derained, rainy))
+
+    which is r / (1 + r) for the published ratio r = d(derained, clean) / d(derained, rainy): the same order and the same
+    minimum, yet bounded, as r is not while the first estimates still equal the rainy image. Features of ``clean`` and
+    ``rainy`` are constants; the gradient reaches the derained image through *both* distances.
+
+    Each argument lists levels of (N, C, H, W).
+    """
+    terms = []
+    for d, c, r in zip(derained, clean, rainy, strict=True):
+        positive = (d - c.detach()).abs().mean((1, 2, 3))
+        negative = (d - r.detach()).abs().mean((1, 2, 3))
+        terms.append(positive / (positive + negative + 1e-6))
+    return torch.stack(terms).mean()
+
+
+class Objective(nn.Module):
+    """The network and its loss in one module, so that data-parallel training wraps a single forward."""
+
+    def __init__(self, network: RDMC, config: LossConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+
+    def forward(self, rainy: Tensor, clean: Tensor) -> Tensor:
+        """The loss of a batch, a scalar: a weighted mean over the passes, the prior on the last estimate."""
+        estimates = [estimate.float() for estimate in self.network.estimates(rainy)]
+        last = len(estimates) - 1
+        weights = [self.config.passes ** (last - index) for index in range(len(estimates))]
+        supervised = [(w, e) for w, e in zip(weights, estimates, strict=True) if w > 0]
+        loss = sum((w * pixel_distance(self.config.pixel, e, clean) for w, e in supervised), torch.zeros((), device=clean.device))
+        loss = loss / sum(weights)
+        if self.config.ssim:
+            loss = loss + self.config.ssim * (1 - ssim(estimates[-1], clean))
+        if self.config.contrastive:
+            loss = loss + self.config.contrastive * self._prior(estimates[-1], clean, rainy)
+        return loss
+
+    def _prior(self, derained: Tensor, clean: Tensor, rainy: Tensor) -> Tensor:
+        found = encoder_features(self.network, derained, self.config.levels)
+        with torch.no_grad():
+            both = encoder_features(self.network, torch.cat([clean, rainy]), self.config.levels)
+        halves = [level.chunk(2) for level in both]
+        return contrastive_ratio(found, [half[0] for half in halves], [half[1] for half in halves])

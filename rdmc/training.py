@@ -1,6 +1,39 @@
+"""The one training loop, as an iterator: it yields reports, the caller shows, saves and prunes.
+
+The same code serves a plain process and every Ray worker: where ``torch.distributed`` is initialised, the gradients and
+the figures are those of all ranks. What a step sees is a function of (seed, step) alone, so a run may stop anywhere and
+go on with another number of workers.
+"""
+
 from __future__ import annotations
 
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rdmc.checkpoint import load_tensors, load_weights, read_json, save_tensors, write_model
+from rdmc.data.loader import Batch, PairStore, batches
+from rdmc.data.sampling import local_batch_size, rank_indices
+from rdmc.errors import CheckpointError, ConfigError, TrainingError
+from rdmc.files import write_text
+from rdmc.inference import derain_image
+from rdmc.losses import LossConfig, Objective
+from rdmc.metrics import Means, psnr_y, ssim_y
+from rdmc.network import RDMC, RDMCConfig
+
+PRECISIONS = ("fp32", "bf16")
+REPORT_EVERY = 10
+"""Steps between reports: often enough to watch, seldom enough to cost nothing."""
+STATE, PLACE = "training.safetensors", "training.json"
 
 
 @dataclass(frozen=True)
@@ -18,11 +51,214 @@ class TrainConfig:
     warmup_steps: int = 50
     """Steps of linear warm-up before the cosine decay to zero."""
     weight_decay: float = 1e-4
+    """Decoupled weight decay of AdamW."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     ema_decay: float = 0.99
     """Decay of the averaged weights, which are the ones validated and kept."""
     precision: str = "fp32"
-    """fp32, or bf16 for autocast: faster where the hardware multiplies bf16 (GPUs, AVX512-BF16 and AMX), slower elsewhere."""
+    """fp32, or bf16 for autocast: faster where the hardware multiplies bf16 (GPUs, AVX512-BF16, AMX), slower elsewhere."""
     validate_every: int = 100
-    """Steps between validations; each may save a checkpoint."""
+    """Steps between validations; each saves a checkpoint."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "global_batch_size", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}: {getattr(self, name)} is below 1; give a positive whole number")
+        if self.crop < 16:
+            raise ConfigError(f"train.crop: {self.crop} is below 16, the least the network and SSIM can use; raise it")
+        for name in ("lr", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"train.{name}: {getattr(self, name)} is not above 0; give a positive number")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"train.weight_decay: {self.weight_decay} is below 0; give 0 or more")
+        if not 0 <= self.warmup_steps <= self.steps:
+            raise ConfigError(f"train.warmup_steps: {self.warmup_steps} is not within 0 to train.steps {self.steps}; lower it")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay: {self.ema_decay} is not within 0 to 1; give 0 to turn averaging off")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"train.precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}; choose one of them")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a run stands. Figures are over all ranks, and equal on each."""
+
+    step: int
+    epoch: float
+    loss: float
+    """Mean since the last report."""
+    lr: float
+    images_per_second: float
+    """Crops a second while stepping, since the last report."""
+    step_seconds: float
+    """Seconds spent in training steps since the run (or its resumption) began, without validation and reports."""
+    saves: bool
+    """Whether this is a step to save: every validation's and the last."""
+    validation: dict[str, float] | None
+    """psnr_y (dB) and ssim_y over the validation images, of the averaged weights; None between validations."""
+
+    def flat(self) -> dict[str, float]:
+        """Plain numbers, as trackers and tables take them."""
+        own = {name: float(getattr(self, name)) for name in ("epoch", "loss", "lr", "images_per_second", "step_seconds")}
+        return {"step": self.step, **own, **(self.validation or {})}
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Run:
+    """One training in one process: the network, its average, the optimiser, and the step they have reached."""
+
+    def __init__(
+        self, network: RDMCConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
+    ) -> None:
+        self.config, self.seed, self.step = config, seed, 0
+        self.device = device or torch.device("cpu")
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.world = distributed.get_world_size() if distributed.is_initialized() else 1
+        local_batch_size(config.global_batch_size, self.world)
+        torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal, and eight times slower
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = _place(RDMC(network), self.device)
+            self.average = _place(RDMC(network), self.device).eval()
+        self.average.load_state_dict(self.network.state_dict())
+        objective = Objective(self.network, loss)
+        self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+
+    def reports(self, train: PairStore, validation: PairStore | None) -> Iterator[Report]:
+        """Train from the step reached to the last, yielding a report every few steps and at every validation.
+
+        Raises TrainingError where a loss is not finite, before that step changes a weight.
+        """
+        config = self.config
+        stream = batches(
+            train, seed=self.seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
+            steps=config.steps, rank=self.rank, world=self.world,
+        )  # fmt: skip
+        losses, count, seconds, total = 0.0, 0, 0.0, 0.0
+        with closing(stream):
+            for batch in stream:
+                started = time.perf_counter()
+                losses, count = losses + self._step(batch), count + 1
+                self.step += 1
+                seconds += time.perf_counter() - started
+                saves = self.step % config.validate_every == 0 or self.step == config.steps
+                if saves or self.step % REPORT_EVERY == 0:
+                    total += seconds
+                    measured = self.validate(validation) if saves and validation is not None and len(validation) else None
+                    loss, steps = self._sum([losses, float(count)])
+                    yield Report(
+                        step=self.step,
+                        epoch=self.step * config.global_batch_size / len(train),
+                        loss=loss / steps,
+                        lr=learning_rate(config, self.step - 1),
+                        images_per_second=count * config.global_batch_size / max(seconds, 1e-9),
+                        step_seconds=total,
+                        saves=saves,
+                        validation=measured,
+                    )
+                    losses, count, seconds = 0.0, 0, 0.0
+
+    def _step(self, batch: Batch) -> float:
+        """One optimiser step; returns this rank's loss."""
+        lr = learning_rate(self.config, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss = self.objective(rainy, clean)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"loss {value} at step {self.step} on {', '.join(batch.keys)}: a loss must be finite; "
+                "lower train.lr, or look at those samples"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm, error_if_nonfinite=True)
+        self.optimiser.step()
+        self._update_average()
+        return float(value)
+
+    def _update_average(self) -> None:
+        """Move the averaged weights towards the new ones; faster at first, so that the start is soon forgotten."""
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+            for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(new)
+
+    def validate(self, pairs: PairStore) -> dict[str, float]:
+        """Mean figures of the averaged weights over whole images, each measured by exactly one rank."""
+        means = Means()
+        for index in rank_indices(len(pairs), self.rank, self.world):
+            pair = pairs[index]
+            derained = derain_image(self.average, pair.rainy, device=self.device)
+            means.add({"psnr_y": psnr_y(derained, pair.clean), "ssim_y": ssim_y(derained, pair.clean)})
+        names = ("psnr_y", "ssim_y")
+        sums = self._sum([float(means.sums.get(name, 0.0)) for name in names] + [float(means.count)])
+        return {name: total / sums[-1] for name, total in zip(names, sums, strict=False)}
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        return images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+
+    def _sum(self, values: list[float]) -> list[float]:
+        """Element-wise sums over all ranks."""
+        if self.world == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor)
+        return [float(v) for v in tensor.tolist()]
+
+    def save(self, folder: Path, facts: dict[str, Any]) -> None:
+        """Write a model (averaged weights) and the training state into an existing folder; one rank is enough."""
+        write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
+        state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                if parameter in self.optimiser.state:
+                    state[f"{moment}/{name}"] = self.optimiser.state[parameter][moment]
+        save_tensors(folder / STATE, state)
+        write_text(folder / PLACE, json.dumps({"step": self.step, "seed": self.seed}) + "\n")
+
+    def resume(self, folder: Path) -> None:
+        """Take up what ``save`` wrote. Raises CheckpointError where it is damaged or of another network or seed."""
+        place = read_json(folder / PLACE)
+        if place["seed"] != self.seed:
+            raise CheckpointError(f"{folder}: trained with seed {place['seed']}, not {self.seed}; start a new run instead")
+        state = load_tensors(folder / STATE)
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "exp_avg": {}, "exp_avg_sq": {}}
+        for key, tensor in state.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = tensor
+        load_weights(self.network, parts["network"], folder / STATE)
+        load_weights(self.average, load_tensors(folder / "model.safetensors"), folder / "model.safetensors")
+        self.step = int(place["step"])
+        for name, parameter in self.network.named_parameters():
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(self.step), device=self.device),
+                **{m: parts[m][name].to(self.device).contiguous(memory_format=_layout(parameter)) for m in ("exp_avg", "exp_avg_sq")},
+            }
+
+
+def _place(network: RDMC, device: torch.device) -> RDMC:
+    """Put a network on its device, convolution weights channels last (measured in docs/benchmarks.md)."""
+    network.to(device)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous(memory_format=_layout(parameter))
+    return network
+
+
+def _layout(parameter: Tensor) -> torch.memory_format:
+    """Moments lie in memory as their parameter does, so that a resumed step is the very same one."""
+    return torch.channels_last if parameter.dim() == 4 else torch.contiguous_format

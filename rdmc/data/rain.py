@@ -80,7 +80,8 @@ def render(clean: Image, kind: str, seed: tuple[int, ...]) -> Image:
     airlight = np.float32(0.5) * (scene.mean(dtype=np.float64).astype(np.float32) + np.float32(DROP_LIGHT))
     scene = scene + veil * (airlight - scene)
     rainy = scene + alpha * np.maximum(np.float32(DROP_LIGHT) - scene, 0)
-    return np.clip(np.rint(rainy * 255), 0, 255).astype(np.uint8)
+    levels: Image = np.clip(np.rint(rainy * 255), 0, 255).astype(np.uint8)
+    return levels
 
 
 def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) -> Layer:
@@ -88,7 +89,7 @@ def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) 
     rate, density, wind = rng.uniform(*rain.rate), rng.uniform(*rain.density), rng.uniform(*rain.angle)
     clear = np.ones((height, width), np.float32)
     for depth, share in zip(DEPTHS, SHARES, strict=True):
-        for streak in _draw_drops(height, width, depth, int(round(share * density * height * width / 1000)), rate, rng):
+        for streak in _draw_drops(height, width, depth, round(share * density * height * width / 1000), rate, rng):
             x, y, length, thickness, turn, light = streak
             angle = np.deg2rad(wind + rain.spread * turn)
             low, high = rain.opacity

@@ -1,0 +1,63 @@
+# The commands of the project. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+# dvc and the acts it starts are those of the venv, whatever is on the PATH
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-slow check format tune mlflow plots push pull clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.done ## Make .venv with everything in it (other targets do this themselves)
+
+.venv/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: %s is Python %d.%d, 3.11 or newer is needed; run make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]))'
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: this folder is no git clone, which DVC needs; run git init here" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+repro: setup ## Run the whole pipeline; what has not changed is skipped
+	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
+	dvc repro
+
+test: setup ## Run the test suite
+	python -m pytest -q -m 'not slow'
+
+test-slow: setup ## Run the heavy tests too
+	python -m pytest -q -m slow
+
+check: setup ## Lint, types, formatting
+	ruff check
+	ruff format --check
+	mypy
+
+format: setup ## Format the code
+	ruff check --fix
+	ruff format
+
+tune: setup ## Search tune.space of params.yaml; ends with best_params.yaml
+	python -m pipeline tune
+
+mlflow: setup ## Serve the MLflow UI on this machine and say where
+	@echo "MLflow UI at http://127.0.0.1:$${MLFLOW_PORT:-5000} (Ctrl-C ends it):"
+	@echo "  mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $${MLFLOW_PORT:-5000} \
+		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+plots: setup ## Draw DVC's plots as a page (dvc_plots/index.html)
+	dvc plots show
+
+push: setup ## Push data and models to the bucket (RDMC_BUCKET)
+	python -m pipeline connect
+	dvc push
+
+pull: setup ## Pull data and models from the bucket (RDMC_BUCKET)
+	python -m pipeline connect
+	dvc pull
+
+clean: ## Remove what the pipeline made, except DVC's cache and the MLflow store
+	rm -rf data checkpoints runs derained dvc_plots

@@ -1,0 +1,137 @@
+"""``python -m pipeline <act>``: the command line. Each act is one function of ``pipeline.stages``, imported when asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.params import Params, read_params
+from pipeline.settings import read_settings
+from pipeline.workspace import Workspace
+from rdmc.errors import ConfigError, RdmcError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Train, evaluate and use RDMC, a network that removes rain from photographs.\n\n"
+    "`make repro` runs prepare, pack, train, evaluate and register in order and skips what has not changed. "
+    "What changes a result stands in `params.yaml`; where things run is set by the environment (`docs/operations.md`).",
+)
+
+Dataset = Annotated[str, typer.Argument(help="A key of `datasets` in params.yaml.", show_default=False)]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
+PARAMS = Path("params.yaml")
+
+
+def _workspace() -> Workspace:
+    return Workspace(Path(read_settings().data))
+
+
+def _known(params: Params, dataset: str) -> str:
+    if dataset not in params.datasets:
+        raise ConfigError(f"{dataset!r} is not a dataset of params.yaml ({', '.join(params.datasets)}); name one of these")
+    return dataset
+
+
+@app.command()
+def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
+    """Make or find a dataset's pairs and check each one.
+
+    Bad files are set aside with their reason in `data/pairs/DATASET/quarantine.json`; too many of them fail the act.
+    """
+    from pipeline.stages import prepare as stage
+
+    read = read_params(params)
+    name = _known(read, dataset)
+    stage.run(name, read.datasets[name], read.prepare, read.seed, _workspace().pairs(name))
+
+
+@app.command()
+def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
+    """Pack a dataset's pairs into WebDataset shards with a manifest of digests and offsets."""
+    from pipeline.stages import pack as stage
+
+    read = read_params(params)
+    name = _known(read, dataset)
+    stage.run(name, _workspace().pairs(name), read.pack, _workspace().shards(name))
+
+
+@app.command()
+def train(params: ParamsFile = PARAMS) -> None:
+    """Train RDMC on the packed datasets, on as many Ray workers as the settings say.
+
+    Writes `checkpoints/best` and `checkpoints/last`. A run that was stopped goes on where it was.
+    """
+    from pipeline.stages import train as stage
+
+    stage.run(read_params(params), read_settings(), _workspace())
+
+
+@app.command()
+def tune(params: ParamsFile = PARAMS) -> None:
+    """Search `tune.space` for better params: a sweep of short trainings, the worst stopped early.
+
+    Writes `best_params.yaml` and `plots/trials.csv`; each trial is an MLflow run under one parent.
+    """
+    from pipeline.stages import tune as stage
+
+    stage.run(read_params(params), read_settings(), _workspace())
+
+
+@app.command()
+def evaluate(params: ParamsFile = PARAMS) -> None:
+    """Measure the best model on every dataset's test images, and draw before/after pictures.
+
+    Writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`.
+    """
+    from pipeline.stages import evaluate as stage
+
+    stage.run(read_params(params), _workspace())
+
+
+@app.command()
+def register(params: ParamsFile = PARAMS) -> None:
+    """Register the best model in MLflow, with all that made it and all that is known of it, as `candidate`."""
+    from pipeline.stages import register as stage
+
+    stage.run(read_params(params), read_settings(), _workspace())
+
+
+@app.command()
+def derain(
+    source: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Where to write: a file for a file, a folder for a folder.", show_default=False)],
+    model: Annotated[
+        str, typer.Option(help="A registered model (`models:/rdmc@candidate`) or a checkpoint folder.")
+    ] = "models:/rdmc@candidate",
+    tile: Annotated[int, typer.Option(min=256, help="Derain larger images in tiles of this many pixels a side.")] = 1024,
+) -> None:
+    """Remove the rain from a photograph, or from every photograph of a folder."""
+    from pipeline.stages import derain as stage
+
+    stage.run(source, out, model, read_settings(), tile)
+
+
+@app.command()
+def connect() -> None:
+    """Point DVC at the bucket of the settings (`RDMC_BUCKET`), so that `dvc push` and `dvc pull` go there."""
+    from pipeline.storage import connect as act
+
+    act(read_settings(), Path())
+
+
+def main() -> None:
+    """Run the command line; a person's mistake ends in one line on standard error and exit code 1."""
+    try:
+        app()
+    except RdmcError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

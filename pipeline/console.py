@@ -1,0 +1,74 @@
+"""What a person sees in the terminal: a line, a table, a progress bar. Nothing else prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+T = TypeVar("T")
+console = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """Print one line as it is."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; the first column is left-aligned, the others right."""
+    shown = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        shown.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Go through ``items`` with a progress bar on a terminal, silently elsewhere."""
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        yield from progress.track(items, description=description, total=total)
+
+
+class TrainingDisplay:
+    """Follows a training: a live bar on a terminal, a line per validation elsewhere. Call it with every report."""
+
+    def __init__(self, steps: int) -> None:
+        self.psnr = float("nan")
+        self.progress = Progress(
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  PSNR-Y {task.fields[psnr]:.2f} dB  {task.fields[speed]:.0f} images/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.progress.add_task("train", total=steps, loss=float("nan"), psnr=self.psnr, speed=0.0)
+        self.steps = steps
+
+    def __enter__(self) -> TrainingDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, row: Mapping[str, float]) -> None:
+        """Show one report (see ``rdmc.training.Report.flat``)."""
+        validated = "psnr_y" in row
+        self.psnr = row.get("psnr_y", self.psnr)
+        self.progress.update(
+            self.task, completed=row["step"], loss=row["loss"], psnr=self.psnr, speed=row["images_per_second"]
+        )
+        if validated and not console.is_terminal:
+            say(
+                f"step {row['step']:.0f}/{self.steps}  loss {row['loss']:.4f}  PSNR-Y {self.psnr:.2f} dB  "
+                f"{row['images_per_second']:.0f} images/s"
+            )

@@ -1,0 +1,258 @@
+"""The only home of ray.train: one ``launch`` for a training and for a trial of a sweep.
+
+Workers run ``rdmc.training`` and report; they know nothing of MLflow. Ray's controller, which lives on the driver's node,
+appends each report to a journal file; the driver follows that file to show progress and to track (docs/decisions/0003).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.v2.api.callback import UserCallback
+
+from pipeline.params import Params, parse_params
+from pipeline.settings import CPU_WORKERS, Settings
+from pipeline.storage import fetch_dataset, ray_storage
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import FACTS, WEIGHTS
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import local_batch_size
+from rdmc.data.shards import read_manifest
+from rdmc.errors import ConfigError, RdmcError, ServiceError, TrainingError
+from rdmc.files import new_folder
+from rdmc.training import Run
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a launch leaves behind."""
+
+    metrics: Row
+    """The figures of the best checkpoint."""
+    best: ray.train.Checkpoint
+    """The checkpoint with the highest validation PSNR; the last one where nothing was validated."""
+    last: ray.train.Checkpoint
+    """The checkpoint of the last step."""
+
+
+@contextmanager
+def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
+    """A Ray to run on: the cluster of the settings or of the Ray job this is, or one in this process alone
+    (with a CPU for every worker of ``trials`` trainings at once and one for what starts them).
+
+    Raises ServiceError where the cluster does not answer.
+    """
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a report is seen after this long, not seconds
+    address = os.environ.get("RAY_ADDRESS") or settings.ray_address
+    local = address == "local"
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": _worker_environment()},
+            **({"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, trials * workers(settings)) + 1} if local else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from None
+    for name in ("ray.train", "ray.tune", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _worker_environment() -> dict[str, str]:
+    """One thread a CPU worker, or two of them fight over the cores."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "RAY_TRAIN_V2_ENABLED": "1"}
+
+
+def on_gpu(settings: Settings) -> bool:
+    """Whether workers get a GPU each: as set, or wherever the cluster (or this machine) has any."""
+    if settings.gpu is not None:
+        return settings.gpu
+    if ray.is_initialized():
+        return bool(ray.cluster_resources().get("GPU", 0) > 0)
+    return torch.cuda.is_available()
+
+
+def workers(settings: Settings) -> int:
+    """How many training workers there are to be."""
+    if settings.workers:
+        return settings.workers
+    if not on_gpu(settings):
+        return CPU_WORKERS
+    return int(ray.cluster_resources()["GPU"]) if ray.is_initialized() else torch.cuda.device_count()
+
+
+def launch(
+    params: Params,
+    settings: Settings,
+    workspace: Workspace,
+    name: str,
+    follow: Callable[[Row], None],
+    callbacks: list[UserCallback] | None = None,
+) -> Outcome:
+    """Train ``params`` on the cluster and return its checkpoints; ``follow`` is called with every report, in order.
+
+    A worker that dies is replaced and the training goes on from the last checkpoint. A launch under the ``name`` of one
+    that was stopped goes on where that one was. Raises ConfigError for a batch that does not divide, TrainingError for a
+    training that failed, and what a worker raised for bad data.
+    """
+    count = workers(settings)
+    local_batch_size(params.train.global_batch_size, count)
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]  # refused before work starts
+    validated = any(read_manifest(folder / "manifest.json").samples("validation") for folder in folders)
+    best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
+    _require_resources(count, on_gpu(settings))
+    path, filesystem = ray_storage(settings, workspace)
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
+        trainer = ray.train.torch.TorchTrainer(
+            _train_worker,
+            train_loop_config={
+                "params": params.model_dump(mode="json", by_alias=True),
+                "settings": settings.model_dump(),
+                "root": str(workspace.root.absolute()),
+            },
+            scaling_config=ray.train.ScalingConfig(num_workers=count, use_gpu=on_gpu(settings)),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=path,
+                storage_filesystem=filesystem,
+                failure_config=ray.train.FailureConfig(max_failures=2),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, **best),
+                callbacks=[Journal(journal), *(callbacks or [])],
+            ),
+        )
+        try:
+            result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise _readable(error) from None
+    if result.checkpoint is None:
+        raise TrainingError(f"{name}: the run ended without a checkpoint; run it again with `dvc repro train`")
+    scored = [pair for pair in result.best_checkpoints or [] if "psnr_y" in pair[1]]
+    winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, dict(result.metrics or {})))
+    return Outcome(metrics=winner[1], best=winner[0], last=result.checkpoint)
+
+
+class Journal(UserCallback):
+    """Appends each report, a JSON object a line, to a file on the node that the driver shares with the controller."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None
+    ) -> None:
+        """Write rank 0's figures; they are the same on every rank."""
+        with Path(self.path).open("a") as file:
+            file.write(json.dumps(metrics[0]) + "\n")
+
+
+@contextmanager
+def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
+    """Call ``follow`` with each row of the journal as it grows, in a thread that ends with the block."""
+    path.touch()
+    done = threading.Event()
+
+    def read() -> None:
+        with path.open() as file:
+            rest = ""
+            while True:
+                ending = done.is_set()  # before the read, so that nothing written earlier is missed
+                rest += file.read()
+                *lines, rest = rest.split("\n")
+                for line in lines:
+                    follow(json.loads(line))
+                if ending:
+                    return
+                done.wait(0.2)
+
+    thread = threading.Thread(target=read, name="journal", daemon=True)
+    thread.start()
+    try:
+        yield path
+    finally:
+        done.set()
+        thread.join()
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    """What each worker runs: the training loop, a report for each of its reports, a checkpoint at each validation."""
+    warnings.filterwarnings("ignore", module="torch")
+    params = parse_params(config["params"], "params")
+    settings, workspace = Settings(**config["settings"]), Workspace(Path(config["root"]))
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
+    train = PairStore(folders, "train", settings.cache_mb)
+    validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True)
+    run = Run(params.network, params.loss, params.train, params.seed, device)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            run.resume(Path(folder))
+    facts = {"seed": params.seed, "data": train.digest, "datasets": list(params.datasets)}
+    for report in run.reports(train, validation):
+        kept = report.saves and context.get_world_rank() == 0
+        with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
+            if kept:
+                run.save(Path(folder), {**facts, "validation": report.validation or {}})
+            ray.train.report(report.flat(), checkpoint=ray.train.Checkpoint.from_directory(folder) if kept else None)
+
+
+def _require_resources(count: int, gpu: bool) -> None:
+    """Refuse what the cluster can never place, rather than wait for it for ever."""
+    kind = "GPU" if gpu else "CPU"
+    have = int(ray.cluster_resources().get(kind, 0))
+    if have < count:
+        raise ConfigError(
+            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; set RDMC_WORKERS={max(have, 1)} or add nodes"
+        )
+
+
+def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
+    """The one line that matters of a failed training: our own error where a worker raised one."""
+    failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
+    for rank, failure in sorted(failures.items()):
+        cause = getattr(failure, "_base_exc", None) or getattr(failure, "cause", None) or failure
+        if isinstance(cause, RdmcError):
+            return cause
+        return TrainingError(f"worker {rank} failed: {' '.join(str(cause).split())[-600:]}; mend that and run it again")
+    return TrainingError(f"training failed: {' '.join(str(error).split())[:600]}; see the Ray logs under /tmp/ray")
+
+
+def bring_home(outcome: Outcome, workspace: Workspace) -> None:
+    """Copy the best model and the last state of a run out of Ray's storage, each replaced as a whole."""
+    with outcome.best.as_directory() as source, new_folder(workspace.best) as target:
+        for name in (WEIGHTS, FACTS):
+            shutil.copy2(Path(source) / name, target / name)
+    with outcome.last.as_directory() as source, new_folder(workspace.last) as target:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def forget(settings: Settings, workspace: Workspace, name: str) -> None:
+    """Delete a finished run from Ray's storage, so that the same params train anew when asked again."""
+    path, filesystem = ray_storage(settings, workspace)
+    (filesystem or pyarrow.fs.LocalFileSystem()).delete_dir(f"{path}/{name}")

@@ -1,0 +1,91 @@
+"""``train``: shards in, the best model out; one MLflow run from the first step on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+
+from pipeline.console import TrainingDisplay, say, table
+from pipeline.distributed import Row, bring_home, cluster, forget, launch, workers
+from pipeline.lineage import git_commit
+from pipeline.params import Params, flatten
+from pipeline.settings import Settings
+from pipeline.storage import fetch_dataset
+from pipeline.tracking import Tracker
+from pipeline.workspace import Workspace
+from rdmc.data.shards import read_manifest
+from rdmc.files import write_text
+
+HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
+
+
+def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+    """Train on the cluster of the settings and write the model, its state, its history and its MLflow run."""
+    started = time.monotonic()
+    digests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json").digest for name in params.datasets]
+    name = run_name(params, digests)
+    rows: dict[int, Row] = {}
+    with cluster(settings):
+        ready = time.monotonic()
+        count = workers(settings)
+        say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
+        tracker = Tracker.start(settings, name, flatten(params), {"git_commit": git_commit() or "unknown", "stage": "train"})
+        with tracker, TrainingDisplay(params.train.steps) as display:
+
+            def follow(row: Row) -> None:
+                rows[int(row["step"])] = row  # a retry reports some steps again: the later report counts
+                display(row)
+                tracker.log({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
+
+            outcome = launch(params, settings, workspace, name, follow)
+        bring_home(outcome, workspace)
+        forget(settings, workspace, name)
+    write_text(workspace.run, json.dumps({"run_id": tracker.run_id}) + "\n")
+    write_text(workspace.history, history_csv(rows))
+    write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")
+    _summary(rows, outcome.metrics, ready - started, time.monotonic() - started)
+
+
+def run_name(params: Params, digests: list[str]) -> str:
+    """A name that says what is trained: the same params and data give the same one, so a stopped run is found again."""
+    chosen = params.model_dump(mode="json", include={"seed", "network", "loss", "train"})
+    digest = hashlib.sha256(json.dumps([chosen, digests], sort_keys=True).encode()).hexdigest()
+    return f"train-{digest[:12]}"
+
+
+def history_csv(rows: dict[int, Row]) -> str:
+    """A row per validation (or per report, where nothing was validated), as DVC plots it."""
+    validated = [row for row in rows.values() if "psnr_y" in row] or list(rows.values())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY, extrasaction="ignore", restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(validated, key=lambda row: row["step"]))
+    return text.getvalue()
+
+
+def final_metrics(rows: dict[int, Row], best: Row) -> Row:
+    """What ``dvc metrics`` compares: quality only, since speed differs between runs of equal result."""
+    last = rows[max(rows)]
+    return {
+        "steps": last["step"],
+        "loss": last["loss"],
+        **{f"validation_{key}": best[key] for key in ("psnr_y", "ssim_y") if key in best},
+        "best_step": best.get("step", last["step"]),
+    }
+
+
+def _summary(rows: dict[int, Row], best: Row, start: float, total: float) -> None:
+    last = rows[max(rows)]
+    steps = last["step_seconds"]
+    table(
+        "train",
+        ["", ""],
+        [
+            ["best validation PSNR-Y", f"{best.get('psnr_y', float('nan')):.2f} dB at step {best.get('step', last['step']):.0f}"],
+            ["time", f"{total:.0f} s: Ray up {start:.0f}, training steps {steps:.0f} ({100 * steps / (total - start):.0f} % of the rest)"],
+            ["speed", f"{last['images_per_second']:.0f} images/s"],
+        ],
+    )

@@ -1,0 +1,141 @@
+"""Image files as 8-bit RGB arrays, and back. One reader for all: the same bytes give the same pixels everywhere.
+
+Reading is strict by default: a benchmark's picture that is grey, has alpha, a palette or 16 bits is a mistake to be shown
+and not one to be repaired in silence. ``convert`` is for pictures that a person wants derained, whatever they are.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from rdmc.errors import DataError
+from rdmc.files import write_bytes
+
+Image = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 80_000_000
+"""Larger pictures are refused from their header, before memory is taken for them (240 MB decoded)."""
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+"""What may be read: common picture formats, none that runs a program."""
+KEPT = {"PNG": "png", "JPEG": "jpg"}
+"""Formats whose bytes are kept as they are, and their extension in pairs and shards."""
+PNG_LEVEL = 1
+"""Lossless at any level; higher ones cost several times the time for a few percent of the size."""
+UPRIGHT = 1
+ORIENTATION = 0x0112
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Pillow.DecompressionBombError)
+"""What Pillow raises for damaged files."""
+MODES = {"L": "grey", "1": "black and white", "P": "palette", "LA": "grey with alpha", "RGBA": "RGB with alpha", "CMYK": "CMYK"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as pixels and as the bytes of a PNG or JPEG file that hold just these pixels."""
+
+    pixels: Image
+    """(H, W, 3), RGB, 0 to 255."""
+    data: bytes
+    extension: str
+    """png or jpg."""
+
+
+def read_rgb(source: Path | bytes, convert: bool = False) -> Image:
+    """The picture in a file, or in a file's bytes, as (H, W, 3), RGB, 0 to 255, turned upright (EXIF).
+
+    With ``convert`` grey, palette and CMYK pictures become RGB, alpha is dropped, 16 bits become 8. Raises DataError where
+    the file is missing, empty, damaged, cut short, larger than ``MAX_PIXELS`` or, without ``convert``, not 8-bit RGB.
+    """
+    data, name = (source, "image") if isinstance(source, bytes) else (_read(source), str(source))
+    return decode(data, name, convert)
+
+
+def read_picture(path: Path) -> Picture:
+    """Strictly read a file and keep its bytes where they are an upright PNG or JPEG; else make a PNG. Raises DataError."""
+    data = _read(path)
+    pixels = decode(data, str(path))
+    with _open(data, str(path)) as image:
+        if image.format in KEPT and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
+            return Picture(pixels, data, KEPT[image.format])
+    return as_png(pixels)
+
+
+def as_png(pixels: Image) -> Picture:
+    """``pixels`` (H, W, 3; RGB) with the bytes of a PNG."""
+    return Picture(pixels, encode_png(pixels), "png")
+
+
+def decode(data: bytes, name: str, convert: bool = False) -> Image:
+    """``read_rgb`` of bytes; ``name`` is what an error calls them."""
+    with _open(data, name) as image:
+        depth16 = _is_16_bit(image)
+        if not convert and (image.mode != "RGB" or depth16):
+            kind = "16-bit" if depth16 else MODES.get(image.mode, f"mode {image.mode}")
+            raise DataError(f"{name}: is {kind}, the rule is 8-bit RGB; save it as 8-bit RGB")
+        try:
+            if image.format == "PNG":
+                with _open(data, name) as whole:
+                    whole.verify()  # the checksum of every chunk; Pillow's decoder skips those of the pixels
+            if image.mode in ("I", "F"):
+                raise DataError(f"{name}: has 32 bits a pixel, at most 16 can be read; save it as 8-bit RGB")
+            if image.mode.startswith("I;16"):
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except BROKEN as error:
+            raise DataError(f"{name}: damaged or cut short ({_line(error)}); fetch it again or remove it") from None
+
+
+def encode_png(pixels: Image) -> bytes:
+    """The bytes of a PNG file of ``pixels`` (H, W, 3; RGB): always the same for the same pixels."""
+    fine, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    if not fine:
+        raise DataError(f"image of shape {pixels.shape}: cannot be written as PNG; give uint8 of (H, W, 3)")
+    return bytes(data)
+
+
+def write_png(path: Path, pixels: Image) -> None:
+    """Write ``pixels`` (H, W, 3; RGB, 0 to 255) as a PNG file, whole or not at all."""
+    write_bytes(path, encode_png(pixels))
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        what = "a link to nothing" if path.is_symlink() else "not a file" if path.exists() else "no such file"
+        raise DataError(f"{path}: {what}; name an image file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({_line(error)}); check its permissions") from None
+
+
+def _open(data: bytes, name: str) -> Pillow.Image:
+    """The header, checked. Nothing is decoded yet."""
+    if not data:
+        raise DataError(f"{name}: zero bytes; fetch it again or remove it")
+    try:
+        image = Pillow.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: not an image ({', '.join(FORMATS)}); remove it or narrow the glob") from None
+    except BROKEN as error:
+        raise DataError(f"{name}: damaged or too large ({_line(error)}); fetch it again or remove it") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; cut it into parts")
+    return image
+
+
+def _is_16_bit(image: Pillow.Image) -> bool:
+    """Pillow calls 16-bit colour RGB as well and drops half of the bits; only its decoder's arguments tell."""
+    return image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,115 @@
+"""Checked pairs on disk: what ``prepare`` writes and ``pack`` reads.
+
+- ``{train,validation,test}/<name>.rainy.<ext>`` and ``<name>.clean.<ext>``: 8-bit RGB, ext png or jpg
+- ``index.json``: every pair, with its name, scene, split, size, files and their fingerprints
+- ``quarantine.json``: every file that was set aside, and why
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from rdmc.data.images import Picture
+from rdmc.errors import DataError
+from rdmc.files import write_text
+
+SPLITS = ("train", "validation", "test")
+INDEX, QUARANTINE = "index.json", "quarantine.json"
+MIN_SIDE = 16
+"""A picture with a shorter side than this many pixels has nothing to learn from."""
+MAX_NAME = 60
+"""Characters of a pair's name; a tar of the oldest kind holds 100 for a whole path."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A pair in the index. Paths are relative to the index's folder; height and width in pixels."""
+
+    name: str
+    scene: str
+    split: str
+    height: int
+    width: int
+    rainy: str
+    clean: str
+    sha256_rainy: str
+    sha256_clean: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that was set aside, and the rule that it breaks."""
+
+    file: str
+    reason: str
+
+
+def clean_name(text: str) -> str:
+    """``text`` as a pair's name: [a-z0-9_-]+, which is what a key in a WebDataset tar may safely be."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:MAX_NAME] or "pair"
+
+
+def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> Entry:
+    """Write both pictures below ``folder`` and give their entry. Raises DataError where they cannot be a pair."""
+    height, width = rainy.pixels.shape[:2]
+    if clean.pixels.shape != rainy.pixels.shape:
+        other = f"{clean.pixels.shape[1]}x{clean.pixels.shape[0]}"
+        raise DataError(f"rainy is {width}x{height} and clean {other}, the rule is one size; crop or remove one of them")
+    if min(height, width) < MIN_SIDE:
+        raise DataError(f"{width}x{height} is smaller than {MIN_SIDE} pixels a side; remove it or give a larger one")
+    files = {"rainy": f"{split}/{name}.rainy.{rainy.extension}", "clean": f"{split}/{name}.clean.{clean.extension}"}
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    (folder / files["rainy"]).write_bytes(rainy.data)
+    (folder / files["clean"]).write_bytes(clean.data)
+    digests = {"sha256_rainy": sha256(rainy.data), "sha256_clean": sha256(clean.data)}
+    return Entry(name, scene, split, height, width, **files, **digests)
+
+
+def move_pair(folder: Path, entry: Entry, split: str) -> Entry:
+    """Give a written pair to another split."""
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    moved = replace(entry, split=split, rainy=f"{split}/{Path(entry.rainy).name}", clean=f"{split}/{Path(entry.clean).name}")
+    (folder / entry.rainy).rename(folder / moved.rainy)
+    (folder / entry.clean).rename(folder / moved.clean)
+    return moved
+
+
+def validation_scenes(scenes: Iterable[str], share: float, seed: int) -> set[str]:
+    """The ``share`` of ``scenes`` (at least one, if there are two) that is kept from training; which, is fixed by ``seed``."""
+    shuffled = sorted(set(scenes), key=lambda scene: sha256(f"{seed}/{scene}".encode()))
+    if share == 0 or len(shuffled) < 2:
+        return set()
+    return set(shuffled[: min(max(round(share * len(shuffled)), 1), len(shuffled) - 1)])
+
+
+def write_index(folder: Path, dataset: str, entries: Iterable[Entry], examined: int, faults: Iterable[Fault]) -> None:
+    """Write index.json and quarantine.json; ``examined`` counts all pairs looked at, good and bad."""
+    pairs = sorted(entries, key=lambda entry: (entry.split, entry.name))
+    _write_json(folder / INDEX, {"dataset": dataset, "pairs": [asdict(entry) for entry in pairs]})
+    _write_json(folder / QUARANTINE, {"examined": examined, "quarantined": [asdict(fault) for fault in faults]})
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The pairs of ``folder``, sorted by split and name. Raises DataError where the index is missing or damaged."""
+    path = folder / INDEX
+    try:
+        found = json.loads(path.read_text())
+        entries = [Entry(**{field.name: pair[field.name] for field in fields(Entry)}) for pair in found["pairs"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+        raise DataError(f"{path}: {what}; run `dvc repro prepare`") from None
+    return sorted(entries, key=lambda entry: (entry.split, entry.name))
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")

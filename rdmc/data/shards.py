@@ -1,0 +1,191 @@
+"""WebDataset shards and the manifest that describes them: the data contract of training.
+
+A shard is a plain tar that anybody's ``webdataset`` reads, with ``<key>.rainy.png``, ``<key>.clean.png`` (or .jpg) and
+``<key>.json`` for every pair. The same pairs always give the same bytes. manifest.json holds each shard's size, count, md5
+(by which DVC's remote stores it) and sha256, and where in it each member's bytes lie, so that any pair can be read alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from webdataset import TarWriter
+
+from rdmc.data.pairs import Entry, sha256
+from rdmc.errors import DataError
+from rdmc.files import write_text
+
+MANIFEST = "manifest.json"
+VERSION = 1
+AGAIN = "run `dvc repro pack`"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair in a shard; height and width in pixels."""
+
+    key: str
+    scene: str
+    height: int
+    width: int
+    members: Mapping[str, tuple[int, int]]
+    """Extension (``rainy.png``) -> offset and size of the member's bytes in the tar."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar; size in bytes."""
+
+    name: str
+    split: str
+    size: int
+    count: int
+    md5: str
+    sha256: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All shards of a dataset."""
+
+    dataset: str
+    shards: tuple[Shard, ...]
+
+    def samples(self, split: str) -> list[tuple[Shard, Sample]]:
+        """The pairs of a split, in the order of the shards."""
+        return [(shard, sample) for shard in self.shards if shard.split == split for sample in shard.samples]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over everything in the manifest: two datasets with one digest hold the same bytes."""
+        return sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode())
+
+
+def write_shards(entries: Iterable[Entry], pairs: Path, folder: Path, dataset: str, shard_bytes: int) -> Manifest:
+    """Pack the ``entries`` of an index, whose files lie below ``pairs``, into ``folder``, and write the manifest.
+
+    A shard is closed once it holds ``shard_bytes``. Raises DataError where a file is no longer what the index says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = [
+        _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs)
+        for split, number, group in _groups(sorted(entries, key=lambda entry: (entry.split, entry.name)), pairs, shard_bytes)
+    ]
+    manifest = Manifest(dataset, tuple(shards))
+    write_text(folder / MANIFEST, json.dumps({"version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True) + "\n")
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at ``path``. Raises DataError where it is missing, damaged or of another version."""
+    try:
+        found = json.loads(path.read_text())
+        if found["version"] != VERSION:
+            raise ValueError(f"version {found['version']}, this program reads {VERSION}")
+        manifest = Manifest(str(found["dataset"]), tuple(_shard(shard) for shard in found["shards"]))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; {AGAIN}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: damaged ({type(error).__name__}: {' '.join(str(error).split())}); {AGAIN}") from None
+    return manifest
+
+
+def verify_shard(path: Path, shard: Shard) -> None:
+    """Compare a whole shard with its manifest. Raises DataError where size or md5 differ."""
+    check_size(path, shard)
+    if (found := _digest(path, "md5")) != shard.md5:
+        raise DataError(f"{path}: md5 {found}, the manifest says {shard.md5}; {AGAIN}")
+
+
+def check_size(path: Path, shard: Shard) -> None:
+    """Compare a shard's size with its manifest, without reading it. Raises DataError."""
+    size = path.stat().st_size if path.is_file() else None
+    if size != shard.size:
+        what = "no such file" if size is None else f"{size} bytes"
+        raise DataError(f"{path}: {what}, the manifest says {shard.size} bytes; {AGAIN}")
+
+
+def _groups(entries: Iterable[Entry], pairs: Path, shard_bytes: int) -> Iterator[tuple[str, int, list[Entry]]]:
+    """Split, number and entries of each shard."""
+    group: list[Entry] = []
+    number = held = 0
+    for entry in entries:
+        if group and (entry.split != group[0].split or held >= shard_bytes):
+            yield group[0].split, number, group
+            number = number + 1 if entry.split == group[0].split else 0
+            group, held = [], 0
+        group.append(entry)
+        held += sum((pairs / file).stat().st_size for file in (entry.rainy, entry.clean) if (pairs / file).is_file())
+    if group:
+        yield group[0].split, number, group
+
+
+def _write_shard(path: Path, split: str, entries: list[Entry], pairs: Path) -> Shard:
+    with path.open("wb") as file, TarWriter(file, user="rdmc", group="rdmc", mode=0o644, mtime=0, encoder=False) as tar:
+        for entry in entries:
+            tar.write({"__key__": entry.name, **_members(entry, pairs)})
+    places = _places(path)
+    samples = tuple(Sample(e.name, e.scene, e.height, e.width, places[e.name]) for e in entries)
+    return Shard(path.name, split, path.stat().st_size, len(samples), _digest(path, "md5"), _digest(path, "sha256"), samples)
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    """The hex digest of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _members(entry: Entry, pairs: Path) -> dict[str, bytes]:
+    facts = {"scene": entry.scene, "height": entry.height, "width": entry.width}
+    return {
+        Path(entry.rainy).name.removeprefix(f"{entry.name}."): _checked(pairs / entry.rainy, entry.sha256_rainy),
+        Path(entry.clean).name.removeprefix(f"{entry.name}."): _checked(pairs / entry.clean, entry.sha256_clean),
+        "json": json.dumps(facts, sort_keys=True).encode(),
+    }
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}, the index lists it; run `dvc repro prepare`") from None
+    if sha256(data) != digest:
+        raise DataError(f"{path}: changed since it was prepared (sha256 differs from the index); run `dvc repro prepare`")
+    return data
+
+
+def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Key -> extension -> (offset, size), found in the tar as it was written."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            key, extension = member.name.split(".", 1)
+            found.setdefault(key, {})[extension] = (member.offset_data, member.size)
+    return found
+
+
+def _shard(found: Mapping[str, Any]) -> Shard:
+    """A shard of the manifest, checked. Raises KeyError, TypeError or ValueError."""
+    samples = tuple(_sample(sample, found["size"]) for sample in found["samples"])
+    shard = Shard(**{**found, "samples": samples})
+    if shard.count != len(samples):
+        raise ValueError(f"{shard.name} lists {len(samples)} samples and counts {shard.count}")
+    if Path(shard.name).name != shard.name:
+        raise ValueError(f"shard {shard.name!r} is not a plain file name")
+    return shard
+
+
+def _sample(found: Mapping[str, Any], shard_size: int) -> Sample:
+    members = {extension: (int(offset), int(size)) for extension, (offset, size) in found["members"].items()}
+    for extension, (offset, size) in members.items():
+        if offset < 0 or size < 0 or offset + size > shard_size:
+            raise ValueError(f"{found['key']}.{extension} lies outside of its shard")
+    return Sample(**{**found, "members": members})

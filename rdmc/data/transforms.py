@@ -1,0 +1,35 @@
+"""From decoded pairs to training crops. Arrays are (H, W, 3), RGB, uint8; tensors (3, H, W), RGB, float32, 0 to 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdmc.data.images import Image
+
+
+def crop_pair(rainy: Image, clean: Image, crop: int, rng: np.random.Generator) -> tuple[Image, Image]:
+    """The same random square of ``crop`` pixels from both, mirrored left to right half of the time.
+
+    Rain falls: a picture turned by 90 degrees or upside down shows streaks and light that no camera sees, and would spend
+    the network's capacity on them. A mirrored one is as likely as the original. Images smaller than ``crop`` are extended.
+    """
+    rainy, clean = extend(rainy, crop), extend(clean, crop)
+    top = int(rng.integers(rainy.shape[0] - crop + 1))
+    left = int(rng.integers(rainy.shape[1] - crop + 1))
+    window = np.s_[top : top + crop, left : left + crop]
+    if rng.random() < 0.5:
+        return rainy[window][:, ::-1], clean[window][:, ::-1]
+    return rainy[window], clean[window]
+
+
+def extend(image: Image, side: int) -> Image:
+    """Extend ``image`` at the right and bottom, by mirroring, to at least ``side`` pixels each way."""
+    down, right = max(side - image.shape[0], 0), max(side - image.shape[1], 0)
+    return np.pad(image, ((0, down), (0, right), (0, 0)), mode="reflect") if down or right else image
+
+
+def to_tensor(image: Image) -> Tensor:
+    """(H, W, 3) uint8, 0 to 255 -> (3, H, W) float32, 0 to 1."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)

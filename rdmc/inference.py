@@ -1,0 +1,96 @@
+"""Deraining of whole images of any size, in overlapping tiles where an image is large.
+
+Memory is bounded by the tile (the network's activations) plus 12 bytes a pixel of a tiled image (the blend).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rdmc.errors import CheckpointError, DataError
+
+OVERLAP = 128
+"""Pixels that neighbouring tiles share. The weight of a tile falls to nothing across them, so no seam can show, and a pixel
+that depends on its surroundings up to 64 px away is always taken mostly from a tile that holds them."""
+ALIGN = 64
+"""Tiles begin at multiples of this, so that the network's pooling grid is that of the whole image (its coarsest: 64)."""
+
+
+def derain_image(
+    network: nn.Module, rainy: NDArray[np.uint8], tile: int = 1024, device: str | torch.device = "cpu"
+) -> NDArray[np.uint8]:
+    """The derained image: uint8 (H, W, 3) RGB in, the same out, rounded to the nearest level and clamped.
+
+    Args:
+        network: (N, 3, H, W) RGB 0..1 to the same, any height and width, on ``device`` and in evaluation mode.
+        rainy: the image.
+        tile: images with a longer side are derained in tiles of at most this many pixels a side; below 256 counts as 256.
+        device: where the network is.
+
+    Raises:
+        DataError: ``rainy`` is not a uint8 (H, W, 3) array with pixels.
+        CheckpointError: the network gave a value that is not finite.
+    """
+    check_image(rainy)
+    height, width = rainy.shape[:2]
+    rows, columns = spans(height, tile), spans(width, tile)
+    if len(rows) == len(columns) == 1:
+        return _to_levels(_run(network, rainy, device))
+    blend = np.zeros(rainy.shape, np.float32)
+    down, across = _weights(rows), _weights(columns)
+    for ((top, bottom), vertical), ((left, right), horizontal) in product(
+        zip(rows, down, strict=True), zip(columns, across, strict=True)
+    ):
+        part = _run(network, rainy[top:bottom, left:right], device)
+        blend[top:bottom, left:right] += part * (vertical[:, None] * horizontal)[..., None]
+    return _to_levels(blend)
+
+
+def check_image(image: NDArray[Any]) -> None:
+    """Raise DataError unless ``image`` is uint8 (H, W, 3) with at least one pixel."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise DataError(
+            f"an image of {image.dtype} {image.shape}: deraining takes uint8 (height, width, 3) RGB; convert it first"
+        )
+
+
+def spans(length: int, tile: int) -> list[tuple[int, int]]:
+    """Where the tiles along a side of ``length`` pixels begin and end: one of all of it, or several that share OVERLAP."""
+    if length <= max(tile, 2 * OVERLAP):
+        return [(0, length)]
+    stride = max(OVERLAP, (tile - OVERLAP) // ALIGN * ALIGN)
+    return [(start, min(start + stride + OVERLAP, length)) for start in range(0, length - OVERLAP, stride)]
+
+
+def _weights(places: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
+    """A weight per pixel of each tile along one side; the weights of the tiles over a pixel add up to 1."""
+    weights = [np.ones(end - start, np.float32) for start, end in places]
+    for (before, after), ((_, end), (start, _)) in zip(pairwise(weights), pairwise(places), strict=True):
+        shared = end - start
+        ramp = (np.arange(shared, dtype=np.float32) + 0.5) / shared
+        after[:shared] *= ramp
+        before[-shared:] *= 1 - ramp
+    return weights
+
+
+def _run(network: nn.Module, image: NDArray[np.uint8], device: str | torch.device) -> NDArray[np.float32]:
+    """One forward pass: uint8 (h, w, 3) -> float32 (h, w, 3), about 0..1."""
+    pixels = np.ascontiguousarray(image)
+    with torch.inference_mode():
+        x = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 255
+        out: Tensor = network(x)[0]
+        if not bool(torch.isfinite(out).all()):
+            raise CheckpointError("the network's output is not finite (NaN or infinity): its weights are no good; train again")
+        found: NDArray[np.float32] = out.permute(1, 2, 0).float().cpu().numpy()
+    return found
+
+
+def _to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0..1 floats to the nearest of the levels 0 to 255."""
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,242 @@
+"""pipeline.storage against a real S3 server and real DVC."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import boto3
+import pyarrow.fs
+import pytest
+import ray.train
+
+from pipeline import storage
+from pipeline.settings import Settings
+from pipeline.workspace import Workspace
+from rdmc.errors import ConfigError, DataError, ServiceError
+from tests.support.s3 import S3Server
+
+FILES = {"manifest.json": b'{"dataset": "light"}', "train-00000.tar": os.urandom(3_000_000), "test-00000.tar": b"t" * 10_240}
+
+
+@pytest.fixture
+def settings(s3: S3Server) -> Settings:
+    """Settings with a bucket of this test's own."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3.make_bucket(name)
+    return Settings(bucket=f"s3://{name}/some/prefix/")
+
+
+def dvc(root: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], cwd=root, check=True)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC repository whose one stage has packed `light` from a source folder."""
+    root = tmp_path_factory.mktemp("packed") / "repo"
+    (root / "source").mkdir(parents=True)
+    for name, content in FILES.items():
+        (root / "source" / name).write_bytes(content)
+    command = "mkdir -p data/shards && cp -r source data/shards/${item.dataset}"
+    stage = {"matrix": {"dataset": ["light"]}, "cmd": command, "deps": ["source"], "outs": ["data/shards/${item.dataset}"]}
+    (root / "dvc.yaml").write_text(json.dumps({"stages": {"pack": stage}}))
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    dvc(root, "init")
+    dvc(root, "config", "core.analytics", "false")
+    dvc(root, "config", "core.check_update", "false")
+    dvc(root, "repro")
+    return root
+
+
+@pytest.fixture
+def repo(packed: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(packed, tmp_path / "repo"))
+
+
+@pytest.fixture(scope="module")
+def remote(packed: Path, s3_host: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What plain `dvc push` leaves in a bucket once `connect` has been called."""
+    bucket = s3_host.make_bucket("pushed-once")
+    root = Path(shutil.copytree(packed, tmp_path_factory.mktemp("pushed") / "repo"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_host.environment.items():
+            patch.setenv(name, value)
+        storage.connect(Settings(bucket="s3://pushed-once/some/prefix"), root)
+        dvc(root, "push")
+    return bucket
+
+
+@pytest.fixture
+def pushed(repo: Path, remote: Path, settings: Settings, s3: S3Server) -> Path:
+    """The repository with nothing of the shards left on disk, all of it in the bucket."""
+    bucket = storage.bucket_of(settings)
+    assert bucket
+    shutil.copytree(remote, s3.folder / bucket.name, dirs_exist_ok=True)
+    shutil.rmtree(repo / "data")
+    shutil.rmtree(repo / ".dvc/cache")
+    return repo
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def objects(settings: Settings, s3: S3Server) -> dict[str, Path]:
+    """The files behind the objects of DVC's remote, by md5."""
+    bucket = storage.bucket_of(settings)
+    assert bucket
+    folder = s3.folder / bucket.name / bucket.key("dvc/files/md5")
+    return {path.parent.name + path.name: path for path in folder.glob("*/*")}
+
+
+def test_plain_dvc_push_and_pull_use_the_bucket(pushed: Path, settings: Settings, s3: S3Server) -> None:
+    assert len(objects(settings, s3)) == len(FILES) + 1
+    storage.connect(settings, pushed)
+    dvc(pushed, "pull")
+    assert contents(pushed / "data/shards/light") == FILES
+    config = (pushed / ".dvc/config.local").read_text()
+    assert s3.endpoint in config
+    assert s3.secret_key not in config
+    assert s3.access_key not in config
+
+
+def test_fetch_reads_the_datasets_own_files_from_the_bucket_once(
+    pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(pushed)
+    folder = storage.fetch_dataset(settings, workspace, "light")
+    assert contents(folder) == FILES
+    assert pushed / ".cache" in folder.parents
+    assert not list(folder.rglob("*.part"))
+    for path in objects(settings, s3).values():
+        path.unlink()
+    assert storage.fetch_dataset(settings, workspace, "light") == folder  # all from the cache
+
+
+def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
+    pushed: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pushed)
+    folder = storage.fetch_dataset(settings, Workspace(tmp_path / "scratch"), "light")
+    assert tmp_path / "scratch" in folder.parents
+    assert contents(folder) == FILES
+
+
+def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> None:
+    settings = Settings(bucket="s3://nowhere-at-all")
+    assert storage.fetch_dataset(settings, Workspace(repo), "light") == repo / "data/shards/light"
+
+
+def test_fetch_refuses_a_damaged_object_and_goes_on_when_it_is_mended(pushed: Path, settings: Settings, s3: S3Server) -> None:
+    md5, path = max(objects(settings, s3).items(), key=lambda item: item[1].stat().st_size)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=f"{md5[:2]}/{md5[2:]}: md5 .* `dvc push`") as caught:
+        storage.fetch_dataset(settings, Workspace(pushed), "light")
+    assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    assert contents(storage.fetch_dataset(settings, Workspace(pushed), "light")) == FILES
+
+
+def test_fetch_names_a_missing_object_and_the_push(pushed: Path, settings: Settings, s3: S3Server) -> None:
+    for path in objects(settings, s3).values():
+        if path.suffix != ".dir":
+            path.unlink()
+    with pytest.raises(DataError, match=r"s3://test-\w+/some/prefix/dvc/files/md5/../\w+: no such object; run `dvc push`"):
+        storage.fetch_dataset(settings, Workspace(pushed), "light")
+
+
+def test_fetch_without_shards_or_bucket_says_what_to_run(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(DataError, match="data/shards/light: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set"):
+        storage.fetch_dataset(Settings(bucket=""), Workspace(tmp_path), "light")
+    with pytest.raises(DataError, match="neither on disk nor in dvc.lock"):
+        storage.fetch_dataset(settings, Workspace(tmp_path), "light")
+
+
+def _wrong_secret(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+
+
+def _no_secret(patch: pytest.MonkeyPatch) -> None:
+    patch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+def _nobody_listens(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("AWS_ENDPOINT_URL", "http://user:hidden@127.0.0.1:9")
+
+
+def _no_scheme(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (_wrong_secret, "refuses these credentials"),
+        (_no_secret, "no credentials"),
+        (_nobody_listens, "127.0.0.1:9: EndpointConnectionError; start the store or mend AWS_ENDPOINT_URL"),
+        (_no_scheme, "AWS_ENDPOINT_URL: Invalid endpoint"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_one_line_without_secrets(
+    spoil: object, expected: str, settings: Settings, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(spoil)
+    spoil(monkeypatch)
+    with pytest.raises(ServiceError, match=expected) as caught:
+        storage.connect(settings, tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert s3.secret_key not in message
+    assert "hidden" not in message
+
+
+def test_an_absent_bucket_is_named_and_not_made(s3: S3Server, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="s3://absent/x: no such bucket at 127.0.0.1:.*RDMC_BUCKET"):
+        storage.connect(Settings(bucket="s3://absent/x"), tmp_path)
+    assert not (s3.folder / "absent").exists()
+    with pytest.raises(ConfigError, match="names no bucket"):
+        storage.check_bucket(Settings(bucket="s3://"))
+
+
+def test_connect_outside_a_dvc_repository_says_so(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="dvc remote add: .*; run it in a folder made by `dvc init`"):
+        storage.connect(settings, tmp_path)
+
+
+def test_ray_checkpoints_go_to_the_bucket_and_back(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
+    path, files = storage.ray_storage(settings, Workspace(tmp_path))
+    assert isinstance(files, pyarrow.fs.FileSystem)
+    assert s3.secret_key.encode() not in pickle.dumps(files)
+    worker = pickle.loads(pickle.dumps(files))  # noqa: S301
+    (tmp_path / "made/inner").mkdir(parents=True)
+    (tmp_path / "made/model.json").write_text("{}")
+    (tmp_path / "made/inner/model.safetensors").write_bytes(os.urandom(9_000_000))
+    assert not files.get_file_info(f"{path}/run/checkpoint_0").is_file
+    pyarrow.fs.copy_files(str(tmp_path / "made"), f"{path}/run/checkpoint_0", destination_filesystem=worker)
+    listed = files.get_file_info(pyarrow.fs.FileSelector(f"{path}/run"))  # another process's view, not a stale one
+    assert [entry.base_name for entry in listed] == ["checkpoint_0"]
+    back = Path(ray.train.Checkpoint(f"{path}/run/checkpoint_0", files).to_directory(tmp_path / "back"))
+    assert (back / "inner/model.safetensors").read_bytes() == (tmp_path / "made/inner/model.safetensors").read_bytes()
+    assert boto3.client("s3").list_objects_v2(Bucket=path.split("/")[0], Prefix="some/prefix/ray/run/")["KeyCount"] == 2
+    files.delete_dir(f"{path}/run/checkpoint_0")
+    assert files.get_file_info(f"{path}/run/checkpoint_0").type == pyarrow.fs.FileType.NotFound
+
+
+def test_ray_storage_is_the_named_folder_or_the_local_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert storage.ray_storage(Settings(storage="/mnt/shared"), Workspace()) == ("/mnt/shared", None)
+    monkeypatch.chdir(tmp_path)
+    assert storage.ray_storage(Settings(), Workspace()) == (str(tmp_path / "runs"), None)
+
+
+def test_mlflow_is_given_the_endpoint_only_with_a_bucket(settings: Settings, s3: S3Server) -> None:
+    assert storage.s3_environment(settings) == {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint}
+    assert storage.s3_environment(Settings()) == {}

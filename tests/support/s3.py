@@ -1,0 +1,72 @@
+"""A real S3 server for tests: rclone's own, on a free loopback port, with random keys, over a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server. Buckets are the folders under ``folder``, objects the files in them."""
+
+    endpoint: str
+    folder: Path
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which boto3, s3fs and DVC find and enter it."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def make_bucket(self, name: str) -> Path:
+        """Make an empty bucket; returns the folder that holds its objects."""
+        bucket = self.folder / name
+        bucket.mkdir()
+        return bucket
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """Start the server over ``folder``; it is up when this yields and ended, by its own process id, afterwards."""
+    buckets = folder / "buckets"
+    buckets.mkdir(parents=True)
+    access, secret = secrets.token_hex(8), secrets.token_hex(16)
+    log = folder / "rclone.log"
+    rclone = str(Path(sysconfig.get_path("scripts")) / "rclone")
+    command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--config", "", "--dir-cache-time", "0", str(buckets)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_AUTH_KEY": f'"{access},{secret}"'}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        yield S3Server(_address(process, log), buckets, access, secret)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The address that the server logs once it listens; it chose the port itself, so none can be taken meanwhile."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(r"on \[(http://127\.0\.0\.1:\d+)/\]", log.read_text()):
+            return found[1]
+        time.sleep(0.02)
+    raise RuntimeError(f"rclone serve s3 is not up after {START_SECONDS} s: {log.read_text()}")
