@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.params import Params, read_params
 from pipeline.settings import read_settings
 from pipeline.workspace import Workspace
 from rdmc.errors import ConfigError, RdmcError
 
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # a plain traceback of a fault of ours; locals could hold secrets
     rich_markup_mode="markdown",
     help="Train, evaluate and use RDMC, a network that removes rain from photographs.\n\n"
     "`make repro` runs prepare, pack, train, evaluate and register in order and skips what has not changed. "
@@ -25,6 +28,12 @@ app = typer.Typer(
 Dataset = Annotated[str, typer.Argument(help="A key of `datasets` in params.yaml.", show_default=False)]
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 PARAMS = Path("params.yaml")
+
+
+def _read(path: Path) -> Params:
+    from pipeline.params import read_params  # brings torch: too slow for --help
+
+    return read_params(path)
 
 
 def _workspace() -> Workspace:
@@ -45,7 +54,7 @@ def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
     """
     from pipeline.stages import prepare as stage
 
-    read = read_params(params)
+    read = _read(params)
     name = _known(read, dataset)
     stage.run(name, read.datasets[name], read.prepare, read.seed, _workspace().pairs(name))
 
@@ -55,7 +64,7 @@ def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
     """Pack a dataset's pairs into WebDataset shards with a manifest of digests and offsets."""
     from pipeline.stages import pack as stage
 
-    read = read_params(params)
+    read = _read(params)
     name = _known(read, dataset)
     stage.run(name, _workspace().pairs(name), read.pack, _workspace().shards(name))
 
@@ -68,7 +77,7 @@ def train(params: ParamsFile = PARAMS) -> None:
     """
     from pipeline.stages import train as stage
 
-    stage.run(read_params(params), read_settings(), _workspace())
+    stage.run(_read(params), read_settings(), _workspace())
 
 
 @app.command()
@@ -79,7 +88,7 @@ def tune(params: ParamsFile = PARAMS) -> None:
     """
     from pipeline.stages import tune as stage
 
-    stage.run(read_params(params), read_settings(), _workspace())
+    stage.run(_read(params), read_settings(), _workspace())
 
 
 @app.command()
@@ -90,7 +99,7 @@ def evaluate(params: ParamsFile = PARAMS) -> None:
     """
     from pipeline.stages import evaluate as stage
 
-    stage.run(read_params(params), _workspace())
+    stage.run(_read(params), _workspace())
 
 
 @app.command()
@@ -98,7 +107,7 @@ def register(params: ParamsFile = PARAMS) -> None:
     """Register the best model in MLflow, with all that made it and all that is known of it, as `candidate`."""
     from pipeline.stages import register as stage
 
-    stage.run(read_params(params), read_settings(), _workspace())
+    stage.run(_read(params), read_settings(), _workspace())
 
 
 @app.command()

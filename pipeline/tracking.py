@@ -27,7 +27,6 @@ from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 Figure = tuple[str, float, int, int]
 """Name, value, time in ms, step."""
@@ -75,10 +74,20 @@ class Tracker:
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
         self._started, self._status = _now(), ""
         self._client: MlflowClient | None = None
-        self._monitor: SystemMetricsMonitor | None = None
+        self._monitor: Any = None  # MLflow's thread that samples the load; untyped
         self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
         self._figures: list[Figure] = []
         self._lost, self._down, self._pause, self._next = 0, False, PAUSES[0], 0.0
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the run as what happened to it: finished, stopped by a person, or failed."""
+        if kind is None:
+            self.finish("FINISHED")
+        else:
+            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Send figures of a step, or keep them until MLflow answers again."""
@@ -95,6 +104,7 @@ class Tracker:
         self._status = status
         if self._monitor is not None:
             self._monitor.finish()
+            self._monitor = None
         self._send()
         unsent = self._lost + len(self._figures)
         if unsent or self._down:
@@ -113,8 +123,10 @@ class Tracker:
                 send_metrics(self._client, str(self.run_id), self._figures[:METRICS_A_CALL])
                 del self._figures[:METRICS_A_CALL]
             if self._status:
-                self._client.set_terminated(self.run_id, self._status)
-        except faults() as error:
+                self._client.set_terminated(str(self.run_id), self._status)
+        except ServiceError as error:
+            self._went_down(error)
+        except faults() as error:  # looked at second, for it imports MLflow
             self._went_down(error)
         else:
             if self._down:
@@ -124,7 +136,7 @@ class Tracker:
     def _went_down(self, error: Exception) -> None:
         if not self._down:
             say(f"MLflow: {one_line(error)}; the training goes on and its figures are kept until MLflow answers")
-            if self._watch not in self._todo:
+            if self._monitor is not None:
                 self._todo.append(self._watch)  # MLflow's monitor gives up at its first fault
         self._down = True
         self._next = time.monotonic() + self._pause
@@ -141,16 +153,14 @@ class Tracker:
     def _describe(self, client: MlflowClient) -> None:
         send_params(client, str(self.run_id), self._params, self._tags)
 
-    def _watch(self, client: MlflowClient) -> None:
+    def _watch(self, _: MlflowClient) -> None:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         if self._monitor is not None:
             self._monitor.finish()
-        self._monitor = None if self._status else SystemMetricsMonitor(
-            self.run_id, SAMPLING, resume_logging=True, tracking_uri=self._settings.tracking_uri
-        )  # fmt: skip
-        if self._monitor is not None:
-            self._monitor.start()
+        monitor: Any = SystemMetricsMonitor
+        self._monitor = monitor(self.run_id, SAMPLING, resume_logging=True, tracking_uri=self._settings.tracking_uri)
+        self._monitor.start()
 
 
 def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> MlflowClient:
@@ -180,8 +190,7 @@ def check_reachable(settings: Settings) -> None:
     except queue.Empty:
         problem = f"no answer within {timeout:g} s"
     if problem:
-        where = urlunsplit((parts.scheme, _place(parts), parts.path, "", ""))  # without password or query
-        raise ServiceError(f"{where} cannot be reached ({problem}); start that MLflow server, or mend MLFLOW_TRACKING_URI")
+        raise ServiceError(f"{shown_uri(uri)} cannot be reached ({problem}); start that MLflow server, or mend MLFLOW_TRACKING_URI")
 
 
 def faults() -> tuple[type[Exception], ...]:
@@ -189,7 +198,13 @@ def faults() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return (ServiceError, MlflowException, SQLAlchemyError, OSError)
+    return (MlflowException, SQLAlchemyError, OSError)
+
+
+def shown_uri(uri: str) -> str:
+    """A tracking URI as it may be shown and recorded: without user, password and query."""
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, _place(parts), parts.path, "", "")) if parts.hostname else uri
 
 
 def one_line(error: Exception) -> str:
@@ -211,12 +226,12 @@ def experiment_id(client: MlflowClient, settings: Settings) -> str:
     found = client.get_experiment_by_name(settings.experiment)
     if found is None:
         try:
-            return str(client.create_experiment(settings.experiment, artifact_location=_artifacts(settings)))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            return client.create_experiment(settings.experiment, artifact_location=_artifacts(settings))
+        except MlflowException:
+            found = client.get_experiment_by_name(settings.experiment)  # another process may have made it just now
+            if found is None:
                 raise
-            found = client.get_experiment_by_name(settings.experiment)  # another process made it just now
-    return str(found.experiment_id)
+    return found.experiment_id
 
 
 def knows_run(client: MlflowClient, run_id: str) -> bool:

@@ -55,9 +55,7 @@ def derain_image(
 def check_image(image: NDArray[Any]) -> None:
     """Raise DataError unless ``image`` is uint8 (H, W, 3) with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise DataError(
-            f"an image of {image.dtype} {image.shape}: deraining takes uint8 (height, width, 3) RGB; convert it first"
-        )
+        raise DataError(f"an image of {image.dtype} {image.shape}: deraining takes uint8 (height, width, 3); convert it first")
 
 
 def spans(length: int, tile: int) -> list[tuple[int, int]]:

@@ -120,5 +120,4 @@ def _ssim(a: Plane, b: Plane) -> float:
 def _blur(x: Plane) -> Plane:
     """Gaussian window means of (H, W[, C]), without the border where the window would stick out."""
     edge = WINDOW // 2
-    blurred: Plane = cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA)
-    return blurred[edge:-edge, edge:-edge]
+    return np.asarray(cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA)[edge:-edge, edge:-edge], dtype=np.float64)

@@ -1,0 +1,91 @@
+"""params.yaml: what is accepted, and one clear line for what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.params import Params, flatten, read_params, with_overrides
+from rdmc.errors import ConfigError
+from tests.support.imports import ROOT
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return read_params(ROOT / "params.yaml")
+
+
+def test_default_file_is_read_whole(params: Params) -> None:
+    assert set(params.datasets) == {"light", "heavy"}
+    assert isinstance(params.train.lr, float)  # YAML 1.2: 1e-3 is a number
+    assert len(params.network.connections) == 8
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.lr", "fast", "train.lr: 'fast': Input should be a valid number"),
+        ("train.lr", -1.0, "train.lr: -1.0 is not above 0"),
+        ("train.steps", 1.5, "train.steps: 1.5: Input should be a valid integer"),
+        ("train.steps", True, "train.steps: True"),
+        ("train.warmup_steps", 10**9, "train.warmup_steps: 1000000000 is not within"),
+        ("train.precision", "fp8", "train.precision: 'fp8' is not one of fp32, bf16"),
+        ("train.crop", 8, "train.crop: 8 is below 16"),
+        ("network.width", 0, "network.width: 0 is below 1"),
+        ("network.norm", "layer", "network.norm: 'layer' is not one of"),
+        ("network.connections", ["enc1->moon"], "network.connections: 'enc1->moon' is not a connection"),
+        ("loss.pixel", "l3", "loss.pixel: 'l3' is not one of"),
+        ("prepare.max_quarantined", 2, "prepare.max_quarantined: 2"),
+        ("seed", None, "seed: None"),
+        ("datasets", {}, "datasets: {}"),
+        ("datasets", {"Bad Name": {"source": "embedded", "rain": "light", "variants": 1}}, "Bad Name"),
+        ("datasets", {"x": {"source": "moon"}}, "datasets.x"),
+        ("datasets", {"x": {"source": "folders"}}, "datasets.x: .*names no images"),
+        ("datasets", {"x": {"source": "folders", "train": {"rainy": "a"}}}, r"datasets.x.train.clean: missing"),
+        ("tune.space", {"train.lr": {"uniform": [1]}}, "tune.space.train.lr"),
+        ("tune.grace_steps", 10**6, "grace_steps 1000000 exceeds"),
+        ("register.alias", "No Spaces", "register.alias: 'No Spaces'"),
+    ],
+)
+def test_refused_in_one_line(params: Params, key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        with_overrides(params, {key: value})
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("  crop:", "  corp:"))
+    with pytest.raises(ConfigError, match="train.corp: unknown key"):
+        read_params(path)
+    path.write_text(text.replace("seed: 0", ""))
+    with pytest.raises(ConfigError, match="seed: missing"):
+        read_params(path)
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1", "", "\x00", "seed: 2020-01-01"])
+def test_not_params_at_all(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as error:
+        read_params(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_params(tmp_path / "none.yaml")
+
+
+def test_overrides_must_name_a_param(params: Params) -> None:
+    assert with_overrides(params, {"train.lr": 0.5}).train.lr == 0.5
+    for key in ("train.speed", "nothing.lr", "seed.lr"):
+        with pytest.raises(ConfigError, match="no such param"):
+            with_overrides(params, {key: 1})
+
+
+def test_flatten_gives_dotted_plain_values(params: Params) -> None:
+    flat = flatten(params)
+    assert flat["train.lr"] == params.train.lr
+    assert flat["datasets.light.rain"] == "light"
+    assert "register.model" in flat

@@ -1,0 +1,196 @@
+"""The Tracker against real stores: SQLite, a server that goes away and comes back, and one that was never there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import tracking
+from pipeline.settings import Settings
+from pipeline.tracking import Tracker, check_reachable, connect, one_line
+from rdmc.errors import ServiceError
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the Tracker said."""
+    lines: list[str] = []
+    monkeypatch.setattr(tracking, "say", lines.append)
+    return lines
+
+
+def test_a_run_holds_params_tags_figures_and_load(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "SAMPLING", 0.3)
+    tracker = Tracker.start(Settings(), "first", {"train.lr": 1e-3, "seed": 0}, {"git.dirty": False})
+    for step in (10, 20):
+        tracker.log({"loss": 1 / step, "psnr_y": float(step)}, step)
+    time.sleep(1)
+    tracker.finish()
+    assert tracker.run_id
+    client = MlflowClient(store, store)
+    run = client.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "first"
+    assert run.data.params == {"train.lr": "0.001", "seed": "0"}
+    assert run.data.tags["git.dirty"] == "False"
+    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss")] == [(10, 0.1), (20, 0.05)]
+    assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
+    assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
+
+    again = Tracker.start(Settings(), "first", {"seed": 0, "train.lr": 5.0, "new": "x"}, run_id=tracker.run_id)
+    again.log({"loss": 0.01}, 30)
+    again.finish("FAILED")
+    child = Tracker.start(Settings(), "child", {}, parent_run_id=tracker.run_id, run_id="0" * 32)
+    child.finish()
+    run = client.get_run(tracker.run_id)
+    assert again.run_id == tracker.run_id
+    assert run.info.status == "FAILED"
+    assert run.data.params == {"train.lr": "0.001", "seed": "0", "new": "x"}
+    assert run.data.metrics["loss"] == 0.01
+    assert child.run_id
+    assert child.run_id != "0" * 32, "a run that the store does not know is made anew"
+    assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == tracker.run_id
+    assert not heard
+    assert capfd.readouterr() == ("", ""), "MLflow itself says nothing"
+
+
+def test_artifacts_lie_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDMC_BUCKET", "s3://somewhere/rdmc")
+    tracker = Tracker.start(Settings(), "bucket", {})
+    tracker.finish()
+    assert MlflowClient(store, store).get_run(str(tracker.run_id)).info.artifact_uri.startswith("s3://somewhere/rdmc/mlflow/")
+
+
+def test_a_server_that_was_never_there_costs_little(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+    start = time.monotonic()
+    tracker = Tracker.start(Settings(mlflow_timeout=1), "lost", {"seed": 0})
+    for step in range(200):
+        tracker.log({"loss": 1.0}, step)
+    tracker.finish()
+    assert time.monotonic() - start < 3
+    assert tracker.run_id is None
+    assert len(heard) == 2, "once that it is away, once what was lost"
+    assert "200 figures" in heard[1]
+    assert not any("secret" in line for line in heard)
+
+
+def test_a_server_that_accepts_and_says_nothing_costs_its_timeout(monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match="cannot be reached"):
+            check_reachable(Settings(mlflow_timeout=0.5))
+        assert time.monotonic() - start < 2
+
+
+def test_the_buffer_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(tracking, "BUFFER", 10)
+    tracker = Tracker.start(Settings(mlflow_timeout=1), "lost", {})
+    for step in range(25):
+        tracker.log({"loss": float(step)}, step)
+    assert [figure[3] for figure in tracker._figures] == list(range(15, 25)), "the newest are kept"
+    tracker.finish()
+    assert "25 figures" in heard[-1]
+
+
+def test_a_server_that_goes_away_gets_everything_when_it_is_back(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> None:
+    uri = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(tracking, "PAUSES", (0.1, 0.2))
+    start, stop = _server(tmp_path, port)
+    start()
+    try:
+        tracker = Tracker.start(Settings(), "interrupted", {"seed": 0})
+        tracker.log({"loss": 1.0}, 1)
+        stop()
+        for step in (2, 3, 4):
+            tracker.log({"loss": 1 / step}, step)
+        start()
+        time.sleep(0.3)
+        tracker.log({"loss": 0.2}, 5)
+        tracker.finish()
+        client = MlflowClient(uri, uri)
+        assert [m.step for m in client.get_metric_history(str(tracker.run_id), "loss")] == [1, 2, 3, 4, 5]
+        assert client.get_run(str(tracker.run_id)).info.status == "FINISHED"
+        assert [line.split()[1] for line in heard] == [heard[0].split()[1], "answers"]
+    finally:
+        stop()
+
+
+def test_a_missing_folder_and_a_bad_scheme_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> None:
+    for uri in (f"sqlite:///{tmp_path}/none/mlflow.db", "gopher://nowhere/x"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        Tracker.start(Settings(), "nowhere", {}).finish()
+    assert sum("the training goes on" in line for line in heard) == 2
+    assert all("\n" not in line for line in heard)
+
+
+def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:5000")
+    assert one_line(OSError("no\n http://me:secret@127.0.0.1:5000/api")) == "no http://127.0.0.1:5000/api"
+
+
+def _server(folder: Path, port: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """How to start a real MLflow server on the loopback interface, and how to end it (its own process group only)."""
+    running: list[subprocess.Popen[bytes]] = []
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("MLFLOW_TRACKING_URI")
+
+    def start() -> None:
+        with (folder / "server.log").open("ab") as log:
+            running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        pytest.fail((folder / "server.log").read_text())
+
+    def stop() -> None:
+        while running:
+            os.killpg(running[-1].pid, signal.SIGKILL)
+            running.pop().wait()
+
+    return start, stop
+
+
+def test_connect_gives_a_client(store: str) -> None:
+    assert connect(Settings()).get_experiment("0").name == "Default"
