@@ -234,13 +234,20 @@ def _require_resources(count: int, gpu: bool) -> None:
 
 def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
     """The one line that matters of a failed training: our own error where a worker raised one."""
-    failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
-    for rank, failure in sorted(failures.items()):
-        cause = getattr(failure, "_base_exc", None) or getattr(failure, "cause", None) or failure
-        if isinstance(cause, RdmcError):
-            return cause
-        return TrainingError(f"worker {rank} failed: {' '.join(str(cause).split())[-600:]}; mend that and run it again")
-    return TrainingError(f"training failed: {' '.join(str(error).split())[:600]}; see the Ray logs under /tmp/ray")
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    causes = [_cause(failure) for failure in (*failures.values(), error)]
+    ours = next((cause for cause in causes if isinstance(cause, RdmcError)), None)
+    line = " ".join(str(causes[0]).split())
+    return ours or TrainingError(f"training failed: {line[-600:]}; mend that and run it again, Ray's logs are in /tmp/ray")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was raised at the bottom of Ray's wrappers of an exception."""
+    for name in ("_base_exc", "controller_failure", "cause", "__cause__"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, BaseException) and inner is not error:
+            return _cause(inner)
+    return error
 
 
 def bring_home(outcome: Outcome, workspace: Workspace) -> None:

@@ -196,7 +196,7 @@ def _endpoint() -> str:
 
 def _client() -> Any:
     try:
-        return boto3.client("s3", config=Config(**TIMEOUTS))
+        return boto3.Session().client("s3", config=Config(**TIMEOUTS))
     except ValueError as error:
         raise ServiceError(f"AWS_ENDPOINT_URL: {error}; set it to http(s)://host:port") from None
 

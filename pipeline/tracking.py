@@ -46,8 +46,8 @@ class Tracker:
     """One MLflow run, written while a training goes on. No fault of MLflow's ever leaves this class.
 
     What cannot be sent is kept and sent with a later ``log``; an attempt costs at most about twice the settings'
-    ``mlflow_timeout``, and the pauses between attempts grow to a minute. Use it from one thread; it cannot be pickled: give
-    another process the ``run_id``.
+    ``mlflow_timeout``, and the pauses between attempts grow to a minute. As a context manager it ends the run. Use it from
+    one thread; it cannot be pickled: give another process the ``run_id``.
     """
 
     @classmethod
@@ -72,7 +72,7 @@ class Tracker:
         self.run_id = run_id
         """The run; None as long as none could be opened."""
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
-        self._started, self._status = _now(), ""
+        self._started, self._status = now_ms(), ""
         self._client: MlflowClient | None = None
         self._monitor: Any = None  # MLflow's thread that samples the load; untyped
         self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
@@ -91,7 +91,7 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Send figures of a step, or keep them until MLflow answers again."""
-        now = _now()
+        now = now_ms()
         self._figures += [(name, float(value), now, step) for name, value in metrics.items()]
         excess = max(0, len(self._figures) - BUFFER)
         del self._figures[:excess]
@@ -179,7 +179,8 @@ def check_reachable(settings: Settings) -> None:
     """Raise ServiceError unless the server answers within ``mlflow_timeout``, or the folder of a SQLite store is there."""
     uri, timeout = settings.tracking_uri, settings.mlflow_timeout
     parts = urlsplit(uri)
-    if parts.scheme == "sqlite" and not _sqlite_path(uri).parent.is_dir():
+    path = sqlite_path(uri)
+    if path and not path.parent.is_dir():
         raise ServiceError(f"{uri}: no such folder; set MLFLOW_TRACKING_URI to a place that exists or unset it")
     if not parts.hostname or parts.scheme.split("+")[0] not in PORTS:
         return
@@ -190,7 +191,9 @@ def check_reachable(settings: Settings) -> None:
     except queue.Empty:
         problem = f"no answer within {timeout:g} s"
     if problem:
-        raise ServiceError(f"{shown_uri(uri)} cannot be reached ({problem}); start that MLflow server, or mend MLFLOW_TRACKING_URI")
+        raise ServiceError(
+            f"{shown_uri(uri)} cannot be reached ({problem}); start that MLflow server, or mend MLFLOW_TRACKING_URI"
+        )
 
 
 def faults() -> tuple[type[Exception], ...]:
@@ -273,6 +276,7 @@ def _settle(timeout: float, retries: int) -> None:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout))),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -304,8 +308,10 @@ def _place(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-def _sqlite_path(uri: str) -> Path:
-    return Path(urlsplit(uri).path.removeprefix("/"))
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite store; None for any other."""
+    parts = urlsplit(uri)
+    return Path(parts.path.removeprefix("/")) if parts.scheme == "sqlite" else None
 
 
 def _artifacts(settings: Settings) -> str | None:
@@ -314,14 +320,13 @@ def _artifacts(settings: Settings) -> str | None:
         return None
     if settings.bucket:
         return f"{settings.bucket}/mlflow"
-    folder = _sqlite_path(uri).parent if urlsplit(uri).scheme == "sqlite" else Path()
-    return (folder / "mlartifacts").resolve().as_uri()
+    return ((sqlite_path(uri) or Path()).parent / "mlartifacts").resolve().as_uri()
 
 
 def _text(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def _now() -> int:
+def now_ms() -> int:
     """Milliseconds since 1970."""
     return int(time.time() * 1000)

@@ -42,18 +42,30 @@ class DoubleBlock(nn.Sequential):
 
 
 class Upsample(nn.Module):
-    """A learned softmax mix of bilinear and bicubic upsampling by 2, as in differentiable architecture search."""
+    """A learned softmax mix of bilinear and bicubic upsampling by 2, as in differentiable architecture search.
+
+    Both are fixed linear filters, so the mix is one filter too: a single depthwise transposed convolution gives what two
+    calls of ``F.interpolate`` (align_corners=False) and their weighted sum do, several times faster on a CPU.
+    """
+
+    BILINEAR = (0, 0, 64, 192, 192, 64, 0, 0)
+    BICUBIC = (-9, -27, 67, 225, 225, 67, -27, -9)
+    """What one pixel gives to the 8 pixels of the doubled line around it, in 1/256; bicubic with a = -0.75, as in torch."""
+
+    kernels: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.mix = nn.Parameter(1e-3 * torch.randn(2))
+        line = torch.tensor([self.BILINEAR, self.BICUBIC]) / 256
+        self.register_buffer("kernels", line[:, :, None] * line[:, None, :], persistent=False)  # (2, 8, 8)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, 2H, 2W)."""
-        weight = self.mix.softmax(0).to(x.dtype)
-        smooth = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        sharp = F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False)
-        return weight[0] * smooth + weight[1] * sharp
+        channels = x.shape[1]
+        kernel = (self.mix.softmax(0)[:, None, None] * self.kernels).sum(0).to(x.dtype)
+        around = F.pad(x, (2, 2, 2, 2), mode="replicate")  # F.interpolate repeats the border too
+        return F.conv_transpose2d(around, kernel.expand(channels, 1, 8, 8), stride=2, padding=7, groups=channels)
 
 
 class Downward(nn.Sequential):

@@ -52,6 +52,11 @@ def derain_image(
     return _to_levels(blend)
 
 
+def best_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def check_image(image: NDArray[Any]) -> None:
     """Raise DataError unless ``image`` is uint8 (H, W, 3) with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

@@ -54,10 +54,9 @@ def plan(dataset: Dataset, seed: int) -> tuple[Sequence[Shower | Match], list[Fa
             faults += alone
     seen: dict[Path, str] = {}
     for match in matches:
-        if seen.setdefault(match.rainy.resolve(), match.split) != match.split:
-            raise DataError(
-                f"{match.rainy}: is in {seen[match.rainy.resolve()]} and {match.split}; narrow a glob in params.yaml"
-            )
+        first = seen.setdefault(match.rainy.resolve(), match.split)
+        if first != match.split:
+            raise DataError(f"{match.rainy}: is in {first} and {match.split}; narrow a glob in params.yaml")
     return matches, faults
 
 

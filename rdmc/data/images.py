@@ -25,7 +25,7 @@ Image = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 80_000_000
 """Larger pictures are refused from their header, before memory is taken for them (240 MB decoded)."""
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 """What may be read: common picture formats, none that runs a program."""
 KEPT = {"PNG": "png", "JPEG": "jpg"}
 """Formats whose bytes are kept as they are, and their extension in pairs and shards."""

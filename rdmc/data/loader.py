@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -104,7 +104,7 @@ class PairStore:
 
 def batches(
     store: PairStore, *, seed: int, global_batch_size: int, crop: int, start: int, steps: int, rank: int = 0, world: int = 1
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of ``rank`` for steps ``start`` to ``steps`` - 1, made by a thread a few steps ahead.
 
     What a step holds depends on ``seed``, step and store only. The thread ends with the iterator, and an exception in it is
@@ -131,7 +131,7 @@ def make_batch(store: PairStore, seed: int, step: int, positions: range, crop: i
     return Batch(step, torch.stack(rainy), torch.stack(clean), keys)
 
 
-def _ahead(items: Iterator[Batch]) -> Iterator[Batch]:
+def _ahead(items: Iterator[Batch]) -> Generator[Batch, None, None]:
     """Yield ``items``, which a thread computes up to ``AHEAD`` of them early."""
     waiting: Queue[Batch | BaseException | None] = Queue(AHEAD)
     stop = Event()

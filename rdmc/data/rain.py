@@ -19,6 +19,7 @@ rainy image lies near theirs (light: that of Rain100L, about 27 dB on luma; heav
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,9 +90,9 @@ def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) 
     rate, density, wind = rng.uniform(*rain.rate), rng.uniform(*rain.density), rng.uniform(*rain.angle)
     clear = np.ones((height, width), np.float32)
     for depth, share in zip(DEPTHS, SHARES, strict=True):
-        for streak in _draw_drops(height, width, depth, round(share * density * height * width / 1000), rate, rng):
-            x, y, length, thickness, turn, light = streak
-            angle = np.deg2rad(wind + rain.spread * turn)
+        drops = _draw_drops(height, width, depth, round(share * density * height * width / 1000), rate, rng)
+        for x, y, length, thickness, turn, light in drops.tolist():
+            angle = math.radians(wind + rain.spread * turn)
             low, high = rain.opacity
             _stamp(clear, x, y, length, thickness, angle, low + (high - low) * light)
     return 1 - clear
@@ -120,7 +121,7 @@ def _stamp(clear: Layer, x: float, y: float, length: float, thickness: float, an
     """
     height, width = clear.shape
     half, radius = length / 2, thickness + 0.6
-    dx, dy = np.sin(angle), np.cos(angle)
+    dx, dy = math.sin(angle), math.cos(angle)
     reach_x, reach_y = abs(dx) * half + radius, abs(dy) * half + radius
     left, right = max(int(x - reach_x), 0), min(int(x + reach_x) + 2, width)
     top, bottom = max(int(y - reach_y), 0), min(int(y + reach_y) + 2, height)
@@ -128,8 +129,10 @@ def _stamp(clear: Layer, x: float, y: float, length: float, thickness: float, an
         return
     u = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x)
     v = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(y)
-    across = np.abs(u * np.float32(dy) - v * np.float32(dx)) / np.float32(radius)
-    along = np.abs(u * np.float32(dx) + v * np.float32(dy)) / np.float32(half)
-    profile = np.clip(1 - across * across, 0, 1) ** 2 * np.clip((1 - along) * 3, 0, 1)
+    across = u * np.float32(dy / radius) - v * np.float32(dx / radius)  # -1 and 1 at the streak's sides
+    profile = np.maximum(1 - across * across, 0)
+    profile *= profile
+    ends = np.abs(u * np.float32(3 * dx / half) + v * np.float32(3 * dy / half))  # 3 at both ends
+    profile *= np.minimum(np.maximum(3 - ends, 0), 1)
     # A drop thinner than a pixel covers only a part of it.
     clear[top:bottom, left:right] *= 1 - np.float32(peak * min(thickness, 1.0)) * profile

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,6 @@ from pipeline import tracking
 from pipeline.settings import Settings
 from pipeline.tracking import Tracker, check_reachable, connect, one_line
 from rdmc.errors import ServiceError
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return uri
 
 
 @pytest.fixture
@@ -82,9 +76,11 @@ def test_a_run_holds_params_tags_figures_and_load(
 
 def test_artifacts_lie_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RDMC_BUCKET", "s3://somewhere/rdmc")
-    tracker = Tracker.start(Settings(), "bucket", {})
-    tracker.finish()
-    assert MlflowClient(store, store).get_run(str(tracker.run_id)).info.artifact_uri.startswith("s3://somewhere/rdmc/mlflow/")
+    with pytest.raises(KeyboardInterrupt), Tracker.start(Settings(experiment="other"), "bucket", {}) as tracker:
+        raise KeyboardInterrupt
+    run = MlflowClient(store, store).get_run(str(tracker.run_id))
+    assert run.info.status == "KILLED"
+    assert run.info.artifact_uri.startswith("s3://somewhere/rdmc/mlflow/")
 
 
 def test_a_server_that_was_never_there_costs_little(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
@@ -124,29 +120,33 @@ def test_the_buffer_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch, heard
 
 
 def test_a_server_that_goes_away_gets_everything_when_it_is_back(
-    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+    store: str,
+    tmp_path: Path,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    heard: list[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    """The server is stopped (SIGSTOP), the worst case: it takes connections, and requests that it answers much later."""
     uri = f"http://127.0.0.1:{port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setattr(tracking, "PAUSES", (0.1, 0.2))
-    start, stop = _server(tmp_path, port)
-    start()
-    try:
-        tracker = Tracker.start(Settings(), "interrupted", {"seed": 0})
-        tracker.log({"loss": 1.0}, 1)
-        stop()
-        for step in (2, 3, 4):
-            tracker.log({"loss": 1 / step}, step)
-        start()
-        time.sleep(0.3)
-        tracker.log({"loss": 0.2}, 5)
-        tracker.finish()
+    with _server(store, tmp_path, port) as server:
+        with Tracker.start(Settings(mlflow_timeout=1), "interrupted", {"seed": 0}) as tracker:
+            tracker.log({"loss": 1.0}, 1)
+            os.killpg(server.pid, signal.SIGSTOP)
+            for step in (2, 3, 4):
+                tracker.log({"loss": 1 / step}, step)
+            os.killpg(server.pid, signal.SIGCONT)
+            time.sleep(0.5)
+            tracker.log({"loss": 0.2}, 5)
         client = MlflowClient(uri, uri)
         assert [m.step for m in client.get_metric_history(str(tracker.run_id), "loss")] == [1, 2, 3, 4, 5]
         assert client.get_run(str(tracker.run_id)).info.status == "FINISHED"
-        assert [line.split()[1] for line in heard] == [heard[0].split()[1], "answers"]
-    finally:
-        stop()
+        assert len(heard) == 2, "once that it is away, once that it is back"
+        assert "answers again" in heard[1]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_folder_and_a_bad_scheme_are_one_line(
@@ -164,32 +164,28 @@ def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     assert one_line(OSError("no\n http://me:secret@127.0.0.1:5000/api")) == "no http://127.0.0.1:5000/api"
 
 
-def _server(folder: Path, port: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """How to start a real MLflow server on the loopback interface, and how to end it (its own process group only)."""
-    running: list[subprocess.Popen[bytes]] = []
+@contextmanager
+def _server(store: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real MLflow server on the loopback interface, ended with its own process group."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")]
+    command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment.pop("MLFLOW_TRACKING_URI")
-
-    def start() -> None:
-        with (folder / "server.log").open("ab") as log:
-            running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
-        for _ in range(300):
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
             except OSError:
                 time.sleep(0.1)
-            else:
-                return
-        pytest.fail((folder / "server.log").read_text())
-
-    def stop() -> None:
-        while running:
-            os.killpg(running[-1].pid, signal.SIGKILL)
-            running.pop().wait()
-
-    return start, stop
+        else:
+            pytest.fail((folder / "server.log").read_text())
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_connect_gives_a_client(store: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rdmc.errors import ConfigError
 from rdmc.features import encoder_features
-from rdmc.losses import LossConfig, Objective, charbonnier, contrastive_ratio, pixel_distance, ssim
+from rdmc.losses import LossConfig, Objective, charbonnier, contrastive_ratio, negative_psnr, pixel_distance, ssim
 from rdmc.network import RDMC, RDMCConfig
 
 
@@ -33,9 +33,10 @@ def test_pixel_distances_by_hand() -> None:
     assert pixel_distance("l1", a, b).item() == pytest.approx(0.3)
     assert pixel_distance("mse", a, b).item() == pytest.approx(0.09)
     assert charbonnier(a, b, epsilon=0.4).item() == pytest.approx(0.5)
+    assert negative_psnr(a, b, epsilon=0).item() == pytest.approx(-10.457575 / 200)  # 10 log10(1 / 0.09) dB
 
 
-@pytest.mark.parametrize("kind", ["l1", "mse", "charbonnier"])
+@pytest.mark.parametrize("kind", ["l1", "mse", "charbonnier", "psnr"])
 def test_pixel_distance_gradient(kind: str) -> None:
     generator = torch.Generator().manual_seed(1)
     a, b = torch.rand(2, 1, 3, 4, 4, dtype=torch.float64, generator=generator)

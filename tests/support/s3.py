@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 START_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running server. Buckets are the folders under ``folder``, objects the files in them."""
+    """A running server and the keys that enter it."""
 
     endpoint: str
-    folder: Path
     access_key: str
     secret_key: str = field(repr=False)
 
@@ -36,10 +38,12 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def make_bucket(self, name: str) -> Path:
-        """Make an empty bucket; returns the folder that holds its objects."""
-        bucket = self.folder / name
-        bucket.mkdir()
+    def bucket(self, name: str) -> Any:
+        """boto3's resource of a bucket, made where it is not there yet."""
+        keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
+        bucket = boto3.Session().resource("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys).Bucket(name)
+        if not bucket.creation_date:
+            bucket.create()
         return bucket
 
 
@@ -51,15 +55,18 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     access, secret = secrets.token_hex(8), secrets.token_hex(16)
     log = folder / "rclone.log"
     rclone = str(Path(sysconfig.get_path("scripts")) / "rclone")
-    command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--config", "", "--dir-cache-time", "0", str(buckets)]
+    command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--config", "", str(buckets)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_AUTH_KEY": f'"{access},{secret}"'}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        yield S3Server(_address(process, log), buckets, access, secret)
+        yield S3Server(_address(process, log), access, secret)
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -1,0 +1,174 @@
+"""Pictures of a result: before/after panels, the histogram of the gain, the learning curve. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+Image = NDArray[np.uint8]
+"""(H, W, 3), RGB."""
+
+LONGEST = 640
+"""Pixels of the longer side of an image inside a panel; larger ones are shrunk."""
+FULL_ERROR = 48
+"""Error, in levels of 255, that the error map shows in its brightest colour; the same in every panel."""
+INK, GREY, GREEN, RED, PAPER = "#1f2328", "#656d76", "#1a7f37", "#cf222e", "#ffffff"
+BLUE, ORANGE = "#0969da", "#bc4c00"
+GAP, CAPTION, TITLE = 12, 26, 40
+"""Pixels between images, of a caption's line, of the title's line."""
+
+
+def choose(gains: Sequence[float], count: int) -> list[int]:
+    """Positions of the images to show: evenly spread over the ranks of the gain, from the worst to the best."""
+    order = sorted(range(len(gains)), key=lambda i: (gains[i], i))
+    count = min(count, len(order))
+    if count == 1:
+        return [order[len(order) // 2]]
+    return [order[round(k * (len(order) - 1) / (count - 1))] for k in range(count)]
+
+
+def panel(
+    title: str, rainy: Image, derained: Image, clean: Image, before: Mapping[str, float], after: Mapping[str, float]
+) -> Image:
+    """Rainy, derained, clean and the error that is left, captioned; two by two, or in a row where they are upright.
+
+    Args:
+        title: the image's name.
+        rainy: the input.
+        derained: the output.
+        clean: the truth.
+        before: the figures of ``rdmc.metrics.measure`` for ``rainy``.
+        after: those for ``derained``.
+    """
+    gain = after["psnr_y"] - before["psnr_y"]
+    error = np.abs(derained.astype(np.int16) - clean).mean(2)
+    parts = [
+        (rainy, "rainy", _figures(before)),
+        (derained, "derained", _figures(after)),
+        (clean, "clean", ""),
+        (_heat(error), "error left", f"mean {error.mean():.1f} of 255 levels; brightest: {FULL_ERROR} and more"),
+    ]
+    shown = [(_fit(image), name, figures) for image, name, figures in parts]
+    height, width = shown[0][0].shape[:2]
+    columns = 4 if height > width else 2
+    rows = len(shown) // columns
+    across, down = width + GAP, height + CAPTION + GAP
+    sheet = Pillow.new("RGB", (GAP + columns * across, TITLE + rows * down), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    end = _write(draw, (GAP, 10), title, 18, INK)
+    _write(draw, (end + 12, 10), f"{gain:+.2f} dB", 18, GREEN if gain > 0 else RED)
+    for index, (image, name, figures) in enumerate(shown):
+        x, y = GAP + index % columns * across, TITLE + index // columns * down
+        end = _write(draw, (x, y + 4), name, 14, INK)
+        _write(draw, (end + 10, y + 4), _cut(figures, x + width - end - 10), 14, GREY)
+        sheet.paste(Pillow.fromarray(image), (x, y + CAPTION))
+    return np.asarray(sheet)
+
+
+def gain_histogram(gains: Mapping[str, Sequence[float]]) -> Image:
+    """How many test images gained how many dB of PSNR-Y, a row per dataset on one scale."""
+    figure = Figure(figsize=(8, 1.2 + 1.6 * len(gains)), dpi=120, layout="constrained")
+    everything = [gain for values in gains.values() for gain in values]
+    low, high = np.floor(min([0, *everything])), np.ceil(max([1, *everything]))
+    bins = np.linspace(low, high, int(min(40, max(10, 2 * (high - low)))) + 1)
+    axes = figure.subplots(len(gains), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values) in zip(axes, gains.items(), strict=True):
+        mean = float(np.mean(values))
+        axis.hist([v for v in values if v >= 0], bins, color=GREEN, alpha=0.75)
+        axis.hist([v for v in values if v < 0], bins, color=RED, alpha=0.75)
+        axis.axvline(mean, color=INK, linestyle="--", linewidth=1)
+        worse = sum(value < 0 for value in values)
+        _plain(axis, f"{name}: {mean:+.2f} dB, mean of {len(values)}" + (f"; {worse} got worse" if worse else ""))
+        axis.set_ylabel("images")
+        axis.yaxis.get_major_locator().set_params(integer=True)
+    axes[-1].set_xlabel("gain in PSNR-Y over the rainy image, dB")
+    return _draw(figure)
+
+
+def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
+    """Loss and validation PSNR-Y and SSIM-Y over the steps; the best step is marked.
+
+    Args:
+        rows: of history.csv, as floats; what a row lacks is not drawn.
+    """
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    _line(upper, rows, "loss", INK)
+    upper.set_ylim(bottom=0)
+    _plain(upper, "training loss")
+    points = _line(lower, rows, "psnr_y", BLUE)
+    lower.set_ylabel("PSNR-Y, dB", color=BLUE)
+    lower.set_xlabel("step")
+    title = "validation"
+    if points:
+        step, best = max(points, key=lambda point: point[1])
+        lower.plot([step], [best], "o", color=BLUE)
+        title = f"validation: best {best:.2f} dB at step {step:.0f}"
+    _plain(lower, title)
+    right = lower.twinx()
+    _line(right, rows, "ssim_y", ORANGE)
+    right.set_ylabel("SSIM-Y", color=ORANGE)
+    right.spines[["top"]].set_visible(False)
+    return _draw(figure)
+
+
+def _line(axis: Axes, rows: Sequence[Mapping[str, float]], name: str, color: str) -> list[tuple[float, float]]:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    axis.plot([x for x, _ in points], [y for _, y in points], color=color, linewidth=1.5)
+    return points
+
+
+def _plain(axis: Axes, title: str) -> None:
+    axis.set_title(title, loc="left", fontsize=10, color=INK)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25)
+
+
+def _draw(figure: Figure) -> Image:
+    canvas: Any = FigureCanvasAgg(figure)  # its methods are untyped
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return f"PSNR-Y {figures['psnr_y']:.2f} dB   SSIM-Y {figures['ssim_y']:.3f}"
+
+
+def _heat(error: NDArray[np.floating]) -> Image:
+    """(H, W) error in levels -> colours from black over red to white."""
+    levels = np.clip(error * (255 / FULL_ERROR), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)[..., ::-1]
+
+
+def _fit(image: Image) -> Image:
+    height, width = image.shape[:2]
+    scale = LONGEST / max(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(image)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _write(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, color: str) -> float:
+    """Write a line and return where it ends."""
+    font = ImageFont.load_default(size)
+    draw.text(at, text, fill=color, font=font)
+    return at[0] + draw.textlength(text, font=font)
+
+
+def _cut(text: str, room: float) -> str:
+    """As much of a caption as fits, in whole parts."""
+    font = ImageFont.load_default(14)
+    for end in ("   ", ";"):
+        if font.getlength(text) > room:
+            text = text.rpartition(end)[0] if end in text else text
+    return text if font.getlength(text) <= room else ""

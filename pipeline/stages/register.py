@@ -1,0 +1,149 @@
+"""``register``: all that made the model and all that is known of it into its MLflow run; the model into the registry."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from pipeline.console import say, table
+from pipeline.lineage import lineage
+from pipeline.params import Params, flatten
+from pipeline.registry import PackedDataset, Registered, add_datasets, add_history, add_version, log_model, open_run, registry
+from pipeline.report import learning_curve
+from pipeline.settings import Settings
+from pipeline.storage import check_bucket
+from pipeline.tracking import now_ms, send_metrics, send_params
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import load_model
+from rdmc.data.images import write_png
+from rdmc.data.pairs import SPLITS
+from rdmc.data.shards import read_manifest
+from rdmc.errors import DataError
+from rdmc.files import write_text
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+    """Complete the training's run and register ``checkpoints/best``; the alias is moved last of all.
+
+    Raises DataError or CheckpointError for missing results of the stages before, ServiceError where MLflow or the bucket
+    fails.
+    """
+    load_model(workspace.best)  # a model that cannot be loaded is not worth registering
+    evaluation, history = _json(workspace.evaluate_metrics, "evaluate"), read_history(workspace.history)
+    run_id = _json(workspace.run, "train")["run_id"]
+    datasets = [packed(name, workspace) for name in params.datasets]
+    facts = {**lineage(), **{f"data.{data.name}": data.digest for data in datasets}}
+    step = int(history[-1]["step"]) if history else 0
+    check_bucket(settings)
+    with registry(settings) as client:
+        run_id = open_run(client, settings, run_id, "train")
+        added = add_history(client, run_id, history)
+        send_params(client, run_id, flatten(params), run_tags(facts))
+        add_evaluation(client, run_id, evaluation, step)
+        add_datasets(client, run_id, datasets)
+        add_files(client, run_id, params, workspace, history)
+        model_id = log_model(run_id, params.register_.model, workspace.best, step)
+        overall = evaluation["overall"]
+        tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
+        made = add_version(client, params.register_.model, run_id, model_id, tags, describe(evaluation))
+        client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
+    result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
+    write_text(workspace.register_metrics, json.dumps(result, indent=2) + "\n")
+    _show(made, params.register_.alias, overall, added)
+
+
+def packed(name: str, workspace: Workspace) -> PackedDataset:
+    """What MLflow is told of a packed dataset. Raises DataError for a missing or damaged manifest."""
+    manifest = read_manifest(workspace.shards(name) / "manifest.json")
+    counts = {split: len(manifest.samples(split)) for split in SPLITS}
+    return PackedDataset(name, manifest.digest, workspace.shards(name).as_posix(), counts)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of history.csv, empty cells left out. Raises DataError."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: {error}; make it with `dvc repro train`") from None
+
+
+def run_tags(facts: dict[str, str]) -> dict[str, str]:
+    """The facts, and the commit once more under the name by which MLflow's pages show it."""
+    return {**facts, **({"mlflow.source.git.commit": facts["git_commit"]} if "git_commit" in facts else {})}
+
+
+def add_evaluation(client: MlflowClient, run_id: str, evaluation: dict[str, Any], step: int) -> None:
+    """Log the means as ``evaluate/<dataset>/derained/psnr_y`` and so on, those that the run does not have already."""
+    known = client.get_run(run_id).data.metrics
+    figures = {
+        f"evaluate/{name}/{kind}": value
+        for name, group in evaluation.items()
+        for kind, value in _leaves(group)
+        if kind != "images"
+    }
+    send_metrics(client, run_id, [(name, value, now_ms(), step) for name, value in figures.items() if known.get(name) != value])
+
+
+def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Workspace, history: list[dict[str, float]]) -> None:
+    """Log metrics, plots, pictures, the learning curve, the params as they were used, and dvc.lock."""
+    for path in (workspace.history, workspace.images):
+        client.log_artifact(run_id, str(path), "plots")
+    client.log_artifacts(run_id, str(workspace.pictures), "plots/pictures")
+    for path in (workspace.train_metrics, workspace.evaluate_metrics):
+        client.log_artifact(run_id, str(path), "metrics")
+    if Path("dvc.lock").is_file():
+        client.log_artifact(run_id, "dvc.lock")
+    with TemporaryDirectory() as folder:
+        write_png(Path(folder, "learning.png"), learning_curve(history))
+        client.log_artifact(run_id, f"{folder}/learning.png", "plots")
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(params.model_dump(mode="json", by_alias=True), text)
+    client.log_text(run_id, text.getvalue(), "params.yaml")
+
+
+def describe(evaluation: dict[str, Any]) -> str:
+    """A version's description: what it does and how well, as a Markdown table."""
+    lines = [
+        f"| {name} | {group['images']} | {group['rainy']['psnr_y']:.2f} | {group['derained']['psnr_y']:.2f} "
+        f"| {group['gain_psnr_y']:+.2f} | {group['derained']['ssim_y']:.4f} |"
+        for name, group in evaluation.items()
+    ]
+    head = ["| test images of | images | rainy PSNR-Y, dB | derained | gain | SSIM-Y |", "|---|---|---|---|---|---|"]
+    return "\n".join(["RDMC: removes rain from 8-bit RGB images of any size, (N, H, W, 3) in and out.", "", *head, *lines])
+
+
+def _leaves(group: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, value in group.items():
+        found += _leaves(value, f"{prefix}{name}/") if isinstance(value, dict) else [(f"{prefix}{name}", float(value))]
+    return found
+
+
+def _json(path: Path, stage: str) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}; make it with `dvc repro {stage}`") from None
+
+
+def _show(made: Registered, alias: str, overall: dict[str, Any], added: int) -> None:
+    rows = [
+        ["model", f"models:/{made.name}@{alias} (version {made.version})"],
+        ["MLflow run", made.run_id],
+        ["test images", f"{overall['derained']['psnr_y']:.2f} dB PSNR-Y, {overall['gain_psnr_y']:+.2f} dB over the rainy ones"],
+    ]
+    table("register", ["", ""], rows)
+    if added:
+        say(f"{added} figures that the run lacked were added from the history")
+    say("look at it:  make mlflow")
+    say(f"use it:      python -m pipeline derain photo.png out.png --model models:/{made.name}@{alias}")

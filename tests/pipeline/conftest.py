@@ -1,0 +1,94 @@
+"""Fixtures of the acts: an MLflow store, and a workspace as the acts before leave it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pipeline.params import Params, read_params
+from pipeline.settings import Settings
+from pipeline.tracking import connect
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import write_model
+from rdmc.data.images import as_png
+from rdmc.data.pairs import read_index, write_index, write_pair
+from rdmc.data.shards import write_shards
+from rdmc.files import new_folder, write_text
+from rdmc.network import RDMC, RDMCConfig
+
+HISTORY = """\
+step,epoch,loss,lr,psnr_y,ssim_y,images_per_second
+100,1.5,0.5,0.001,20.25,0.7,30.5
+200,3.0,0.25,0.0005,22.5,,31.0
+"""
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow database, made once: its tables take seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        connect(Settings()).search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty MLflow store of the test's own, which the environment names."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The project's own."""
+    return read_params(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def make_workspace() -> Callable[..., Workspace]:
+    """A workspace with two small packed datasets and a small model, after ``train``."""
+
+    def make(root: Path, tests: tuple[int, int] = (3, 2)) -> Workspace:
+        workspace = Workspace(root)
+        for seed, (name, count) in enumerate(zip(("light", "heavy"), tests, strict=True)):
+            _pack(workspace, name, count, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
+        with new_folder(workspace.best) as folder:
+            write_model(folder, network.config, network.state_dict(), {"step": 200})
+        write_text(workspace.history, HISTORY)
+        write_text(workspace.train_metrics, json.dumps({"loss": 0.25}))
+        write_text(workspace.run, json.dumps({"run_id": None}))
+        return workspace
+
+    return make
+
+
+def _pack(workspace: Workspace, dataset: str, tests: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def image() -> Any:
+        return cv2.GaussianBlur(rng.integers(0, 256, (40, 56, 3)).astype(np.uint8), (9, 9), 3)
+
+    pairs = workspace.pairs(dataset)
+    entries = []
+    for split, count in (("train", 2), ("validation", 1), ("test", tests)):
+        for number in range(count):
+            clean = image()
+            rainy = np.clip(clean + rng.normal(0, 5 + 5 * number, clean.shape), 0, 255).astype(np.uint8)
+            entries.append(write_pair(pairs, split, f"{split}-{number}", f"{split}-{number}", as_png(rainy), as_png(clean)))
+    write_index(pairs, dataset, entries, len(entries), [])
+    write_shards(read_index(pairs), pairs, workspace.shards(dataset), dataset, 10**6)

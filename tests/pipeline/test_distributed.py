@@ -1,0 +1,115 @@
+"""Training on a real local Ray: the same result as in one process, going on where a run stopped, errors in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from pipeline.distributed import Row, bring_home, cluster, forget, launch
+from pipeline.params import Params
+from pipeline.settings import Settings
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import load_model, load_tensors
+from rdmc.data.loader import PairStore
+from rdmc.data.shards import read_manifest
+from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.training import Run
+from tests.support.data import make_dataset, tiny_params
+
+SETTINGS = Settings(workers=2, gpu=False)
+LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    found = Workspace(tmp_path_factory.mktemp("project"))
+    make_dataset(found, "light")
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_ray() -> Iterator[None]:
+    with cluster(SETTINGS):
+        yield
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return tiny_params(LIGHT)
+
+
+def test_two_workers_learn_what_one_process_does(params: Params, workspace: Workspace, tmp_path: Path) -> None:
+    rows: list[Row] = []
+    outcome = launch(params, SETTINGS, workspace, "same", rows.append)
+    home = replace(workspace, root=tmp_path)
+    bring_home(outcome, home)
+    folder = [workspace.shards("light")]
+    alone = Run(params.network, params.loss, params.train, params.seed)
+    reports = list(alone.reports(PairStore(folder, "train"), PairStore(folder, "validation")))
+    assert [row["step"] for row in rows] == [report.step for report in reports]
+    for row, report in zip(rows, reports, strict=True):
+        assert row["loss"] == pytest.approx(report.loss, rel=1e-4)
+        assert row["psnr_y"] == pytest.approx((report.validation or {})["psnr_y"], abs=0.02)
+    state = load_tensors(home.last / "training.safetensors")
+    for name, weight in alone.network.state_dict().items():
+        assert torch.allclose(state[f"network/{name}"], weight, atol=1e-4), name
+    facts = load_model(home.best)[1]
+    assert facts["validation"]["psnr_y"] == outcome.metrics["psnr_y"] == max(row["psnr_y"] for row in rows)
+    assert facts["data"] == PairStore(folder, "train").digest
+
+
+def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Workspace) -> None:
+    half = tiny_params({**LIGHT, "train.steps": 3})
+    first: list[Row] = []
+    launch(half, SETTINGS, workspace, "again", first.append)
+    second: list[Row] = []
+    launch(params, SETTINGS, workspace, "again", second.append)
+    assert [row["step"] for row in first] == [3]
+    assert [row["step"] for row in second] == [6]
+    forget(SETTINGS, workspace, "again")
+    assert not (workspace.runs / "again").exists()
+
+
+def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "light")
+    shard = read_manifest(workspace.shards("light") / "manifest.json").samples("train")[0][0]
+    path = workspace.shards("light") / shard.name
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(DataError, match=shard.name) as error:
+        launch(params, SETTINGS, workspace, "damaged", lambda row: None)
+    assert "\n" not in str(error.value)
+
+
+def test_refused_before_any_worker_starts(params: Params, workspace: Workspace, tmp_path: Path) -> None:
+    def attempt(settings: Settings, place: Workspace = workspace) -> None:
+        launch(params, settings, place, "refused", lambda row: None)
+
+    with pytest.raises(ConfigError, match="3") as error:
+        attempt(Settings(workers=3, gpu=False))
+    assert "4" in str(error.value)
+    with pytest.raises(ConfigError, match="64 workers need 64 CPUs"):
+        launch(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace, "x", print)
+    with pytest.raises(DataError, match="dvc repro"):
+        attempt(SETTINGS, Workspace(tmp_path))
+    assert not (workspace.runs / "refused").exists()
+
+
+def test_rows_are_plain_json(params: Params, workspace: Workspace) -> None:
+    rows: list[Row] = []
+    launch(tiny_params({**LIGHT, "train.steps": 2, "train.validate_every": 5}), SETTINGS, workspace, "plain", rows.append)
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ServiceError, match=r"Ray at '127.0.0.1:1' cannot be reached") as error, cluster(SETTINGS):
+        pass
+    assert "\n" not in str(error.value)

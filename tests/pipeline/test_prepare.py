@@ -1,0 +1,188 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from pydantic import TypeAdapter
+
+from pipeline.datasets import Dataset, Embedded, Folders, Prepare
+from pipeline.stages import prepare
+from rdmc.data.images import encode_png, read_rgb
+from rdmc.data.pairs import read_index
+from rdmc.errors import DataError
+
+STRICT, LENIENT = Prepare(max_quarantined=0.0), Prepare(max_quarantined=1.0)
+
+
+def folders(**splits: Any) -> Dataset:
+    parsed: Dataset = TypeAdapter(Dataset).validate_json(json.dumps({"source": "folders", **splits}))
+    return parsed
+
+
+def noise(seed: int, height: int = 20, width: int = 24) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write_pairs(folder: Path, count: int) -> dict[str, str]:
+    """``count`` good pairs below ``folder``, and their globs."""
+    for half in ("rain", "clean"):
+        (folder / half).mkdir(parents=True)
+        for i in range(count):
+            (folder / half / f"{half}-{i:02d}.png").write_bytes(encode_png(noise(i + 100 * (half == "rain"))))
+    return {"rainy": f"{folder}/rain/*", "clean": f"{folder}/clean/*"}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    return tmp_path / "mine", write_pairs(tmp_path / "mine", 10)
+
+
+def quarantined(out: Path) -> dict[str, str]:
+    return {
+        Path(fault["file"]).name: fault["reason"] for fault in json.loads((out / "quarantine.json").read_text())["quarantined"]
+    }
+
+
+def test_the_embedded_dataset_is_the_same_however_many_processes_make_it(tmp_path: Path) -> None:
+    dataset = Embedded(source="embedded", rain="light", variants=1)
+    prepare.run("light", dataset, STRICT, 0, tmp_path / "one", processes=1)
+    prepare.run("light", dataset, STRICT, 0, tmp_path / "two", processes=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    entries = read_index(tmp_path / "one")
+    assert [sum(entry.split == split for entry in entries) for split in ("train", "validation", "test")] == [8, 2, 4]
+    scenes = [{entry.scene for entry in entries if entry.split == split} for split in ("train", "validation", "test")]
+    assert not scenes[0] & scenes[1] | scenes[0] & scenes[2] | scenes[1] & scenes[2]
+    assert len({entry.sha256_rainy for entry in entries}) == len(entries)
+
+
+def test_pairs_in_folders_keep_their_bytes(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
+    folder, globs = tree
+    prepare.run("mine", folders(train=globs, validation_share=0.2), STRICT, 0, tmp_path / "out", processes=2)
+    entries = read_index(tmp_path / "out")
+    assert [entry.split for entry in entries] == ["train"] * 8 + ["validation"] * 2
+    for entry in entries:
+        number = entry.name.removeprefix("rain-")
+        assert (tmp_path / "out" / entry.rainy).read_bytes() == (folder / f"rain/rain-{number}.png").read_bytes()
+        assert (tmp_path / "out" / entry.clean).read_bytes() == (folder / f"clean/clean-{number}.png").read_bytes()
+    assert json.loads((tmp_path / "out/quarantine.json").read_text()) == {"examined": 10, "quarantined": []}
+
+
+def test_splits_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
+    given = {split: write_pairs(tmp_path / split, count) for split, count in (("train", 4), ("validation", 2), ("test", 3))}
+    prepare.run("mine", folders(**given), STRICT, 0, tmp_path / "out", processes=1)
+    entries = read_index(tmp_path / "out")
+    assert [entry.split for entry in entries] == ["test"] * 3 + ["train"] * 4 + ["validation"] * 2
+    assert len({entry.scene for entry in entries}) == 9  # rain-00 of train is not that of test
+
+
+def test_pairs_side_by_side_are_cut_apart(tmp_path: Path) -> None:
+    Pillow.fromarray(noise(0, 32, 64)).save(tmp_path / "1.jpg", quality=90)
+    dataset = folders(test={"images": f"{tmp_path}/*.jpg", "left": "clean"})
+    prepare.run("mine", dataset, STRICT, 0, tmp_path / "out", processes=1)
+    (entry,) = read_index(tmp_path / "out")
+    whole = read_rgb(tmp_path / "1.jpg")
+    assert np.array_equal(read_rgb(tmp_path / "out" / entry.clean), whole[:, :32])
+    assert np.array_equal(read_rgb(tmp_path / "out" / entry.rainy), whole[:, 32:])
+
+
+def test_every_bad_pair_is_set_aside_with_its_reason(tmp_path: Path) -> None:
+    folder, globs = tmp_path / "mine", write_pairs(tmp_path / "mine", 14)
+    rain, clean = folder / "rain", folder / "clean"
+    picture = Pillow.fromarray(noise(0))
+    (rain / "rain-00.png").write_bytes(b"")
+    (rain / "rain-01.png").write_text("not a picture")
+    (clean / "clean-02.png").write_bytes((clean / "clean-02.png").read_bytes()[:700])
+    (rain / "rain-03.png").write_bytes(encode_png(noise(3, 21, 24)))
+    picture.convert("L").save(rain / "rain-04.png")
+    picture.convert("P").save(rain / "rain-05.png")
+    picture.convert("RGBA").save(clean / "clean-06.png")
+    for half in (rain / "rain-07.png", clean / "clean-07.png"):
+        half.write_bytes(encode_png(noise(7, 12, 40)))
+    (clean / "clean-08.png").unlink()
+    (rain / "rain-09.png").unlink()
+    (rain / "rain-10.png").unlink()
+    (rain / "rain-10.png").symlink_to(tmp_path / "nowhere.png")
+    picture.save(rain / "rain-11.jpg")
+    (rain / "rain-11.png").unlink()
+    (rain / "rain-11.jpg").write_bytes((rain / "rain-11.jpg").read_bytes()[:-200])
+    prepare.run("mine", folders(train=globs), LENIENT, 0, tmp_path / "out", processes=2)
+    expected = {
+        "rain-00.png": "zero bytes",
+        "rain-01.png": "not an image",
+        "clean-02.png": "damaged or cut short",
+        "rain-03.png": "rainy is 24x21 and clean 24x20, the rule is one size",
+        "rain-04.png": "is grey, the rule is 8-bit RGB; save it as 8-bit RGB",
+        "rain-05.png": "is palette",
+        "clean-06.png": "is RGB with alpha",
+        "rain-07.png": "40x12 is smaller than 16 pixels a side",
+        "rain-08.png": "has no clean image",
+        "clean-09.png": "has no rainy image",
+        "rain-10.png": "a link to nothing",
+        "rain-11.jpg": "damaged or cut short",
+    }
+    found = quarantined(tmp_path / "out")
+    assert set(found) == set(expected)
+    assert [name for name, reason in expected.items() if not found[name].startswith(reason)] == []
+    assert [entry.name for entry in sorted(read_index(tmp_path / "out"), key=lambda e: e.name)] == ["rain-12", "rain-13"]
+    assert len([path for path in content(tmp_path / "out") if path.endswith(".png")]) == 4
+
+
+def test_too_many_bad_pairs_fail_and_what_was_there_stays(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
+    folder, globs = tree
+    prepare.run("mine", folders(train=globs), STRICT, 0, tmp_path / "out", processes=1)
+    before = content(tmp_path / "out")
+    (folder / "rain/rain-05.png").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"mine: 1 of 10 pairs are bad, the rule is at most 5% .*rain-05\.png zero bytes.*raise prep"
+    ) as caught:
+        prepare.run("mine", folders(train=globs), Prepare(max_quarantined=0.05), 0, tmp_path / "out", processes=1)
+    assert "\n" not in str(caught.value)
+    assert content(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+    prepare.run("mine", folders(train=globs), Prepare(max_quarantined=0.1), 0, tmp_path / "out", processes=1)
+    assert len(read_index(tmp_path / "out")) == 9
+
+
+def test_nothing_but_bad_pairs_fails_whatever_the_rule(tmp_path: Path) -> None:
+    globs = write_pairs(tmp_path / "mine", 1)
+    (tmp_path / "mine/rain/rain-00.png").write_bytes(b"")
+    with pytest.raises(DataError, match="1 of 1 pairs are bad"):
+        prepare.run("mine", folders(train=globs), LENIENT, 0, tmp_path / "out", processes=1)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"/none/\*\.png: matches no file, a dataset needs at least one; mend the glob in params"
+    ):
+        prepare.run("mine", folders(test={"images": f"{tmp_path}/none/*.png", "left": "clean"}), STRICT, 0, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_two_splits_is_refused(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
+    with pytest.raises(DataError, match=r"rain-00\.png: is in train and test; narrow a glob in params"):
+        prepare.run("mine", folders(train=tree[1], test=tree[1]), STRICT, 0, tmp_path / "out", processes=1)
+
+
+def test_the_share_kept_for_validation_follows_scenes_and_the_seed(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "c").mkdir()
+    for scene in range(4):
+        (tmp_path / f"c/{scene}.png").write_bytes(encode_png(noise(scene)))
+        for k in range(3):
+            (tmp_path / f"r/{scene}_{k}.png").write_bytes(encode_png(noise(10 + scene * 3 + k)))
+    dataset = folders(train={"rainy": f"{tmp_path}/r/*.png", "clean": f"{tmp_path}/c/*.png"})
+    chosen = set()
+    for seed in range(6):
+        prepare.run("mine", dataset, STRICT, seed, tmp_path / "out", processes=1)
+        held = {entry.scene for entry in read_index(tmp_path / "out") if entry.split == "validation"}
+        assert len(held) == 1
+        assert sum(entry.scene in held for entry in read_index(tmp_path / "out")) == 3
+        chosen |= held
+    assert len(chosen) > 1
+    assert isinstance(dataset, Folders)

@@ -1,0 +1,198 @@
+"""``register`` into a real SQLite store: what the run holds, versions, lost runs, and the model in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.params import Params, flatten, read_params
+from pipeline.settings import Settings
+from pipeline.stages import derain, evaluate, register
+from pipeline.tracking import Tracker
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import load_model
+from rdmc.data.images import read_rgb, write_png
+from rdmc.data.shards import read_manifest
+from rdmc.errors import CheckpointError, DataError, ServiceError
+from rdmc.files import write_text
+from rdmc.inference import derain_image
+
+COMMIT = "a" * 40
+
+
+@dataclass(frozen=True)
+class Place:
+    """A finished pipeline in a folder of its own, which is the working folder, and its MLflow store."""
+
+    workspace: Workspace
+    uri: str
+    client: MlflowClient
+
+    def result(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self.workspace.register_metrics.read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def place(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, params: Params, make_workspace: Callable[..., Workspace]
+) -> Iterator[Place]:
+    """After ``register``, of a training that lost MLflow halfway: the run lacks step 200."""
+    root = tmp_path_factory.mktemp("place")
+    shutil.copy(empty_store, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root}/mlflow.db")
+        patch.setattr(register, "lineage", lambda: {"git_commit": COMMIT, "dvc.checkpoints/best": "12.dir"})
+        workspace = make_workspace(Path())
+        with Tracker.start(Settings(), "train", {"train.lr": params.train.lr}) as tracker:
+            tracker.log({"loss": 0.5, "psnr_y": 20.25}, 100)
+        write_text(workspace.run, json.dumps({"run_id": tracker.run_id}))
+        write_text(Path("dvc.lock"), "schema: '2.0'\n")
+        evaluate.run(params, workspace)
+        register.run(params, Settings(), workspace)
+        yield Place(workspace, uri, MlflowClient(uri, uri))
+
+
+def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) -> None:
+    result = place.result()
+    assert result["run_id"] == json.loads(place.workspace.run.read_text())["run_id"], "the training's own run"
+    run = place.client.get_run(result["run_id"])
+    assert run.data.params == {name: str(value) for name, value in flatten(params).items()}
+    for name, expected in {"loss": [0.5, 0.25], "psnr_y": [20.25, 22.5], "ssim_y": [0.7], "epoch": [1.5, 3.0]}.items():
+        assert [figure.value for figure in place.client.get_metric_history(run.info.run_id, name)] == expected
+    means = json.loads(place.workspace.evaluate_metrics.read_text())
+    assert run.data.metrics["evaluate/light/derained/psnr_y"] == means["light"]["derained"]["psnr_y"]
+    assert run.data.metrics["evaluate/overall/gain_psnr_y"] == means["overall"]["gain_psnr_y"]
+    assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == COMMIT
+    assert run.data.tags["dvc.checkpoints/best"] == "12.dir"
+
+    files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
+    assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
+    assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
+    assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
+    assert read_params(files / "params.yaml") == params, "the params as logged can be run again"
+
+    assert run.inputs
+    inputs = {given.dataset.name: given for given in run.inputs.dataset_inputs}
+    assert set(inputs) == {"light", "heavy"}
+    digest = read_manifest(place.workspace.shards("light") / "manifest.json").digest
+    assert digest.startswith(inputs["light"].dataset.digest)
+    profile = {"train pairs": 2, "validation pairs": 1, "test pairs": 3, "digest": digest}
+    assert json.loads(str(inputs["light"].dataset.profile)) == profile
+    assert [tag.value for tag in inputs["light"].tags] == ["training"]
+    assert json.loads(inputs["light"].dataset.source) == {"uri": "data/shards/light"}
+
+
+def test_the_version_and_its_alias(place: Place) -> None:
+    result = place.result()
+    version = place.client.get_model_version_by_alias("rdmc", "candidate")
+    assert {"model": "rdmc", "version": int(version.version), "alias": "candidate", "run_id": version.run_id} == result
+    means = json.loads(place.workspace.evaluate_metrics.read_text())["overall"]
+    assert float(version.tags["psnr_y"]) == means["derained"]["psnr_y"]
+    assert float(version.tags["gain_psnr_y"]) == means["gain_psnr_y"]
+    assert version.tags["git_commit"] == COMMIT
+    assert version.tags["data.heavy"] == read_manifest(place.workspace.shards("heavy") / "manifest.json").digest
+    assert "| overall | 5 |" in str(version.description)
+    logged = place.client.get_logged_model(str(version.source).removeprefix("models:/"))
+    assert logged.source_run_id == result["run_id"]
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "rdmc", "version": version.version}]
+    assert logged.metrics
+    assert {figure.key: figure.value for figure in logged.metrics}["evaluate/overall/gain_psnr_y"] == means["gain_psnr_y"]
+    files = Path(logged.artifact_location.removeprefix("file://"))
+    assert not [path for path in files.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".pyc")]
+    assert "torch==" in (files / "requirements.txt").read_text()
+    assert "+cpu" not in (files / "requirements.txt").read_text()
+
+
+def test_in_a_fresh_process_it_derains_as_the_checkpoint_does(place: Place, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 37, 50, 3), dtype=np.uint8)
+    np.save(tmp_path / "in.npy", images)
+    code = """
+import sys, mlflow, numpy
+model = mlflow.pyfunc.load_model("models:/rdmc@candidate")
+numpy.save("out.npy", model.predict(numpy.load("in.npy")))
+assert model.metadata.signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
+assert model.predict(model.input_example).shape == (1, 32, 32, 3)
+import rdmc
+assert "/code/rdmc/" in rdmc.__file__, f"not the code that was logged with it: {rdmc.__file__}"
+assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "ray", "cv2")]
+"""
+    fresh = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert (fresh.returncode, fresh.stderr) == (0, "")
+    expected = np.stack([derain_image(load_model(place.workspace.best)[0], image) for image in images])
+    assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
+
+    write_png(tmp_path / "photo.png", images[0])
+    derain.run(tmp_path / "photo.png", tmp_path / "derained.png", "models:/rdmc@candidate", Settings())
+    assert np.array_equal(read_rgb(tmp_path / "derained.png"), expected[0])
+    for unknown in ("models:/rdmc@champion", "models:/other/1", "models:/rdmc/99", "models:/rdmc"):
+        with pytest.raises(ServiceError, match="register a model"):
+            derain.run(tmp_path / "photo.png", tmp_path / "derained.png", unknown, Settings())
+
+
+def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytest.CaptureFixture[str]) -> None:
+    before = place.result()
+    register.run(params, Settings(), place.workspace)
+    again = place.result()
+    assert (again["run_id"], int(again["version"])) == (before["run_id"], int(before["version"]) + 1)
+    assert place.client.get_model_version_by_alias("rdmc", "candidate").version == again["version"]
+    for name in ("loss", "evaluate/light/derained/psnr_y"):
+        steps = [figure.step for figure in place.client.get_metric_history(again["run_id"], name)]
+        assert len(steps) == len(set(steps)), "no figure twice"
+    inputs = place.client.get_run(again["run_id"]).inputs
+    assert inputs
+    assert len(inputs.dataset_inputs) == 2
+    shown = capfd.readouterr()
+    assert "models:/rdmc@candidate" in shown.out
+    assert shown.err == ""
+
+    write_text(place.workspace.run, json.dumps({"run_id": "f" * 32}))
+    register.run(params, Settings(), place.workspace)
+    new = place.result()["run_id"]
+    assert new not in ("f" * 32, before["run_id"])
+    assert [figure.value for figure in place.client.get_metric_history(new, "psnr_y")] == [20.25, 22.5]
+    assert place.client.get_run(new).info.status == "FINISHED"
+    write_text(place.workspace.run, json.dumps({"run_id": before["run_id"]}))
+
+
+def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = place.result()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free.getsockname()[1]}")
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match=r"^http://127.0.0.1:\d+ cannot be reached .*; start that") as caught:
+        register.run(params, Settings(mlflow_timeout=1), place.workspace)
+    assert time.monotonic() - start < 5
+    assert "secret" not in str(caught.value)
+    assert place.result() == before
+
+
+def test_results_that_are_missing(place: Place, params: Params, tmp_path: Path) -> None:
+    for name, error, said in (
+        ("metrics/evaluate.json", DataError, "dvc repro evaluate"),
+        ("plots/history.csv", DataError, "dvc repro train"),
+        ("checkpoints/run.json", DataError, "dvc repro train"),
+        ("checkpoints/best/model.json", CheckpointError, "train"),
+        ("data/shards/light/manifest.json", DataError, "pack"),
+    ):
+        folder = tmp_path / name.replace("/", "-")
+        for part in ("metrics", "plots", "checkpoints", "data/shards"):
+            shutil.copytree(place.workspace.root / part, folder / part)
+        (folder / name).unlink()
+        with pytest.raises(error, match=said):
+            register.run(params, Settings(), Workspace(folder))

@@ -1,0 +1,141 @@
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from rdmc.data import images
+from rdmc.data.images import Image, encode_png, read_picture, read_rgb, write_png
+from rdmc.errors import DataError
+
+Picture = Callable[..., Image]
+
+
+def encoded(image: Pillow.Image, kind: str, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png16(shape: tuple[int, ...]) -> bytes:
+    values = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+    return bytes(cv2.imencode(".png", values)[1])
+
+
+def test_png_comes_back_exactly_and_is_always_the_same_bytes(tmp_path: Path, picture: Picture) -> None:
+    pixels = picture()
+    write_png(tmp_path / "deep" / "a.png", pixels)
+    assert np.array_equal(read_rgb(tmp_path / "deep" / "a.png"), pixels)
+    assert encode_png(pixels) == encode_png(pixels.copy()) == (tmp_path / "deep" / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])
+def test_other_lossless_formats_are_read(kind: str, picture: Picture) -> None:
+    assert np.array_equal(read_rgb(encoded(Pillow.fromarray(picture()), kind)), picture())
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [("L", "grey"), ("LA", "grey with alpha"), ("P", "palette"), ("RGBA", "RGB with alpha"), ("1", "black and white")],
+)
+def test_other_modes_are_refused_or_converted(mode: str, said: str, picture: Picture) -> None:
+    data = encoded(Pillow.fromarray(picture()).convert(mode), "PNG")
+    with pytest.raises(DataError, match=f"image: is {said}, the rule is 8-bit RGB; save it"):
+        read_rgb(data)
+    assert read_rgb(data, convert=True).shape == (24, 32, 3)
+
+
+def test_cmyk_is_refused_or_converted(picture: Picture) -> None:
+    data = encoded(Pillow.fromarray(picture()).convert("CMYK"), "JPEG")
+    with pytest.raises(DataError, match="is CMYK"):
+        read_rgb(data)
+    assert read_rgb(data, convert=True).shape == (24, 32, 3)
+
+
+def test_dropping_alpha_keeps_the_colours(picture: Picture) -> None:
+    alpha = np.full((24, 32, 1), 7, np.uint8)
+    data = encoded(Pillow.fromarray(np.concatenate([picture(), alpha], axis=2)), "PNG")
+    assert np.array_equal(read_rgb(data, convert=True), picture())
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
+def test_16_bits_are_refused_or_scaled(shape: tuple[int, ...]) -> None:
+    data = png16(shape)
+    with pytest.raises(DataError, match="is 16-bit, the rule is 8-bit RGB"):
+        read_rgb(data)
+    values = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)).astype(np.uint16)
+    expected = values[..., ::-1] if len(shape) == 3 else np.repeat(values[..., None], 3, axis=2)  # OpenCV reads BGR
+    assert np.array_equal(read_rgb(data, convert=True), expected >> 8)
+
+
+def test_32_bits_are_refused_even_when_converting() -> None:
+    data = encoded(Pillow.fromarray(np.ones((20, 30), np.float32)), "TIFF")
+    with pytest.raises(DataError, match="32 bits a pixel"):
+        read_rgb(data, convert=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("BMP", {}), ("WEBP", {})]
+)
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+def test_a_picture_cut_short_is_refused(kind: str, options: dict[str, Any], share: float, picture: Picture) -> None:
+    data = encoded(Pillow.fromarray(picture(64, 64)), kind, **options)
+    with pytest.raises(DataError, match=r"image: (damaged|not an image)"):
+        read_rgb(data[: int(len(data) * share)])
+
+
+def test_a_flipped_bit_in_a_png_is_refused(picture: Picture) -> None:
+    data = bytearray(encode_png(picture()))
+    data[len(data) // 2] ^= 1
+    with pytest.raises(DataError, match="damaged"):
+        read_rgb(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"", "zero bytes"), (b"a shopping list", "not an image"), (b"%!PS-Adobe", "not an")]
+)
+def test_what_is_no_picture_is_refused(data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(DataError, match=f"x.png: {said}"):
+        read_rgb(tmp_path / "x.png")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    for name, said in {"gone.png": "no such file", "link.png": "a link to nothing", "": "not a file"}.items():
+        with pytest.raises(DataError, match=said):
+            read_rgb(tmp_path / name)
+
+
+@pytest.mark.parametrize("side", [20_000, 9_000])
+def test_a_decompression_bomb_is_refused_from_its_header(side: int) -> None:
+    data = bytearray(encode_png(np.zeros((16, 16, 3), np.uint8)))
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    assert side**2 > images.MAX_PIXELS
+    with pytest.raises(DataError, match=r"too large|more than 80,000,000 pixels"):
+        read_rgb(bytes(data))
+
+
+def test_exif_orientation_is_applied_and_its_bytes_are_not_kept(tmp_path: Path, picture: Picture) -> None:
+    turned = Pillow.Exif()
+    turned[images.ORIENTATION] = 6  # to be shown turned by 90 degrees
+    (tmp_path / "turned.jpg").write_bytes(encoded(Pillow.fromarray(picture(24, 32)), "JPEG", exif=turned))
+    (tmp_path / "upright.jpg").write_bytes(encoded(Pillow.fromarray(picture(24, 32)), "JPEG"))
+    upright, shown = read_picture(tmp_path / "upright.jpg"), read_picture(tmp_path / "turned.jpg")
+    assert np.array_equal(shown.pixels, np.rot90(upright.pixels, -1))
+    assert (upright.extension, shown.extension) == ("jpg", "png")
+    assert upright.data == (tmp_path / "upright.jpg").read_bytes()
+    assert np.array_equal(read_rgb(shown.data), shown.pixels)
+
+
+def test_another_format_is_kept_as_a_lossless_png(tmp_path: Path, picture: Picture) -> None:
+    (tmp_path / "a.bmp").write_bytes(encoded(Pillow.fromarray(picture()), "BMP"))
+    found = read_picture(tmp_path / "a.bmp")
+    assert found.extension == "png"
+    assert np.array_equal(read_rgb(found.data), picture())

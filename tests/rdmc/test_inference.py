@@ -1,0 +1,116 @@
+"""Whole images: sizes, tiles and seams, rounding, and networks that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdmc.errors import CheckpointError, DataError
+from rdmc.inference import ALIGN, OVERLAP, derain_image, spans
+from rdmc.network import RDMC, RDMCConfig
+
+Image = NDArray[np.uint8]
+
+
+class Apply(nn.Module):
+    """A network that is a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def photo(height: int, width: int) -> Image:
+    rng = np.random.default_rng(height * width)
+    return np.asarray(cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3)).astype(np.uint8), (9, 9), 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> RDMC:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return RDMC(RDMCConfig(width=2, passes=2, stem=2)).eval()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (33, 65), (300, 270), (259, 700)])
+def test_identity_at_any_size_and_tiling(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    assert np.array_equal(derain_image(nn.Identity(), image, tile=256), image)
+
+
+def test_tiles_equal_the_whole_where_the_network_sees_little() -> None:
+    """A 65x65 mean: each pixel sees 32 px around it, less than half the overlap."""
+    mean = partial(F.avg_pool2d, count_include_pad=False)
+    local = Apply(lambda x: mean(mean(x, (65, 1), 1, (32, 0)), (1, 65), 1, (0, 32)))
+    image = photo(500, 430)
+    whole, tiled = derain_image(local, image), derain_image(local, image, tile=256)
+    off = np.abs(whole.astype(int) - tiled)
+    inside = spans(500, 256)[0][1] - OVERLAP
+    assert off[:inside, :inside].max() <= 1, "a tile's own pixels"
+    assert off.max() <= 3, "the blend of two"
+
+
+def test_no_seam_where_tiles_disagree() -> None:
+    """A network that adds something else to each tile: the blend changes slowly from one to the next."""
+    shift = Apply(lambda x: 0.5 + 0 * x + (0.2 if x.shape[-1] == 256 else -0.2))
+    image = np.zeros((64, 300, 3), np.uint8)
+    row = derain_image(shift, image, tile=256)[0, :, 0].astype(int)
+    assert row[0] - row[-1] == pytest.approx(0.4 * 255, abs=2)
+    assert np.abs(np.diff(row)).max() <= 2
+
+
+def test_rdmc_tiled_is_nearly_rdmc_whole(network: RDMC) -> None:
+    image = photo(420, 500)
+    off = np.abs(derain_image(network, image).astype(int) - derain_image(network, image, tile=320))
+    assert off.mean() < 0.05
+    assert off.max() <= 4
+
+
+@pytest.mark.parametrize("tile", [64, 256, 320, 1000, 1024])
+@pytest.mark.parametrize("length", [1, 64, 256, 257, 384, 385, 1024, 1025, 5000])
+def test_spans_cover_a_side(length: int, tile: int) -> None:
+    places = spans(length, tile)
+    assert places[0][0] == 0
+    assert places[-1][1] == length
+    assert all(before[1] - after[0] == OVERLAP for before, after in pairwise(places))
+    assert all(start % ALIGN == 0 and end - start <= max(tile, 256) for start, end in places)
+    assert all(before[1] <= after[0] for before, after in zip(places, places[2:], strict=False)), "two tiles at most share"
+
+
+def test_rounded_to_the_nearest_and_clamped() -> None:
+    image = np.full((8, 8, 3), 100, np.uint8)
+    assert np.unique(derain_image(Apply(lambda x: x + 0.6 / 255), image)) == [101]
+    assert np.unique(derain_image(Apply(lambda x: x + 0.4 / 255), image)) == [100]
+    assert np.unique(derain_image(Apply(lambda x: x - 1), image)) == [0]
+    assert np.unique(derain_image(Apply(lambda x: x + 1), image)) == [255]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_named(value: float) -> None:
+    with pytest.raises(CheckpointError, match="not finite"):
+        derain_image(Apply(lambda x: x + value), photo(16, 16))
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_what_is_no_image(image: Image) -> None:
+    with pytest.raises(DataError, match="uint8"):
+        derain_image(nn.Identity(), image)
+
+
+def test_views_and_gradients(network: RDMC) -> None:
+    """A mirrored (negatively strided) view works, and nothing is left in the autograd graph."""
+    image = photo(40, 52)
+    assert np.array_equal(derain_image(network, image[:, ::-1]), derain_image(network, image[:, ::-1].copy()))
+    assert all(parameter.grad is None for parameter in network.parameters())

@@ -1,0 +1,156 @@
+"""RDMC against what is published of it, and what it promises about sizes, recursion and connections."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from rdmc.blocks import Upsample
+from rdmc.errors import ConfigError
+from rdmc.network import CONNECTIONS, RDMC, RDMCConfig, pad_to_multiple
+
+SMALL = RDMCConfig(width=2, passes=2, stem=1, norm="none")
+
+
+def build(config: RDMCConfig, seed: int = 0) -> RDMC:
+    torch.manual_seed(seed)
+    return RDMC(config).eval()
+
+
+def image(*size: int, seed: int = 1) -> Tensor:
+    return torch.rand(*size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("connections", "gflop"), [(CONNECTIONS, 31.53), ((), 19.20)])
+def test_published_size(connections: tuple[str, ...], gflop: float) -> None:
+    network = RDMC(RDMCConfig(width=32, passes=1, stem=1, norm="batch", connections=connections))
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(1, 3, 128, 128))
+    counts = counter.get_flop_counts()
+    interpolation = sum(counts["RDMC.upsample"].values())  # published counts take interpolation to be free
+    assert (sum(counts["Global"].values()) - interpolation) / 1e9 == pytest.approx(gflop, abs=0.005)
+    assert interpolation < 0.01 * gflop * 1e9
+    if connections:
+        assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(19.80, abs=0.005)
+
+
+def test_recursion_adds_no_weights() -> None:
+    once, thrice = build(RDMCConfig(width=2, passes=1)), build(RDMCConfig(width=2, passes=3))
+    assert {n: w.shape for n, w in once.state_dict().items()} == {n: w.shape for n, w in thrice.state_dict().items()}
+
+
+def test_each_pass_adds_a_residual_of_the_last_estimate_to_the_rainy_image() -> None:
+    network = build(SMALL)
+    rainy = image(1, 3, 32, 32)
+    first, second = network.estimates(rainy)
+    assert torch.allclose(first, rainy + network.residual(torch.cat([rainy, rainy], 1)), atol=1e-6)
+    assert torch.allclose(second, rainy + network.residual(torch.cat([rainy, first], 1)), atol=1e-6)
+    assert torch.equal(network(rainy), second)
+
+
+@pytest.mark.parametrize("stem", [1, 2, 4])
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (1, 1), (5, 40), (64, 50)])
+def test_any_size_comes_back(stem: int, size: tuple[int, int]) -> None:
+    rainy = image(2, 3, *size)
+    derained = build(RDMCConfig(width=2, passes=1, stem=stem))(rainy)
+    assert derained.shape == rainy.shape
+    assert torch.isfinite(derained).all()
+
+
+def test_padding_repeats_no_edge_where_it_can_mirror() -> None:
+    x = torch.arange(20.0).reshape(1, 1, 1, 20).expand(1, 1, 20, 20)
+    padded = pad_to_multiple(x, 16)
+    assert padded.shape == (1, 1, 32, 32)
+    assert padded[0, 0, 0, 20:].tolist() == [18 - i for i in range(12)]
+    assert pad_to_multiple(x[..., :3, :3], 16)[0, 0, 0, 3:].eq(2).all()
+
+
+@pytest.mark.parametrize("stem", [1, 2, 4])
+def test_features_are_the_encoders_levels(stem: int) -> None:
+    network = build(RDMCConfig(width=2, passes=1, stem=stem))
+    levels = network.features(torch.rand(1, 6 * stem**2, 32, 48))
+    assert [tuple(level.shape[1:]) for level in levels] == [(6, 32, 48), (12, 16, 24), (24, 8, 12), (48, 4, 6), (48, 2, 3)]
+
+
+def test_encoders_differ_in_dilation_alone() -> None:
+    convolutions = [[m for m in e.modules() if isinstance(m, torch.nn.Conv2d)] for e in build(SMALL).encoders]
+    assert [{c.dilation for c in cs[1::2]} for cs in convolutions] == [{(1, 1)}, {(2, 2)}, {(3, 3)}]
+    assert {c.dilation for cs in convolutions for c in cs[::2]} == {(1, 1)}
+    assert len({tuple(c.weight.shape for c in cs) for cs in convolutions}) == 1
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_connection_changes_the_output_by_its_strength(name: str) -> None:
+    network = build(SMALL)
+    rainy = image(1, 3, 32, 32)
+    with torch.inference_mode():
+        for strength in network.strength.values():
+            strength.zero_()
+        without = network(rainy)
+        network.strength[name].fill_(0.5)
+        assert not torch.allclose(network(rainy), without, atol=1e-6)
+
+
+def test_without_strength_connections_are_as_if_cut() -> None:
+    whole, cut = build(SMALL), build(RDMCConfig(width=2, passes=2, stem=1, norm="none", connections=()))
+    cut.load_state_dict({n: w for n, w in whole.state_dict().items() if n in cut.state_dict()})
+    with torch.inference_mode():
+        for strength in whole.strength.values():
+            strength.zero_()
+        assert torch.allclose(whole(image(1, 3, 32, 32)), cut(image(1, 3, 32, 32)))
+
+
+def test_the_order_in_which_connections_are_listed_does_not_matter() -> None:
+    one, other = (build(RDMCConfig(width=2, connections=names)) for names in (CONNECTIONS, CONNECTIONS[::-1]))
+    assert torch.equal(one(image(1, 3, 16, 16)), other(image(1, 3, 16, 16)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 5)])
+@pytest.mark.parametrize("mix", [(0.0, 0.0), (3.0, -1.0)])
+def test_upsampling_is_a_mix_of_bilinear_and_bicubic(size: tuple[int, int], mix: tuple[float, float]) -> None:
+    upsample = Upsample().double()
+    with torch.no_grad():
+        upsample.mix.copy_(torch.tensor(mix))
+    x = image(2, 3, *size).double().requires_grad_()
+    smooth, sharp = (F.interpolate(x, scale_factor=2, mode=m, align_corners=False) for m in ("bilinear", "bicubic"))
+    weight = torch.tensor(mix, dtype=torch.float64).softmax(0)
+    expected = weight[0] * smooth + weight[1] * sharp
+    assert torch.allclose(upsample(x), expected, atol=1e-12)
+    upstream = torch.rand_like(expected)
+    (ours,), (theirs,) = (torch.autograd.grad(y, x, upstream) for y in (upsample(x), expected))
+    assert torch.allclose(ours, theirs, atol=1e-12)
+
+
+def test_every_weight_learns() -> None:
+    network = build(RDMCConfig(width=2, passes=2)).train()
+    sum(e.square().mean() for e in network.estimates(image(2, 3, 64, 64))).backward()  # type: ignore[union-attr]
+    assert [n for n, w in network.named_parameters() if w.grad is None or not w.grad.any()] == []
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "batch"])
+def test_the_seed_fixes_weights_and_output(norm: str) -> None:
+    config = RDMCConfig(width=4, passes=2, norm=norm)
+    one, other, another = build(config, 3), build(config, 3), build(config, 4)
+    rainy = image(1, 3, 24, 24)
+    assert torch.equal(one(rainy), other(rainy))
+    assert not torch.equal(one(rainy), another(rainy))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"width": 0}, "network.width: 0 is below 1"),
+        ({"passes": -1}, "network.passes: -1 is below 1"),
+        ({"stem": 3}, "network.stem: 3 is not one of 1, 2, 4"),
+        ({"norm": "layer"}, "network.norm: 'layer' is not one of none, group, batch"),
+        ({"connections": ("enc9->dec1",)}, "network.connections: 'enc9->dec1' is not a connection"),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_refused_in_one_line(fault: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RDMCConfig(**fault)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,134 @@
+"""The training loop in one process: learning, determinism, resuming, averaging, and losses that are not finite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import load_model
+from rdmc.data.loader import PairStore
+from rdmc.errors import CheckpointError, ConfigError, TrainingError
+from rdmc.losses import LossConfig
+from rdmc.network import RDMCConfig
+from rdmc.training import Report, Run, TrainConfig, learning_rate
+from tests.support.data import make_dataset
+
+NETWORK = RDMCConfig(width=2, passes=2)
+CONFIG = TrainConfig(
+    steps=12, global_batch_size=4, crop=32, lr=2e-3, warmup_steps=2, validate_every=4, ema_decay=0.5, weight_decay=0.01
+)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[PairStore, PairStore]:
+    workspace = Workspace(tmp_path_factory.mktemp("data"))
+    make_dataset(workspace, "heavy")
+    folder = [workspace.shards("heavy")]
+    return PairStore(folder, "train"), PairStore(folder, "validation")
+
+
+def make_run(config: TrainConfig = CONFIG, seed: int = 0) -> Run:
+    return Run(NETWORK, LossConfig(), config, seed)
+
+
+def finish(run: Run, stores: tuple[PairStore, PairStore]) -> list[Report]:
+    return list(run.reports(*stores))
+
+
+def weights(run: Run) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in run.network.parameters()])
+
+
+def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairStore]) -> None:
+    reports = finish(make_run(), stores)
+    assert [(r.step, r.saves) for r in reports] == [(4, True), (8, True), (10, False), (12, True)]
+    assert [r.validation is not None for r in reports] == [r.saves for r in reports]
+    assert reports[-1].epoch == pytest.approx(12 * 4 / 5)
+    assert reports[0].flat().keys() >= {"step", "loss", "lr", "images_per_second", "psnr_y", "ssim_y"}
+
+
+def test_learning_lowers_the_loss(stores: tuple[PairStore, PairStore]) -> None:
+    reports = finish(make_run(replace(CONFIG, steps=60, lr=1e-2, validate_every=60)), stores)
+    assert reports[-1].loss < 0.9 * reports[0].loss
+
+
+def test_same_seed_same_weights(stores: tuple[PairStore, PairStore]) -> None:
+    runs = [make_run(), make_run(), make_run(seed=1)]
+    reports = [finish(run, stores) for run in runs]
+    assert torch.equal(weights(runs[0]), weights(runs[1]))
+    assert [r.loss for r in reports[0]] == [r.loss for r in reports[1]]
+    assert not torch.equal(weights(runs[0]), weights(runs[2]))
+
+
+def test_resumed_run_is_the_same_run(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
+    whole = make_run()
+    finish(whole, stores)
+    stopped = make_run()
+    for report in stopped.reports(*stores):
+        if report.step == 8:
+            stopped.save(tmp_path, {})
+            break
+    resumed = make_run()
+    resumed.resume(tmp_path)
+    assert [report.step for report in finish(resumed, stores)] == [10, 12]
+    assert torch.equal(weights(resumed), weights(whole))
+    averages = [dict(run.average.state_dict()) for run in (resumed, whole)]
+    assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[1])
+
+
+def test_saved_model_is_the_average(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
+    run = make_run()
+    finish(run, stores)
+    run.save(tmp_path, {"seed": 0})
+    network, facts = load_model(tmp_path)
+    assert facts["step"] == 12
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), run.average.parameters(), strict=True))
+    assert not torch.equal(torch.cat([p.flatten() for p in network.parameters()]), weights(run))
+
+
+def test_resume_refuses_another_run(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
+    run = make_run()
+    run.save(tmp_path, {})
+    with pytest.raises(CheckpointError, match="seed 0, not 1"):
+        make_run(seed=1).resume(tmp_path)
+    with pytest.raises(CheckpointError, match="network"):
+        Run(RDMCConfig(width=3, passes=2), LossConfig(), CONFIG, 0).resume(tmp_path)
+
+
+def test_loss_that_is_not_finite_stops_before_the_step(stores: tuple[PairStore, PairStore]) -> None:
+    run = make_run()
+    with torch.no_grad():
+        run.network.head.weight.fill_(float("nan"))
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"loss nan at step 0 on heavy/train-\d"):
+        finish(run, stores)
+    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items() if "head" not in name)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    config = TrainConfig(steps=100, warmup_steps=10, lr=1.0)
+    rates = [learning_rate(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_bf16_trains_too(stores: tuple[PairStore, PairStore]) -> None:
+    exact, mixed = make_run(), make_run(replace(CONFIG, precision="bf16"))
+    losses = [finish(run, stores)[-1].loss for run in (exact, mixed)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "field", [{"steps": 0}, {"crop": 8}, {"lr": 0.0}, {"warmup_steps": 99}, {"ema_decay": 1.0}, {"precision": "fp8"}]
+)
+def test_config_refuses(field: dict[str, float | str]) -> None:
+    name, value = next(iter(field.items()))
+    with pytest.raises(ConfigError, match=rf"^train\.{name}: .*{value}"):
+        replace(CONFIG, **field)  # type: ignore[arg-type]

@@ -1,0 +1,89 @@
+"""A real Ray head for tests: free ports, its own folder, token authentication, ended by its own process id."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+START_SECONDS = 90
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head."""
+
+    dashboard: str
+    """Address for ``ray job submit``."""
+    folder: Path
+    """Ray's temporary folder; the last session's logs and unpacked working folders lie under it."""
+    environment: dict[str, str]
+    """The whole environment for a command that may use the head."""
+
+
+@contextmanager
+def ray_head(cpus: int = 2) -> Iterator[Head]:
+    """Start a head with ``cpus`` CPUs; it takes jobs when this yields and is gone, with its folder, afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as name:  # a short path: sockets below it may have 107 bytes
+        folder, (port, dashboard, client) = Path(name), _free_ports(3)
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "RDMC_", "MLFLOW_"))}
+        environment |= {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        arguments = {
+            "node-ip-address": "127.0.0.1",
+            "port": port,
+            "dashboard-host": "127.0.0.1",
+            "dashboard-port": dashboard,
+            "dashboard-agent-listen-port": 0,
+            "ray-client-server-port": client,
+            "num-cpus": cpus,
+            "num-gpus": 0,
+            "temp-dir": folder / "t",
+        }
+        command = [str(SCRIPTS / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
+        command += [f"--{key}={value}" for key, value in arguments.items()]
+        log = folder / "head.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+        try:
+            _wait(process, f"http://127.0.0.1:{dashboard}", log)
+            yield Head(f"http://127.0.0.1:{dashboard}", folder / "t", environment)
+        finally:
+            process.terminate()  # it ends the processes that it started
+            try:
+                process.wait(timeout=45)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{dashboard}/api/gcs_healthz", timeout=2):  # noqa: S310
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the Ray head is not up after {START_SECONDS} s: {log.read_text()}")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
