@@ -84,7 +84,7 @@ def train(params: ParamsFile = PARAMS) -> None:
 def tune(params: ParamsFile = PARAMS) -> None:
     """Search `tune.space` for better params: a sweep of short trainings, the worst stopped early.
 
-    Writes `best_params.yaml` and `plots/trials.csv`; each trial is an MLflow run under one parent.
+    Writes `best_params.yaml` and `trials.csv`; each trial is an MLflow run under one parent.
     """
     from pipeline.stages import tune as stage
 

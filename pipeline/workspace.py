@@ -76,7 +76,7 @@ class Workspace:
     @property
     def trials(self) -> Path:
         """``tune``: a row per trial (CSV)."""
-        return self.root / "plots/trials.csv"
+        return self.root / "trials.csv"
 
     @property
     def runs(self) -> Path:

@@ -67,14 +67,14 @@ def submit(head: Head, project: Path, variables: dict[str, str], *command: str) 
     return subprocess.run(run, cwd=project, env=head.environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: Path, tmp_path: Path) -> None:
+def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: Path, store: str, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "data")
     make_dataset(workspace, "light")
     variables = {
         "RDMC_DATA": str(workspace.root),
         "RDMC_WORKERS": "1",
         "RDMC_STORAGE": str(tmp_path / "storage"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "MLFLOW_TRACKING_URI": store,
     }
     done = submit(head, project, variables, "python", "-m", "pipeline", "train")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -42,6 +42,7 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
         token.write_text(secrets.token_hex(32))
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "RDMC_", "MLFLOW_"))}
         environment |= {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nothing to wait for at the end
         arguments = {
             "node-ip-address": "127.0.0.1",
             "port": port,
