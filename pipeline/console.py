@@ -64,9 +64,7 @@ class TrainingDisplay:
         """Show one report (see ``rdmc.training.Report.flat``)."""
         validated = "psnr_y" in row
         self.psnr = row.get("psnr_y", self.psnr)
-        self.progress.update(
-            self.task, completed=row["step"], loss=row["loss"], psnr=self.psnr, speed=row["images_per_second"]
-        )
+        self.progress.update(self.task, completed=row["step"], loss=row["loss"], psnr=self.psnr, speed=row["images_per_second"])
         if validated and not console.is_terminal:
             say(
                 f"step {row['step']:.0f}/{self.steps}  loss {row['loss']:.4f}  PSNR-Y {self.psnr:.2f} dB  "

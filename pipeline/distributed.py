@@ -55,8 +55,9 @@ class Outcome:
 
 @contextmanager
 def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
-    """A Ray to run on: the cluster of the settings or of the Ray job this is, or one in this process alone
-    (with a CPU for every worker of ``trials`` trainings at once and one for what starts them).
+    """A Ray to run on: the cluster of the settings or of the Ray job this is, or one of this process's own.
+
+    The own one has a CPU for every worker of ``trials`` trainings at once and one for what starts them.
 
     Raises ServiceError where the cluster does not answer.
     """
@@ -70,7 +71,7 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.WARNING,
             runtime_env={"env_vars": _worker_environment()},
-            **({"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, trials * workers(settings)) + 1} if local else {}),
+            **({"include_dashboard": False, "num_cpus": trials * workers(settings) + 1} if local else {}),
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
@@ -162,9 +163,7 @@ class Journal(UserCallback):
     def __init__(self, path: Path) -> None:
         self.path = str(path)
 
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None
-    ) -> None:
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None) -> None:
         """Write rank 0's figures; they are the same on every rank."""
         with Path(self.path).open("a") as file:
             file.write(json.dumps(metrics[0]) + "\n")
@@ -228,7 +227,8 @@ def _require_resources(count: int, gpu: bool) -> None:
     have = int(ray.cluster_resources().get(kind, 0))
     if have < count:
         raise ConfigError(
-            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; set RDMC_WORKERS={max(have, 1)} or add nodes"
+            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; "
+            f"set RDMC_WORKERS={max(have, 1)} or add nodes"
         )
 
 

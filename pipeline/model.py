@@ -25,7 +25,7 @@ class Derain(PythonModel):
         """Read the weights; MLflow calls this once."""
         self.network = load_model(Path(context.artifacts["model"]))[0].to(best_device())
 
-    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:  # noqa: ARG002
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         """The derained images, of the shape that came in. Raises DataError for anything else than uint8 RGB."""
         images = np.asarray(model_input)
         if images.ndim == 3:

@@ -60,8 +60,11 @@ def negative_psnr(derained: Tensor, clean: Tensor, epsilon: float = 1e-5) -> Ten
 
 def pixel_distance(kind: str, derained: Tensor, clean: Tensor) -> Tensor:
     """The mean pixel distance named ``kind`` (of ``PIXEL``), a scalar."""
-    terms = {"l1": F.l1_loss, "charbonnier": charbonnier, "mse": F.mse_loss, "psnr": negative_psnr}
-    return terms[kind](derained, clean)
+    if kind == "l1":
+        return F.l1_loss(derained, clean)
+    if kind == "mse":
+        return F.mse_loss(derained, clean)
+    return negative_psnr(derained, clean) if kind == "psnr" else charbonnier(derained, clean)
 
 
 def ssim(derained: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
@@ -119,8 +122,8 @@ class Objective(nn.Module):
         last = len(estimates) - 1
         weights = [self.config.passes ** (last - index) for index in range(len(estimates))]
         supervised = [(w, e) for w, e in zip(weights, estimates, strict=True) if w > 0]
-        loss = sum((w * pixel_distance(self.config.pixel, e, clean) for w, e in supervised), torch.zeros((), device=clean.device))
-        loss = loss / sum(weights)
+        terms = [w * pixel_distance(self.config.pixel, e, clean) for w, e in supervised]
+        loss = torch.stack(terms).sum() / sum(weights)
         if self.config.ssim:
             loss = loss + self.config.ssim * (1 - ssim(estimates[-1], clean))
         if self.config.contrastive:

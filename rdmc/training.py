@@ -247,7 +247,10 @@ class Run:
         for name, parameter in self.network.named_parameters():
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(self.step), device=self.device),
-                **{m: parts[m][name].to(self.device).contiguous(memory_format=_layout(parameter)) for m in ("exp_avg", "exp_avg_sq")},
+                **{
+                    m: parts[m][name].to(self.device).contiguous(memory_format=_layout(parameter))
+                    for m in ("exp_avg", "exp_avg_sq")
+                },
             }
 
 

@@ -79,13 +79,8 @@ def final_metrics(rows: dict[int, Row], best: Row) -> Row:
 
 def _summary(rows: dict[int, Row], best: Row, start: float, total: float) -> None:
     last = rows[max(rows)]
-    steps = last["step_seconds"]
-    table(
-        "train",
-        ["", ""],
-        [
-            ["best validation PSNR-Y", f"{best.get('psnr_y', float('nan')):.2f} dB at step {best.get('step', last['step']):.0f}"],
-            ["time", f"{total:.0f} s: Ray up {start:.0f}, training steps {steps:.0f} ({100 * steps / (total - start):.0f} % of the rest)"],
-            ["speed", f"{last['images_per_second']:.0f} images/s"],
-        ],
-    )
+    steps, rest = last["step_seconds"], total - start
+    time_line = f"{total:.0f} s: Ray up {start:.0f}, training steps {steps:.0f} ({100 * steps / rest:.0f} % of the rest)"
+    quality = f"{best.get('psnr_y', float('nan')):.2f} dB at step {best.get('step', last['step']):.0f}"
+    lines = [["best validation PSNR-Y", quality], ["time", time_line], ["speed", f"{last['images_per_second']:.0f} images/s"]]
+    table("train", ["", ""], lines)

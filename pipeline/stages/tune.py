@@ -39,7 +39,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     with cluster(settings, trials=params.tune.concurrent), parent:
         say(f"tune: {params.tune.trials} trials, {params.tune.concurrent} at once, {workers(settings)} workers each")
         results = _tuner(params, settings, workspace, name, Children(params, settings, parent)).fit()
-        rows = [_row(result, params) for result in results]
+        rows = [_row(result, params) for result in list(results)]
         scored = [row for row in rows if METRIC in row]
         if not scored:
             raise TrainingError(f"{name}: no trial of {len(rows)} ended with a {METRIC}; look at the MLflow runs under {name}")
@@ -84,9 +84,7 @@ def _tuner(params: Params, settings: Settings, workspace: Workspace, name: str, 
                 reduction_factor=params.tune.reduction,
             ),
         ),
-        run_config=tune.RunConfig(
-            name=name, storage_path=path, storage_filesystem=filesystem, callbacks=[children], verbose=0
-        ),
+        run_config=tune.RunConfig(name=name, storage_path=path, storage_filesystem=filesystem, callbacks=[children], verbose=0),
     )
 
 
@@ -155,11 +153,8 @@ def _row(result: Any, params: Params) -> dict[str, Any]:
     metrics = result.metrics or {}
     chosen = {key: result.config[key] for key in params.tune.space}
     scores = {METRIC: metrics[METRIC], "step": metrics["step"]} if METRIC in metrics else {}
-    if result.error:
-        state = "failed"
-    else:
-        state = "finished" if scores.get("step") == params.tune.steps else "stopped early"
-    return {"trial": metrics.get("trial_id", ""), **chosen, **scores, "state": state}
+    ended = "finished" if scores.get("step") == params.tune.steps else "stopped early"
+    return {"trial": metrics.get("trial_id", ""), **chosen, **scores, "state": "failed" if result.error else ended}
 
 
 def best_params_yaml(overrides: dict[str, Any]) -> str:

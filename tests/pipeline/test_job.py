@@ -86,13 +86,6 @@ def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: 
     assert {name for name in travelled if not name.endswith((".py", ".pyc")) or name in MUST_STAY} == {"params.yaml"}
 
 
-def test_a_jobs_mistake_is_one_line_and_a_failed_job(head: Head, project: Path) -> None:
-    done = submit(head, project, {"RDMC_WORKERS": "many"}, "python", "-m", "pipeline", "train")
-    assert done.returncode == 1
-    assert "error: RDMC_WORKERS: 'many'" in done.stdout
-    assert "Traceback" not in done.stdout
-
-
 def test_without_the_token_nothing_is_accepted(head: Head, project: Path) -> None:
     stranger = Head(head.dashboard, head.folder, {**head.environment, "RAY_AUTH_MODE": "disabled"})
     done = submit(stranger, project, {}, "python", "-m", "pipeline", "--help")

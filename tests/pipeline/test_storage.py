@@ -50,8 +50,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dvc.yaml").write_text(json.dumps({"stages": {"pack": stage}}))
     subprocess.run(["git", "init", "--quiet", root], check=True)
     dvc(root, "init")
-    dvc(root, "config", "core.analytics", "false")
-    dvc(root, "config", "core.check_update", "false")
+    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     dvc(root, "repro")
     return root
 

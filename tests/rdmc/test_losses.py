@@ -62,9 +62,7 @@ def test_contrastive_ratio_by_hand() -> None:
     assert contrastive_ratio([derained] * 2, [clean] * 2, [rainy] * 2).item() == pytest.approx(0.75, rel=1e-4)
 
 
-def test_contrastive_gradient_pulls_to_clean_and_away_from_rainy(
-    network: RDMC, images: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_contrastive_gradient_pulls_to_clean_and_away_from_rainy(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
     clean, rainy, derained = images
     derained = derained.clone().requires_grad_()
     with torch.no_grad():

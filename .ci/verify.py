@@ -1,0 +1,74 @@
+"""After ``make repro``: is what it left there, good, reproducible, up to date? Ends at the first thing that is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+
+from pipeline.settings import read_settings
+from pipeline.workspace import Workspace
+from rdmc.data.loader import PairStore
+from rdmc.metrics import psnr_y
+
+GAIN, GAIN_EACH = 5.0, 3.0
+"""dB of PSNR-Y over the rainy test images: in the mean, and on each kind of rain."""
+
+
+def demand(holds: bool, what: str) -> None:
+    """Say what was looked at, and leave where it does not hold."""
+    print(f"{'ok  ' if holds else 'FAIL'} {what}")
+    if not holds:
+        sys.exit(1)
+
+
+def check_gain(workspace: Workspace) -> None:
+    """The default run beats its rainy input on scenes that it never saw."""
+    evaluation = json.loads(workspace.evaluate_metrics.read_text())
+    for name, group in evaluation.items():
+        least = GAIN if name == "overall" else GAIN_EACH
+        gain = group["gain_psnr_y"]
+        demand(gain >= least, f"{name}: {gain:+.2f} dB PSNR-Y over {group['images']} test images, at least {least:+.1f}")
+        better = group["derained"]["ssim_y"] > group["rainy"]["ssim_y"]
+        demand(better, f"{name}: SSIM-Y {group['rainy']['ssim_y']:.4f} -> {group['derained']['ssim_y']:.4f}")
+    pictures = sorted(path.name for path in workspace.pictures.glob("*.png"))
+    demand("gain.png" in pictures and len(pictures) > len(evaluation) - 1, f"pictures: {', '.join(pictures)}")
+
+
+def check_model(workspace: Workspace) -> None:
+    """The alias leads to a model that, in this fresh process, gives the evaluation's number for an image."""
+    registered = json.loads(workspace.register_metrics.read_text())
+    mlflow.set_tracking_uri(read_settings().tracking_uri)
+    uri = f"models:/{registered['model']}@{registered['alias']}"
+    version = mlflow.MlflowClient().get_model_version_by_alias(registered["model"], registered["alias"])
+    demand(int(version.version) == int(registered["version"]), f"{uri} is version {version.version}, run {version.run_id}")
+    pair = PairStore([workspace.shards("heavy")], "test")[0]
+    derained = mlflow.pyfunc.load_model(uri).predict(pair.rainy[None])[0]
+    measured = psnr_y(np.asarray(derained), pair.clean)
+    rows = [line.split(",") for line in workspace.images.read_text().splitlines()]
+    column = rows[0].index("derained_psnr_y")
+    written = next(float(row[column]) for row in rows if f"{row[0]}/{row[1]}" == pair.key)
+    demand(abs(measured - written) < 1e-3, f"{uri} on {pair.key}: {measured:.4f} dB, evaluated as {written:.4f}")
+
+
+def check_nothing_to_do() -> None:
+    """A second run skips every stage."""
+    status = subprocess.run(["dvc", "status", "--json"], capture_output=True, text=True, check=True).stdout
+    demand(json.loads(status) == {}, "dvc status: up to date")
+    started = time.monotonic()
+    output = subprocess.run(["dvc", "repro"], capture_output=True, text=True, check=True).stdout
+    demand(
+        "up to date" in output and "Running stage" not in output,
+        f"dvc repro again: {time.monotonic() - started:.1f} s, nothing run",
+    )
+
+
+if __name__ == "__main__":
+    check_gain(Workspace(Path()))
+    check_model(Workspace(Path()))
+    check_nothing_to_do()
