@@ -65,12 +65,12 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a report is seen after this long, not seconds
     address = os.environ.get("RAY_ADDRESS") or settings.ray_address
     local = address == "local"
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
     try:
         ray.init(
             address=address,
             log_to_driver=False,
-            logging_level=logging.WARNING,
-            runtime_env={"env_vars": _worker_environment()},
+            logging_level=logging.ERROR,
             **({"include_dashboard": False, "num_cpus": trials * workers(settings) + 1} if local else {}),
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -82,11 +82,6 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _worker_environment() -> dict[str, str]:
-    """One thread a CPU worker, or two of them fight over the cores."""
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "RAY_TRAIN_V2_ENABLED": "1"}
 
 
 def on_gpu(settings: Settings) -> bool:

@@ -23,7 +23,7 @@ class Derain(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the weights; MLflow calls this once."""
-        self.network = load_model(Path(context.artifacts["model"]))[0].to(best_device())
+        self.network = load_model(Path(context.artifacts["model"]))[0]
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         """The derained images, of the shape that came in. Raises DataError for anything else than uint8 RGB."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.settings import Settings
+from pipeline.storage import refusals
 from pipeline.tracking import (
     connect,
     experiment_id,
@@ -72,7 +73,7 @@ class Registered:
 
 @contextmanager
 def registry(settings: Settings) -> Iterator[MlflowClient]:
-    """MLflow's client. What fails inside because of MLflow becomes a ServiceError of one line."""
+    """MLflow's client. What fails inside because of MLflow or its bucket becomes a ServiceError of one line."""
     try:
         client = connect(settings)
     except faults() as error:
@@ -81,16 +82,24 @@ def registry(settings: Settings) -> Iterator[MlflowClient]:
 
     mlflow.set_tracking_uri(settings.tracking_uri)  # for those of MLflow's functions that take no client
     try:
-        yield client
+        with refusals(settings.bucket or "MLflow's bucket"):
+            yield client
     except faults() as error:
         raise _refused(settings, error) from None
 
 
-def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name: str) -> str:
-    """``run_id`` where the store knows it, else a new run, finished at once: its training took place elsewhere."""
+def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name: str, digest: str) -> str:
+    """``run_id`` where the store knows it; else the run that was opened here before for the model of ``digest``, or a new one.
+
+    A new run is finished at once, for its training took place elsewhere.
+    """
     if run_id and knows_run(client, run_id):
         return run_id
-    run = client.create_run(experiment_id(client, settings), run_name=name)
+    experiment = experiment_id(client, settings)
+    found = client.search_runs([experiment], f"tags.model_sha256 = '{digest}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    run = client.create_run(experiment, run_name=name, tags={"model_sha256": digest})
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
@@ -134,7 +143,7 @@ def add_datasets(client: MlflowClient, run_id: str, datasets: Sequence[PackedDat
     client.log_inputs(run_id, inputs)
 
 
-def log_model(run_id: str, name: str, folder: Path, step: int) -> str:
+def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: int) -> str:
     """Log a model folder as a model of the run, with its code and all it needs; returns MLflow's id of it.
 
     The run's metrics of ``step`` become the model's. Only inside ``registry``, which says where MLflow is.
@@ -143,6 +152,7 @@ def log_model(run_id: str, name: str, folder: Path, step: int) -> str:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else the model lands in another
     images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
     example = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None], (1, 32, 1, 3))
     logged = Model.log(

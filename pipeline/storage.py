@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import boto3
 import pyarrow.fs
 import s3fs
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 from ruamel.yaml import YAML
@@ -68,7 +69,7 @@ def check_bucket(settings: Settings) -> None:
     """See that the bucket is there and lets this environment in; makes nothing. Raises ServiceError, one line."""
     bucket = bucket_of(settings)
     if bucket:
-        with _refusals(bucket.url()):
+        with refusals(bucket.url()):
             _client().head_bucket(Bucket=bucket.name)
 
 
@@ -131,7 +132,7 @@ def fetch_dataset(settings: Settings, workspace: Workspace, dataset: str) -> Pat
     folder_md5 = _recorded_md5(workspace, dataset)
     folder = workspace.root / ".cache/shards" / folder_md5.removesuffix(".dir")
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), _refusals(bucket.url()):
+    with _alone(folder), refusals(bucket.url()):
         _download_folder(_client(), bucket, folder_md5, folder)
     return folder
 
@@ -202,7 +203,7 @@ def _client() -> Any:
 
 
 @contextmanager
-def _refusals(url: str) -> Iterator[None]:
+def refusals(url: str) -> Iterator[None]:
     """Turn what boto3 raises into one line that names the bucket, the endpoint and the cure, and never a credential."""
     host = urlsplit(_endpoint()).netloc.rpartition("@")[2] or "AWS"
     try:
@@ -220,7 +221,7 @@ def _refusals(url: str) -> Iterator[None]:
                 f"{url}: {host} refuses these credentials ({code}); mend AWS_ACCESS_KEY_ID and its secret"
             ) from None
         raise ServiceError(f"{url}: {host} answers {status} ({code}); try again or read its log") from None
-    except BotoCoreError as error:
+    except (BotoCoreError, Boto3Error) as error:
         raise ServiceError(f"{url}: {host}: {type(error).__name__}; start the store or mend AWS_ENDPOINT_URL") from None
 
 

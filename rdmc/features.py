@@ -20,7 +20,7 @@ class _Features(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor, levels: int) -> list[Tensor]:
-        return self.network.features(x)[:levels]
+        return self.network.features(x, levels)
 
 
 def encoder_features(network: RDMC, image: Tensor, levels: int) -> list[Tensor]:

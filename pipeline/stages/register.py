@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.storage import check_bucket
 from pipeline.tracking import now_ms, send_metrics, send_params
 from pipeline.workspace import Workspace
-from rdmc.checkpoint import load_model
+from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png
 from rdmc.data.pairs import SPLITS
 from rdmc.data.shards import read_manifest
@@ -41,17 +42,18 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     evaluation, history = _json(workspace.evaluate_metrics, "evaluate"), read_history(workspace.history)
     run_id = _json(workspace.run, "train")["run_id"]
     datasets = [packed(name, workspace) for name in params.datasets]
-    facts = {**lineage(), **{f"data.{data.name}": data.digest for data in datasets}}
+    digest = hashlib.sha256((workspace.best / WEIGHTS).read_bytes()).hexdigest()
+    facts = {"model_sha256": digest, **lineage(), **{f"data.{data.name}": data.digest for data in datasets}}
     step = int(history[-1]["step"]) if history else 0
     check_bucket(settings)
     with registry(settings) as client:
-        run_id = open_run(client, settings, run_id, "train")
+        run_id = open_run(client, settings, run_id, "train", digest)
         added = add_history(client, run_id, history)
         send_params(client, run_id, flatten(params), run_tags(facts))
         add_evaluation(client, run_id, evaluation, step)
         add_datasets(client, run_id, datasets)
         add_files(client, run_id, params, workspace, history)
-        model_id = log_model(run_id, params.register_.model, workspace.best, step)
+        model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
         overall = evaluation["overall"]
         tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
         made = add_version(client, params.register_.model, run_id, model_id, tags, describe(evaluation))

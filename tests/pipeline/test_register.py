@@ -28,6 +28,7 @@ from rdmc.data.shards import read_manifest
 from rdmc.errors import CheckpointError, DataError, ServiceError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
+from tests.support.s3 import S3Server
 
 COMMIT = "a" * 40
 
@@ -109,6 +110,8 @@ def test_the_version_and_its_alias(place: Place) -> None:
     assert "| overall | 5 |" in str(version.description)
     logged = place.client.get_logged_model(str(version.source).removeprefix("models:/"))
     assert logged.source_run_id == result["run_id"]
+    assert logged.experiment_id == place.client.get_run(result["run_id"]).info.experiment_id
+    assert Path(logged.artifact_location.removeprefix("file://")).is_relative_to(Path("mlartifacts").resolve())
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "rdmc", "version": version.version}]
     assert logged.metrics
     assert {figure.key: figure.value for figure in logged.metrics}["evaluate/overall/gain_psnr_y"] == means["gain_psnr_y"]
@@ -160,13 +163,45 @@ def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytes
     assert "models:/rdmc@candidate" in shown.out
     assert shown.err == ""
 
-    write_text(place.workspace.run, json.dumps({"run_id": "f" * 32}))
-    register.run(params, Settings(), place.workspace)
-    new = place.result()["run_id"]
-    assert new not in ("f" * 32, before["run_id"])
-    assert [figure.value for figure in place.client.get_metric_history(new, "psnr_y")] == [20.25, 22.5]
-    assert place.client.get_run(new).info.status == "FINISHED"
-    write_text(place.workspace.run, json.dumps({"run_id": before["run_id"]}))
+
+def test_a_run_that_this_store_does_not_know(
+    tmp_path: Path, empty_store: Path, place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results came from DVC's cache: the run is made anew, once, and filled from the history."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(uri, uri)
+    results = []
+    for _ in range(2):
+        register.run(params, Settings(), place.workspace)
+        results.append(place.result())
+    run_id = results[0]["run_id"]
+    assert run_id != json.loads(place.workspace.run.read_text())["run_id"]
+    assert results[1] == {**results[0], "version": 2}
+    assert [figure.value for figure in client.get_metric_history(run_id, "psnr_y")] == [20.25, 22.5]
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_artifacts_in_the_bucket(
+    tmp_path: Path, store: str, s3: S3Server, place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.bucket("artifacts")
+    settings = Settings(bucket="s3://artifacts/rdmc")
+    register.run(params, settings, place.workspace)
+    keys = [item.key for item in bucket.objects.all()]
+    assert any(key.startswith("rdmc/mlflow/models/") and key.endswith("/model.safetensors") for key in keys)
+    assert any(key.endswith("/plots/pictures/gain.png") for key in keys)
+    write_png(tmp_path / "photo.png", np.zeros((20, 20, 3), np.uint8))
+    derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings)
+    assert (tmp_path / "out.png").is_file()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # MLflow keeps its client for the former one
+    for act in (
+        lambda: derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings),
+        lambda: register.run(params, settings, place.workspace),
+    ):
+        with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the store"):
+            act()
 
 
 def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
