@@ -25,7 +25,7 @@ class Embedded(Strict):
     rain: Literal["light", "heavy"]
     """Kind of rain, of ``rdmc.data.rain.KINDS``."""
     variants: int = Field(ge=1, le=1000)
-    """Different rains over each training photograph (validation and test photographs get two)."""
+    """Pairs of each training photograph, every one another view of it in another rain; the others get two rains each."""
 
 
 class PairFolders(Strict):

@@ -25,7 +25,7 @@ from rdmc.training import TrainConfig
 class Evaluate(Strict):
     """What ``evaluate`` does with the test images."""
 
-    tile: int = Field(ge=64)
+    tile: int = Field(ge=256)
     """Images with a side longer than this are derained in tiles of it, so that memory stays bounded."""
     pictures: int = Field(ge=0, le=1000)
     """Before/after/error pictures to draw per dataset."""

@@ -16,6 +16,7 @@ from pipeline.settings import Settings
 from pipeline.storage import fetch_dataset
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
+from rdmc.checkpoint import read_json
 from rdmc.data.shards import read_manifest
 from rdmc.files import write_text
 
@@ -32,7 +33,11 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         ready = time.monotonic()
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
-        tracker = Tracker.start(settings, name, flatten(params), {"git_commit": git_commit() or "unknown", "stage": "train"})
+        opened = workspace.runs / f"{name}.json"  # the MLflow run of a training that was stopped: it goes on in that one
+        run_id = read_json(opened)["run_id"] if opened.is_file() else None
+        tags = {"git_commit": git_commit() or "unknown", "stage": "train"}
+        tracker = Tracker.start(settings, name, flatten(params), tags, run_id=run_id)
+        write_text(opened, json.dumps({"run_id": tracker.run_id}) + "\n")
         with tracker, TrainingDisplay(params.train.steps) as display:
 
             def follow(row: Row) -> None:
@@ -43,6 +48,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
             outcome = launch(params, settings, workspace, name, follow)
         bring_home(outcome, workspace)
         forget(settings, workspace, name)
+        opened.unlink()
     write_text(workspace.run, json.dumps({"run_id": tracker.run_id}) + "\n")
     write_text(workspace.history, history_csv(rows))
     write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")

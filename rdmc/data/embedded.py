@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from rdmc.data.images import Picture, as_png, read_rgb
+from rdmc.data.images import Image, Picture, as_png, read_rgb
 from rdmc.data.pairs import Entry, write_pair
 from rdmc.data.rain import render
 from rdmc.errors import DataError
@@ -23,6 +24,8 @@ LONGEST = 720
 """Larger photographs are reduced to this many pixels on their longer side."""
 HELD_OUT_VARIANTS = 2
 """Rains over each validation and test photograph."""
+ZOOM, WINDOW, EXPOSURE = (0.5, 1.0), 400, (-0.6, 0.6)
+"""Further views of a training photograph: reduction, most pixels a side, base-2 logarithm of the gamma."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,16 @@ class Shower:
 
     def make(self, folder: Path) -> Entry:
         """Render and write the pair below ``folder``. Raises DataError where the package lacks the photograph."""
+        seed = (self.seed, _number(self.kind, self.photo.name), self.variant)
         clean = photograph(self.photo)
-        rainy = as_png(render(clean.pixels, self.kind, (self.seed, _number(self.kind, self.photo.name), self.variant)))
+        if self.photo.split == "train" and self.variant:
+            clean = as_png(vary(clean.pixels, np.random.default_rng((*seed, 1))))
+        rainy = as_png(render(clean.pixels, self.kind, seed))
         return write_pair(folder, self.photo.split, f"{self.photo.name}-{self.variant:03d}", self.photo.scene, rainy, clean)
 
 
 def showers(kind: str, variants: int, seed: int) -> list[Shower]:
-    """Every pair of the dataset: ``variants`` rains over each training photograph, two over each other one.
+    """Every pair of the dataset: ``variants`` views of each training photograph in rain, two rains over each other one.
 
     Raises DataError where a photograph is missing.
     """
@@ -84,6 +90,22 @@ def showers(kind: str, variants: int, seed: int) -> list[Shower]:
         for photo in PHOTOS
         for variant in range(variants if photo.split == "train" else HELD_OUT_VARIANTS)
     ]
+
+
+def vary(pixels: Image, rng: np.random.Generator) -> Image:
+    """Another view of a photograph: zoomed out, cut, turned, mirrored, its colours exchanged, lighter or darker.
+
+    A few scenes cannot show all that looks like rain and is none. Turned before it rains, a horizontal stripe becomes one
+    that rain could have made; rain is colourless, so any colours under it will do.
+    """
+    scale = rng.uniform(*ZOOM)
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    seen = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    top, left = (int(rng.integers(max(side - WINDOW, 0) + 1)) for side in seen.shape[:2])
+    seen = np.rot90(seen[top : top + WINDOW, left : left + WINDOW], int(rng.integers(4)))
+    seen = seen[:, :: int(rng.choice([-1, 1])), rng.permutation(3)]
+    levels = 255 * (np.arange(256) / 255) ** np.exp2(rng.uniform(*EXPOSURE))
+    return np.ascontiguousarray(np.rint(levels).astype(np.uint8)[seen])
 
 
 def photo_path(photo: Photo) -> Path:

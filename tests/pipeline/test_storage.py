@@ -156,7 +156,10 @@ def test_fetch_names_a_missing_object_and_the_push(pushed: Path, settings: Setti
         storage.fetch_dataset(settings, Workspace(pushed), "light")
 
 
-def test_fetch_without_shards_or_bucket_says_what_to_run(tmp_path: Path, settings: Settings) -> None:
+def test_fetch_without_shards_or_bucket_says_what_to_run(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the project's own dvc.lock must not count
     with pytest.raises(DataError, match=r"data/shards/light: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set"):
         storage.fetch_dataset(Settings(bucket=""), Workspace(tmp_path), "light")
     with pytest.raises(DataError, match=r"neither on disk nor in dvc.lock"):
