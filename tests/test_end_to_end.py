@@ -92,7 +92,8 @@ def test_reruns_only_what_changed_and_repeats_itself(project: Path) -> None:
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     version = client.get_model_version_by_alias("rdmc", "candidate")
     assert int(version.version) == 2
-    inputs = client.get_run(str(version.run_id)).inputs.dataset_inputs
+    found = client.get_run(str(version.run_id)).inputs
+    inputs = found.dataset_inputs if found else []
     manifest = json.loads((project / "data/shards/light/manifest.json").read_text())
     assert {item.dataset.name for item in inputs} == {"light"} == {manifest["dataset"]}
 
