@@ -21,6 +21,7 @@ setup: .venv/.done ## Make .venv with everything in it (other targets do this th
 	@touch $@
 
 repro: setup ## Run the whole pipeline; what has not changed is skipped
+	@[ -z "$$RDMC_DATA" ] || { echo "error: RDMC_DATA=$$RDMC_DATA: DVC keeps its files in this folder; unset it for make repro" >&2; exit 1; }
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
 
@@ -42,11 +43,8 @@ format: setup ## Format the code
 tune: setup ## Search tune.space of params.yaml; ends with best_params.yaml
 	python -m pipeline tune
 
-mlflow: setup ## Serve the MLflow UI on this machine and say where
-	@echo "MLflow UI at http://127.0.0.1:$${MLFLOW_PORT:-5000} (Ctrl-C ends it):"
-	@echo "  mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $${MLFLOW_PORT:-5000} \
-		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+mlflow: setup ## Serve the MLflow UI on this machine and say where (PORT=5001 for another port)
+	@python -m pipeline ui $(if $(PORT),--port $(PORT))
 
 plots: setup ## Draw DVC's plots as a page (dvc_plots/index.html)
 	dvc plots show
@@ -60,4 +58,4 @@ pull: setup ## Pull data and models from the bucket (RDMC_BUCKET)
 	dvc pull
 
 clean: ## Remove what the pipeline made, except DVC's cache and the MLflow store
-	rm -rf data checkpoints runs derained dvc_plots
+	rm -rf data/pairs data/shards checkpoints runs derained dvc_plots

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -28,6 +30,7 @@ app = typer.Typer(
 Dataset = Annotated[str, typer.Argument(help="A key of `datasets` in params.yaml.", show_default=False)]
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 PARAMS = Path("params.yaml")
+INTERRUPTED = 130
 
 
 def _read(path: Path) -> Params:
@@ -99,7 +102,7 @@ def evaluate(params: ParamsFile = PARAMS) -> None:
     """
     from pipeline.stages import evaluate as stage
 
-    stage.run(_read(params), _workspace())
+    stage.run(_read(params), read_settings(), _workspace())
 
 
 @app.command()
@@ -133,13 +136,37 @@ def connect() -> None:
     act(read_settings(), Path())
 
 
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve it on.")] = 5000) -> None:
+    """Serve MLflow's pages of the runs and models on this machine, or say where the server of the settings is."""
+    from pipeline.ui import run
+
+    run(read_settings(), port)
+
+
 def main() -> None:
-    """Run the command line; a person's mistake ends in one line on standard error and exit code 1."""
+    """Run the command line; what a person or the machine is at fault for ends in one line on standard error.
+
+    Exit codes: 1, or 130 after Ctrl-C. A fault of the program's own keeps its traceback.
+    """
     try:
         app()
     except RdmcError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except BrokenProcessPool:
+        _fail("a process of this act was ended from outside, often for want of memory; free some and run it again")
+    except OSError as error:
+        rule = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EACCES: "make it accessible"}
+        _fail(f"{' '.join(str(error).split())}; {rule.get(error.errno or 0, 'mend that')}, then run the same act again")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C
+            _fail("stopped; the same act begins again, a training where it was", INTERRUPTED)
+        raise
+
+
+def _fail(line: str, code: int = 1) -> NoReturn:
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 T = TypeVar("T")
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)  # a path may hold [brackets] or :colons:
 
 
 def say(text: str) -> None:
     """Print one line as it is."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -31,7 +32,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Go through ``items`` with a progress bar on a terminal, silently elsewhere."""
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield from progress.track(items, description=description, total=total)
+        yield from progress.track(items, description=escape(description), total=total)
 
 
 class TrainingDisplay:

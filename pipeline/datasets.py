@@ -5,9 +5,9 @@ Apart from the rest of the params, so that a change of the training's params or 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
 
@@ -15,7 +15,21 @@ NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
 class Strict(BaseModel):
     """Base of every part: no unknown keys, no conversion, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def by_keys(*models: type[BaseModel]) -> Discriminator:
+    """Take the member of a union (its tag: the class's name) with most of the keys, so that an error is about that one."""
+
+    def choose(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return type(value).__name__
+        shared = {model.__name__: len(model.model_fields.keys() & value.keys()) for model in models}
+        best = max(shared, key=lambda name: shared[name])
+        return best if shared[best] else None
+
+    wanted = ", or ".join(" and ".join(model.model_fields) for model in models)
+    return Discriminator(choose, custom_error_type="no_such_keys", custom_error_message=f"Input should be a map with {wanted}")
 
 
 class Embedded(Strict):
@@ -46,13 +60,18 @@ class SideBySide(Strict):
     """Which half is on the left."""
 
 
+Pairs = Annotated[
+    Annotated[PairFolders, Tag("PairFolders")] | Annotated[SideBySide, Tag("SideBySide")], by_keys(PairFolders, SideBySide)
+]
+
+
 class Folders(Strict):
     """Somebody's own pairs, by split. Without ``validation``, ``validation_share`` of the training scenes becomes it."""
 
     source: Literal["folders"]
-    train: PairFolders | SideBySide | None = None
-    validation: PairFolders | SideBySide | None = None
-    test: PairFolders | SideBySide | None = None
+    train: Pairs | None = None
+    validation: Pairs | None = None
+    test: Pairs | None = None
     validation_share: float = Field(default=0.05, ge=0, lt=1)
 
     @model_validator(mode="after")

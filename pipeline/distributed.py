@@ -14,7 +14,8 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,14 @@ import ray.train.torch
 import torch
 from ray.train.v2.api.callback import UserCallback
 
+from pipeline.console import say
 from pipeline.params import Params, parse_params
 from pipeline.settings import CPU_WORKERS, Settings
-from pipeline.storage import fetch_dataset, ray_storage
+from pipeline.storage import fetch_dataset, ray_storage, refusals
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import local_batch_size
-from rdmc.data.shards import read_manifest
 from rdmc.errors import ConfigError, RdmcError, ServiceError, TrainingError
 from rdmc.files import new_folder
 from rdmc.training import Run
@@ -47,6 +48,8 @@ class Outcome:
 
     metrics: Row
     """The figures of the best checkpoint."""
+    final: Row
+    """The figures of the last one."""
     best: ray.train.Checkpoint
     """The checkpoint with the highest validation PSNR; the last one where nothing was validated."""
     last: ray.train.Checkpoint
@@ -57,9 +60,11 @@ class Outcome:
 def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
     """A Ray to run on: the cluster of the settings or of the Ray job this is, or one of this process's own.
 
-    The own one has a CPU for every worker of ``trials`` trainings at once and one for what starts them.
+    The own one has a CPU for every worker of ``trials`` trainings at once and one for what starts them. It listens on all
+    of the machine's addresses, whatever ``_node_ip_address`` says, and takes nothing without the token that Ray makes in
+    ``~/.ray``: Ray 2.60 turns that on for a cluster of its own unless RAY_AUTH_MODE says otherwise.
 
-    Raises ServiceError where the cluster does not answer.
+    Raises ServiceError where the cluster does not answer, ConfigError for GPUs that are not there.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a report is seen after this long, not seconds
@@ -94,12 +99,15 @@ def on_gpu(settings: Settings) -> bool:
 
 
 def workers(settings: Settings) -> int:
-    """How many training workers there are to be."""
+    """How many training workers there are to be. Raises ConfigError for GPUs that are asked for and not there."""
     if settings.workers:
         return settings.workers
     if not on_gpu(settings):
         return CPU_WORKERS
-    return int(ray.cluster_resources()["GPU"]) if ray.is_initialized() else torch.cuda.device_count()
+    count = int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
+    if not count:
+        raise ConfigError("RDMC_GPU: true, and there is no GPU; set RDMC_GPU=false or add one")
+    return count
 
 
 def launch(
@@ -113,13 +121,14 @@ def launch(
     """Train ``params`` on the cluster and return its checkpoints; ``follow`` is called with every report, in order.
 
     A worker that dies is replaced and the training goes on from the last checkpoint. A launch under the ``name`` of one
-    that was stopped goes on where that one was. Raises ConfigError for a batch that does not divide, TrainingError for a
-    training that failed, and what a worker raised for bad data.
+    that was stopped goes on where that one was. Raises ConfigError for a batch that does not divide, DataError for shards
+    that are damaged or hold nothing to train on, TrainingError for a training that failed, and what ``follow`` raises.
     """
     count = workers(settings)
     local_batch_size(params.train.global_batch_size, count)
-    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]  # refused before work starts
-    validated = any(read_manifest(folder / "manifest.json").samples("validation") for folder in folders)
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
+    PairStore(folders, "train")  # refused before work starts, not by workers that are then replaced
+    validated = len(PairStore(folders, "validation", allow_empty=True)) > 0
     best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
     _require_resources(count, on_gpu(settings))
     path, filesystem = ray_storage(settings, workspace)
@@ -148,8 +157,9 @@ def launch(
     if result.checkpoint is None:
         raise TrainingError(f"{name}: the run ended without a checkpoint; run it again with `dvc repro train`")
     scored = [pair for pair in result.best_checkpoints or [] if "psnr_y" in pair[1]]
-    winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, dict(result.metrics or {})))
-    return Outcome(metrics=winner[1], best=winner[0], last=result.checkpoint)
+    final = dict(result.metrics or {})
+    winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, final))
+    return Outcome(metrics=winner[1], final=final, best=winner[0], last=result.checkpoint)
 
 
 class Journal(UserCallback):
@@ -166,7 +176,10 @@ class Journal(UserCallback):
 
 @contextmanager
 def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
-    """Call ``follow`` with each row of the journal as it grows, in a thread that ends with the block."""
+    """Call ``follow`` with each row of the journal as it grows, in a thread that ends with the block.
+
+    What ``follow`` raises is raised at the end of a block that ended well.
+    """
     path.touch()
     done = threading.Event()
 
@@ -183,13 +196,13 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
                     return
                 done.wait(0.2)
 
-    thread = threading.Thread(target=read, name="journal", daemon=True)
-    thread.start()
-    try:
-        yield path
-    finally:
-        done.set()
-        thread.join()
+    with ThreadPoolExecutor(1, "journal") as pool:
+        reading = pool.submit(read)
+        try:
+            yield path
+        finally:
+            done.set()
+        reading.result()
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -221,40 +234,64 @@ def _require_resources(count: int, gpu: bool) -> None:
     kind = "GPU" if gpu else "CPU"
     have = int(ray.cluster_resources().get(kind, 0))
     if have < count:
+        cure = "RDMC_GPU=false" if gpu and not have else f"RDMC_WORKERS={max(have, 1)}"
         raise ConfigError(
-            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; "
-            f"set RDMC_WORKERS={max(have, 1)} or add nodes"
+            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; set {cure} or add nodes"
         )
 
 
 def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
     """The one line that matters of a failed training: our own error where a worker raised one."""
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    causes = [_cause(failure) for failure in (*failures.values(), error)]
+    causes = [root_cause(failure) for failure in (*failures.values(), error)]
     ours = next((cause for cause in causes if isinstance(cause, RdmcError)), None)
     line = " ".join(str(causes[0]).split())
     return ours or TrainingError(f"training failed: {line[-600:]}; mend that and run it again, Ray's logs are in /tmp/ray")
 
 
-def _cause(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """What was raised at the bottom of Ray's wrappers of an exception."""
     for name in ("_base_exc", "controller_failure", "cause", "__cause__"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException) and inner is not error:
-            return _cause(inner)
+            return root_cause(inner)
     return error
 
 
 def bring_home(outcome: Outcome, workspace: Workspace) -> None:
-    """Copy the best model and the last state of a run out of Ray's storage, each replaced as a whole."""
-    with outcome.best.as_directory() as source, new_folder(workspace.best) as target:
+    """Copy the best model and the last state of a run out of Ray's storage, each replaced as a whole.
+
+    Raises ServiceError where one of them cannot be read or written; the run can be brought home again.
+    """
+    with _faults(outcome.best.path), outcome.best.as_directory() as source, new_folder(workspace.best) as target:
         for name in (WEIGHTS, FACTS):
             shutil.copy2(Path(source) / name, target / name)
-    with outcome.last.as_directory() as source, new_folder(workspace.last) as target:
+    with _faults(outcome.last.path), outcome.last.as_directory() as source, new_folder(workspace.last) as target:
         shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def forget(settings: Settings, workspace: Workspace, name: str) -> None:
-    """Delete a finished run from Ray's storage, so that the same params train anew when asked again."""
+def forget(settings: Settings, workspace: Workspace, name: str) -> bool:
+    """Delete a finished run from Ray's storage, so that the same params train anew when asked again.
+
+    Whether it is gone: what hinders it is said and no more, for the run's results are at home by now.
+    """
     path, filesystem = ray_storage(settings, workspace)
-    (filesystem or pyarrow.fs.LocalFileSystem()).delete_dir(f"{path}/{name}")
+    place = f"{path}/{name}"
+    try:
+        with _faults(place), suppress(FileNotFoundError):
+            (filesystem or pyarrow.fs.LocalFileSystem()).delete_dir(place)
+    except ServiceError as error:
+        say(f"warning: a finished run stays in the storage: {error}")
+        return False
+    return True
+
+
+@contextmanager
+def _faults(place: str) -> Iterator[None]:
+    """Turn what Ray's storage raises, on disk or in a bucket, into one line."""
+    try:
+        with refusals(place):
+            yield
+    except OSError as error:
+        line = " ".join(str(error).split())
+        raise ServiceError(f"{place}: {line}; see that there is room and that it can be read and written") from None

@@ -11,15 +11,30 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PositiveFloat, Tag, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict
+from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict, by_keys
 from rdmc.errors import ConfigError
 from rdmc.losses import LossConfig
 from rdmc.network import RDMCConfig
 from rdmc.training import TrainConfig
+
+TAGS = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
+"""What pydantic adds to the place of a problem, from the third part on."""
+
+
+def _free(name: str) -> str:
+    if name == "overall":
+        raise ValueError("Name should not be that of the figures over all datasets")
+    return name
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("The first bound should be below the second")
+    return bounds
 
 
 class Evaluate(Strict):
@@ -47,13 +62,19 @@ class Choice(Strict):
 class Uniform(Strict):
     """A float between two bounds."""
 
-    uniform: tuple[float, float]
+    uniform: Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 
 class LogUniform(Strict):
     """A float between two bounds, even on a logarithmic scale."""
 
-    loguniform: tuple[float, float]
+    loguniform: Annotated[tuple[PositiveFloat, float], AfterValidator(_ascending)]
+
+
+Domain = Annotated[
+    Annotated[Choice, Tag("Choice")] | Annotated[Uniform, Tag("Uniform")] | Annotated[LogUniform, Tag("LogUniform")],
+    by_keys(Choice, Uniform, LogUniform),
+]
 
 
 class Tune(Strict):
@@ -67,15 +88,15 @@ class Tune(Strict):
     """Steps every trial may take before ASHA may stop it."""
     reduction: int = Field(ge=2)
     """ASHA keeps one trial in this many at each rung."""
-    space: dict[str, Choice | Uniform | LogUniform] = Field(min_length=1)
+    space: dict[str, Domain] = Field(min_length=1)
     """Dotted params (``train.lr``) and where they may lie."""
 
 
 class Params(Strict):
     """The whole of params.yaml."""
 
-    seed: int = Field(ge=0)
-    datasets: dict[Annotated[str, Field(pattern=NAME)], Dataset] = Field(min_length=1)
+    seed: int = Field(ge=0, lt=2**32)
+    datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     prepare: Prepare
     pack: Pack
     network: RDMCConfig
@@ -106,13 +127,16 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
 
 def parse_params(data: Any, source: str) -> Params:
     """Validate plain data; ``source`` is named in the error. Raises ConfigError."""
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else f"is a {type(data).__name__}, not a map of params"
+        raise ConfigError(f"{source}: {what}; write the params that pipeline/params.py describes")
     try:
         return Params.model_validate_json(json.dumps(data))  # JSON mode: strict, yet a list may be a tuple
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first_problem(error)}") from None
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # a date, or an anchor inside itself
         raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
 
 
@@ -149,10 +173,9 @@ def _put(data: Any, key: str, value: Any) -> None:
 def _first_problem(error: ValidationError) -> str:
     """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's problems."""
     first = error.errors()[0]
-    tags = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform"}
-    where = ".".join(str(part) for part in first["loc"] if part not in tags)
+    where = ".".join(str(part) for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; remove it or mend its spelling"
     if first["type"] == "missing":
-        return f"{where}: missing; add it (README.md shows every param)"
-    return f"{where}: {first['input']!r}: {first['msg']}; mend it in params.yaml"
+        return f"{where}: missing; add it (pipeline/params.py describes every param)"
+    return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend it in params.yaml"

@@ -103,7 +103,6 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     _line(upper, rows, "loss", INK)
-    upper.set_ylim(bottom=0)
     _plain(upper, "training loss")
     points = _line(lower, rows, "psnr_y", BLUE)
     lower.set_ylabel("PSNR-Y, dB", color=BLUE)

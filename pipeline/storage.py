@@ -28,6 +28,7 @@ from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
@@ -76,22 +77,16 @@ def check_bucket(settings: Settings) -> None:
 def connect(settings: Settings, root: Path) -> None:
     """Make the bucket the default remote of the DVC repository at ``root``, so that plain ``dvc push``/``pull`` use it.
 
-    It is written to ``.dvc/config.local``, which git ignores: address and endpoint, no credentials. Without a bucket
-    nothing is changed. Raises ServiceError where the bucket cannot be used or DVC refuses.
+    It is written to ``.dvc/config.local``, which git ignores: address and endpoint, no credentials. Raises ConfigError
+    without a bucket, ServiceError where it cannot be used or DVC refuses.
     """
     bucket = bucket_of(settings)
     if not bucket:
-        return
+        raise ConfigError("RDMC_BUCKET: is not set, there is no bucket to connect to; set it to s3://bucket/prefix")
     check_bucket(settings)
     _dvc(root, "remote", "add", "--local", "--default", "--force", REMOTE, bucket.url("dvc"))
     if endpoint := _endpoint():
         _dvc(root, "remote", "modify", "--local", REMOTE, "endpointurl", endpoint)
-
-
-def s3_environment(settings: Settings) -> dict[str, str]:
-    """The variables, beyond boto3's own, that make MLflow use the same endpoint for its artifacts."""
-    endpoint = _endpoint()
-    return {"MLFLOW_S3_ENDPOINT_URL": endpoint} if settings.bucket and endpoint else {}
 
 
 def ray_storage(settings: Settings, workspace: Workspace) -> tuple[str, pyarrow.fs.FileSystem | None]:
@@ -101,7 +96,7 @@ def ray_storage(settings: Settings, workspace: Workspace) -> tuple[str, pyarrow.
     pyarrow's own S3 client is not used: it writes empty objects for folders, which not every S3 server takes.
     """
     if settings.storage:
-        return settings.storage, None
+        return str(Path(settings.storage).absolute()), None
     bucket = bucket_of(settings)
     if not bucket:
         return str(workspace.runs.absolute()), None
@@ -176,10 +171,15 @@ def _recorded_md5(workspace: Workspace, dataset: str) -> str:
     """The md5 (``….dir``) that dvc.lock records for a dataset's shards, of the workspace or of the code's own folder."""
     path = Workspace().shards(dataset).as_posix()
     for lock in (workspace.root / "dvc.lock", Path("dvc.lock")):
-        stages = (YAML(typ="safe", pure=True).load(lock) if lock.is_file() else {}).get("stages", {})
-        for out in (out for stage in stages.values() for out in stage.get("outs", [])):
-            if out["path"] == path:
-                return str(out["md5"])
+        try:
+            recorded = (lock.is_file() and YAML(typ="safe", pure=True).load(lock)) or {}
+            stages = recorded.get("stages", {}).values()
+            found = {out["path"]: str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
+        except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError, AttributeError) as error:
+            why = " ".join(str(error).split())
+            raise DataError(f"{lock}: not what DVC writes ({why}); run `git checkout dvc.lock` or `dvc repro`") from None
+        if path in found:
+            return found[path]
     raise DataError(f"{path}: neither on disk nor in dvc.lock; run `dvc repro pack` and `dvc push` once where the pairs are")
 
 
@@ -192,7 +192,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _endpoint() -> str:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    """The S3 server's address, empty for AWS itself. Raises ConfigError where it holds a password: it is written to files."""
+    name = "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
+    address = os.environ.get(name, "")
+    if "@" in address:
+        raise ConfigError(f"{name}: has a user or password before an @, the rule is http(s)://host:port; set AWS_PROFILE")
+    return address
 
 
 def _client() -> Any:
@@ -205,7 +210,7 @@ def _client() -> Any:
 @contextmanager
 def refusals(url: str) -> Iterator[None]:
     """Turn what boto3 raises into one line that names the bucket, the endpoint and the cure, and never a credential."""
-    host = urlsplit(_endpoint()).netloc.rpartition("@")[2] or "AWS"
+    host = urlsplit(_endpoint()).netloc or "AWS"
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:

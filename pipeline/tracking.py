@@ -10,11 +10,13 @@ import logging
 import math
 import os
 import queue
+import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -39,6 +41,8 @@ SAMPLING = 2.0
 """Seconds between two samples of the machine's load."""
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 """MLflow's limits of one request."""
+CREDENTIAL = re.compile(r"(?<=//)[^\s/]*@|[^\s/:]+:[^\s/]*@")
+"""What stands before the host in a URL, and ``user:password@`` anywhere."""
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 
 
@@ -178,7 +182,7 @@ def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> Mlflo
 def check_reachable(settings: Settings) -> None:
     """Raise ServiceError unless the server answers within ``mlflow_timeout``, or the folder of a SQLite store is there."""
     uri, timeout = settings.tracking_uri, settings.mlflow_timeout
-    parts = urlsplit(uri)
+    parts = _split(uri)
     path = sqlite_path(uri)
     if path and not path.parent.is_dir():
         raise ServiceError(f"{uri}: no such folder; set MLFLOW_TRACKING_URI to a place that exists or unset it")
@@ -205,17 +209,14 @@ def faults() -> tuple[type[Exception], ...]:
 
 
 def shown_uri(uri: str) -> str:
-    """A tracking URI as it may be shown and recorded: without user, password and query."""
-    parts = urlsplit(uri)
+    """A tracking URI as it may be shown and recorded: without user, password and query. Raises ServiceError for a bad one."""
+    parts = _split(uri)
     return urlunsplit((parts.scheme, _place(parts), parts.path, "", "")) if parts.hostname else uri
 
 
 def one_line(error: Exception) -> str:
     """An error's text on one line, not too long, passwords in URLs left out."""
-    words = " ".join(str(error).split())
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if urlsplit(uri).hostname:
-        words = words.replace(urlsplit(uri).netloc, _place(urlsplit(uri)))
+    words = CREDENTIAL.sub("", " ".join(str(error).split()))
     return words if len(words) <= 300 else f"{words[:300]}…"
 
 
@@ -298,9 +299,23 @@ def _problem(parts: SplitResult, timeout: float) -> str:
         return ""  # it does answer; MLflow will say what is wrong
     except URLError as error:
         return "" if isinstance(error.reason, ssl.SSLError) else str(error.reason)
-    except OSError as error:
+    except HTTPException as error:
+        return f"what listens there is no HTTP server: {type(error).__name__}"
+    except (OSError, ValueError) as error:  # ValueError: a host's name that cannot be one
         return str(error)
     return ""
+
+
+def _split(uri: str) -> SplitResult:
+    """The parts of a tracking URI. Raises ServiceError, and says nothing of it, for it may hold a password, if it is none."""
+    try:
+        parts = urlsplit(uri)
+        good = parts.port is None or bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good or (parts.scheme in ("http", "https") and not parts.hostname):
+        raise ServiceError("MLFLOW_TRACKING_URI: not http(s)://host:port with a port up to 65535; mend it or unset it")
+    return parts
 
 
 def _place(parts: SplitResult) -> str:
@@ -310,7 +325,7 @@ def _place(parts: SplitResult) -> str:
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite store; None for any other."""
-    parts = urlsplit(uri)
+    parts = _split(uri)
     return Path(parts.path.removeprefix("/")) if parts.scheme == "sqlite" else None
 
 

@@ -2,7 +2,8 @@
 
 The same code serves a plain process and every Ray worker: where ``torch.distributed`` is initialised, the gradients and
 the figures are those of all ranks. What a step sees is a function of (seed, step) alone, so a run may stop anywhere and
-go on with another number of workers.
+go on with another number of workers. On CPUs a run with as many workers repeats bit by bit, stopped or not; some of a GPU's
+kernels sum in an order of their own, so there it repeats but for rounding.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rdmc.checkpoint import load_tensors, load_weights, read_json, save_tensors, write_model
+from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save_tensors, write_model
 from rdmc.data.loader import Batch, PairStore, batches
 from rdmc.data.sampling import local_batch_size, rank_indices
 from rdmc.errors import CheckpointError, ConfigError, TrainingError
@@ -34,6 +35,7 @@ PRECISIONS = ("fp32", "bf16")
 REPORT_EVERY = 10
 """Steps between reports: often enough to watch, seldom enough to cost nothing."""
 STATE, PLACE = "training.safetensors", "training.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Report:
     images_per_second: float
     """Crops a second while stepping, since the last report."""
     step_seconds: float
-    """Seconds spent in training steps since the run (or its resumption) began, without validation and reports."""
+    """Seconds spent in training steps since the last report, without validation and reports."""
     saves: bool
     """Whether this is a step to save: every validation's and the last."""
     validation: dict[str, float] | None
@@ -138,14 +140,14 @@ class Run:
     def reports(self, train: PairStore, validation: PairStore | None) -> Iterator[Report]:
         """Train from the step reached to the last, yielding a report every few steps and at every validation.
 
-        Raises TrainingError where a loss is not finite, before that step changes a weight.
+        Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
         stream = batches(
             train, seed=self.seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
             steps=config.steps, rank=self.rank, world=self.world,
         )  # fmt: skip
-        losses, count, seconds, total = 0.0, 0, 0.0, 0.0
+        losses, count, seconds = 0.0, 0, 0.0
         with closing(stream):
             for batch in stream:
                 started = time.perf_counter()
@@ -154,7 +156,6 @@ class Run:
                 seconds += time.perf_counter() - started
                 saves = self.step % config.validate_every == 0 or self.step == config.steps
                 if saves or self.step % REPORT_EVERY == 0:
-                    total += seconds
                     measured = self.validate(validation) if saves and validation is not None and len(validation) else None
                     loss, steps = self._sum([losses, float(count)])
                     yield Report(
@@ -163,7 +164,7 @@ class Run:
                         loss=loss / steps,
                         lr=learning_rate(config, self.step - 1),
                         images_per_second=count * config.global_batch_size / max(seconds, 1e-9),
-                        step_seconds=total,
+                        step_seconds=seconds,
                         saves=saves,
                         validation=measured,
                     )
@@ -178,17 +179,21 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             loss = self.objective(rainy, clean)
         value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"loss {value} at step {self.step} on {', '.join(batch.keys)}: a loss must be finite; "
-                "lower train.lr, or look at those samples"
-            )
+        self._require_finite("loss", value, batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm, error_if_nonfinite=True)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self._require_finite("gradient norm", norm.item(), batch)
         self.optimiser.step()
         self._update_average()
         return float(value)
+
+    def _require_finite(self, what: str, value: float, batch: Batch) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{what} {value} at step {self.step} on {', '.join(batch.keys)}: it must be finite; "
+                "lower train.lr, or look at those samples"
+            )
 
     def _update_average(self) -> None:
         """Move the averaged weights towards the new ones; faster at first, so that the start is soon forgotten."""
@@ -225,7 +230,7 @@ class Run:
         write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
-            for moment in ("exp_avg", "exp_avg_sq"):
+            for moment in MOMENTS:
                 if parameter in self.optimiser.state:
                     state[f"{moment}/{name}"] = self.optimiser.state[parameter][moment]
         save_tensors(folder / STATE, state)
@@ -233,25 +238,23 @@ class Run:
 
     def resume(self, folder: Path) -> None:
         """Take up what ``save`` wrote. Raises CheckpointError where it is damaged or of another network or seed."""
-        place = read_json(folder / PLACE)
-        if place["seed"] != self.seed:
-            raise CheckpointError(f"{folder}: trained with seed {place['seed']}, not {self.seed}; start a new run instead")
-        state = load_tensors(folder / STATE)
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "exp_avg": {}, "exp_avg_sq": {}}
-        for key, tensor in state.items():
-            part, _, name = key.partition("/")
-            parts[part][name] = tensor
-        load_weights(self.network, parts["network"], folder / STATE)
-        load_weights(self.average, load_tensors(folder / "model.safetensors"), folder / "model.safetensors")
-        self.step = int(place["step"])
-        for name, parameter in self.network.named_parameters():
-            self.optimiser.state[parameter] = {
-                "step": torch.tensor(float(self.step), device=self.device),
-                **{
-                    m: parts[m][name].to(self.device).contiguous(memory_format=_layout(parameter))
-                    for m in ("exp_avg", "exp_avg_sq")
-                },
-            }
+        place, state = read_json(folder / PLACE), load_tensors(folder / STATE)
+        try:
+            seed, step = int(place["seed"]), int(place["step"])
+            if seed != self.seed:
+                raise CheckpointError(f"{folder}: trained with seed {seed}, not {self.seed}; start a new run instead")
+            network = {key.removeprefix("network/"): tensor for key, tensor in state.items() if key.startswith("network/")}
+            load_weights(self.network, network, folder / STATE)
+            load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+            for name, parameter in self.network.named_parameters():
+                moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
+                self.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(step), device=self.device),
+                    **{key: moment.contiguous(memory_format=_layout(parameter)) for key, moment in moments.items()},
+                }
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder}: not a whole training state ({error!r}); start a new run instead") from None
+        self.step = step
 
 
 def _place(network: RDMC, device: torch.device) -> RDMC:

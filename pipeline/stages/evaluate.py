@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from pipeline.console import say, table, track
 from pipeline.params import Evaluate, Params
 from pipeline.report import choose, gain_histogram, panel
+from pipeline.settings import Settings
+from pipeline.storage import fetch_dataset
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
@@ -46,19 +49,21 @@ class Result:
         return self.derained["psnr_y"] - self.rainy["psnr_y"]
 
 
-def run(params: Params, workspace: Workspace) -> None:
+def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     """Measure ``checkpoints/best`` on every dataset's test pairs; write figures per image, their means, and pictures.
 
-    Raises DataError where no dataset has test pairs, CheckpointError for a bad model.
+    Raises DataError where no dataset has test pairs, CheckpointError for a bad model, ServiceError for a bucket that fails.
     """
-    stores = open_stores(list(params.datasets), workspace)
+    stores = open_stores(list(params.datasets), settings, workspace)
+    device = torch.device("cpu") if settings.gpu is False else best_device()
     network = load_model(workspace.best)[0]
-    results = {name: list(_measured(network, store, name, params.evaluate)) for name, store in stores.items()}
+    results = {name: list(_measured(network, store, name, params.evaluate, device)) for name, store in stores.items()}
     with new_folder(workspace.pictures) as folder:
         for name, store in stores.items():
             for index in choose([result.gain for result in results[name]], params.evaluate.pictures):
                 found = results[name][index]
-                write_png(folder / f"{name}-{found.image}.png", _picture(network, store[index], found, params.evaluate))
+                picture = _picture(network, store[index], found, params.evaluate, device)
+                write_png(folder / f"{name}-{found.image}.png", picture)
         gains = {name: [result.gain for result in found] for name, found in results.items()}
         write_png(folder / "gain.png", gain_histogram(gains))
     write_text(workspace.images, images_csv(result for found in results.values() for result in found))
@@ -67,9 +72,10 @@ def run(params: Params, workspace: Workspace) -> None:
     say(f"every image: {workspace.images}, pictures: {workspace.pictures}")
 
 
-def open_stores(datasets: list[str], workspace: Workspace) -> dict[str, PairStore]:
+def open_stores(datasets: list[str], settings: Settings, workspace: Workspace) -> dict[str, PairStore]:
     """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
-    stores = {name: PairStore([workspace.shards(name)], "test", CACHE_MB, allow_empty=True) for name in datasets}
+    folders = {name: fetch_dataset(settings, workspace, name) for name in datasets}
+    stores = {name: PairStore([folder], "test", CACHE_MB, allow_empty=True) for name, folder in folders.items()}
     for name, store in stores.items():
         if not len(store):
             say(f"{name}: no test pairs, not evaluated")
@@ -107,19 +113,19 @@ def images_csv(results: Iterable[Result]) -> str:
     return text.getvalue()
 
 
-def _measured(network: nn.Module, store: PairStore, dataset: str, rules: Evaluate) -> Iterator[Result]:
+def _measured(network: nn.Module, store: PairStore, dataset: str, rules: Evaluate, device: torch.device) -> Iterator[Result]:
     for index in track(range(len(store)), f"evaluate {dataset}"):
         pair = store[index]
         started = time.perf_counter()
-        derained = derain_image(network, pair.rainy, rules.tile, best_device())
+        derained = derain_image(network, pair.rainy, rules.tile, device)
         seconds = time.perf_counter() - started
         before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
         height, width = pair.rainy.shape[:2]
         yield Result(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
 
 
-def _picture(network: nn.Module, pair: Pair, result: Result, rules: Evaluate) -> Any:
-    derained = derain_image(network, pair.rainy, rules.tile, best_device())
+def _picture(network: nn.Module, pair: Pair, result: Result, rules: Evaluate, device: torch.device) -> Any:
+    derained = derain_image(network, pair.rainy, rules.tile, device)
     return panel(pair.key, pair.rainy, derained, pair.clean, result.rainy, result.derained)
 
 

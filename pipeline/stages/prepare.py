@@ -9,11 +9,11 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from pipeline.console import table, track
+from pipeline.console import say, table, track
 from pipeline.datasets import Dataset, Embedded, Folders, PairFolders, Prepare, SideBySide
 from rdmc.data.embedded import Shower, showers
 from rdmc.data.matching import Match, find, match_files, match_halves
-from rdmc.data.pairs import SPLITS, Entry, Fault, move_pair, validation_scenes, write_index
+from rdmc.data.pairs import SPLITS, Entry, Fault, move_pair, validation_scenes, write_index, write_quarantine
 from rdmc.errors import DataError
 from rdmc.files import new_folder
 
@@ -27,18 +27,22 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
     """Write the pairs of ``dataset`` to ``out``, which appears only once all of them are written and checked.
 
     The bytes do not depend on the number of ``processes`` (default: one per core). Raises DataError where images are
-    missing or more pairs are bad than ``rules`` allow; what was in ``out`` before then stays.
+    missing or more pairs are bad than ``rules`` allow; what was in ``out`` before then stays, and the report of the bad ones
+    lies beside it.
     """
     jobs, faults = plan(dataset, seed)
     with new_folder(out) as folder:
         made = list(track(_make_all(jobs, folder, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
         entries = [pair for pair in made if isinstance(pair, Entry)]
         faults = faults + [pair for pair in made if isinstance(pair, Fault)]
-        _judge(name, faults, len(entries) + len(faults), rules)
+        _judge(name, faults, len(entries) + len(faults), rules, _report(out))
         if isinstance(dataset, Folders) and dataset.validation is None:
             entries = hold_out(folder, entries, dataset.validation_share, seed)
         write_index(folder, name, entries, len(entries) + len(faults), faults)
+    _report(out).unlink(missing_ok=True)
     table(f"{name}: pairs", ["split", "pairs", "scenes"], _summary(entries))
+    if isinstance(dataset, Folders):
+        say(f"{name}: files that change at the same globs are taken up by `dvc repro -f prepare@{name}`")
 
 
 def plan(dataset: Dataset, seed: int) -> tuple[Sequence[Shower | Match], list[Fault]]:
@@ -54,9 +58,10 @@ def plan(dataset: Dataset, seed: int) -> tuple[Sequence[Shower | Match], list[Fa
             faults += alone
     seen: dict[Path, str] = {}
     for match in matches:
-        first = seen.setdefault(match.rainy.resolve(), match.split)
-        if first != match.split:
-            raise DataError(f"{match.rainy}: is in {first} and {match.split}; narrow a glob in params.yaml")
+        for path in (match.rainy, match.clean):
+            first = seen.setdefault(path.resolve(), match.split)
+            if first != match.split:
+                raise DataError(f"{path}: is in {first} and {match.split}, the rule is one split; narrow a glob in params.yaml")
     return matches, faults
 
 
@@ -86,17 +91,23 @@ def _make(job: Shower | Match, folder: Path) -> Entry | Fault:
     return job.make(folder) if isinstance(job, Shower) else job.make_or_fault(folder)
 
 
-def _judge(name: str, faults: Sequence[Fault], examined: int, rules: Prepare) -> None:
-    """Show what was set aside; refuse a dataset with too much of it, or with nothing else."""
+def _report(out: Path) -> Path:
+    """Where the quarantine report of a refused dataset stays; the one of an accepted dataset lies inside ``out``."""
+    return out.with_name(f"{out.name}.quarantine.json")
+
+
+def _judge(name: str, faults: Sequence[Fault], examined: int, rules: Prepare, report: Path) -> None:
+    """Show what was set aside; refuse a dataset with too much of it, or with nothing else, and leave the ``report``."""
     if faults:
         rows = [[fault.file, fault.reason] for fault in faults[:SHOWN]]
         more = f", the first {SHOWN} of them" if len(faults) > SHOWN else ""
         table(f"{name}: set aside {len(faults)} of {examined}{more}", ["file", "reason"], rows)
     if len(faults) > rules.max_quarantined * examined or len(faults) == examined:
+        write_quarantine(report, examined, faults)
         first = f"{faults[0].file} {faults[0].reason}"
         raise DataError(
             f"{name}: {len(faults)} of {examined} pairs are bad, the rule is at most {rules.max_quarantined:.0%} and not all "
-            f"(first: {first}); mend them or raise prepare.max_quarantined in params.yaml"
+            f"(first: {first}); mend those of {report} or raise prepare.max_quarantined in params.yaml"
         )
 
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pipeline.params import Params, flatten
 from pipeline.registry import PackedDataset, Registered, add_datasets, add_history, add_version, log_model, open_run, registry
 from pipeline.report import learning_curve
 from pipeline.settings import Settings
-from pipeline.storage import check_bucket
+from pipeline.storage import bucket_of, check_bucket, fetch_dataset
 from pipeline.tracking import now_ms, send_metrics, send_params
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import WEIGHTS, load_model
@@ -41,13 +42,15 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     load_model(workspace.best)  # a model that cannot be loaded is not worth registering
     evaluation, history = _json(workspace.evaluate_metrics, "evaluate"), read_history(workspace.history)
     run_id = _json(workspace.run, "train")["run_id"]
-    datasets = [packed(name, workspace) for name in params.datasets]
+    known = lineage()
+    datasets = [packed(name, settings, workspace, known) for name in params.datasets]
     digest = hashlib.sha256((workspace.best / WEIGHTS).read_bytes()).hexdigest()
-    facts = {"model_sha256": digest, **lineage(), **{f"data.{data.name}": data.digest for data in datasets}}
     step = int(history[-1]["step"]) if history else 0
     check_bucket(settings)
     with registry(settings) as client:
         run_id = open_run(client, settings, run_id, "train", digest)
+        code = attribution(client.get_run(run_id).data.tags, known)
+        facts = {"model_sha256": digest, **code, **{f"data.{data.name}": data.digest for data in datasets}}
         added = add_history(client, run_id, history)
         send_params(client, run_id, flatten(params), run_tags(facts))
         add_evaluation(client, run_id, evaluation, step)
@@ -63,11 +66,30 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     _show(made, params.register_.alias, overall, added)
 
 
-def packed(name: str, workspace: Workspace) -> PackedDataset:
-    """What MLflow is told of a packed dataset. Raises DataError for a missing or damaged manifest."""
-    manifest = read_manifest(workspace.shards(name) / "manifest.json")
+def packed(name: str, settings: Settings, workspace: Workspace, known: dict[str, str]) -> PackedDataset:
+    """What MLflow is told of a packed dataset; its source is DVC's listing of the shards in the bucket, where there is one.
+
+    Raises DataError for a missing or damaged manifest.
+    """
+    manifest = read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json")
     counts = {split: len(manifest.samples(split)) for split in SPLITS}
-    return PackedDataset(name, manifest.digest, workspace.shards(name).as_posix(), counts)
+    bucket, md5 = bucket_of(settings), known.get(f"dvc.{Workspace().shards(name).as_posix()}")
+    source = bucket.url("dvc/files/md5", md5[:2], md5[2:]) if bucket and md5 else workspace.shards(name).as_posix()
+    return PackedDataset(name, manifest.digest, source, counts)
+
+
+def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str]:
+    """The lineage as the run gets it: ``git_…`` is the code that trained, ``registered_…`` the code that registers.
+
+    Args:
+        tags: of the run; where they name the training's commit, it stays.
+        known: of ``pipeline.lineage.lineage``, now.
+    """
+    now = {name.removeprefix("git_"): value for name, value in known.items() if name.startswith("git_")}
+    rest = {name: value for name, value in known.items() if not name.startswith("git_")}
+    then = {name.removeprefix("git_"): value for name, value in tags.items() if name in ("git_commit", "git_dirty")}
+    trained = {f"git_{name}": value for name, value in (then if "commit" in then else now).items()}
+    return {**trained, **{f"registered_{name}": value for name, value in now.items()}, **rest}
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

@@ -7,17 +7,20 @@ import hashlib
 import io
 import json
 import time
+from pathlib import Path
 
+import rdmc
+from pipeline import distributed
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.distributed import Row, bring_home, cluster, forget, launch, workers
-from pipeline.lineage import git_commit
+from pipeline.lineage import git_commit, git_dirty
 from pipeline.params import Params, flatten
 from pipeline.settings import Settings
-from pipeline.storage import fetch_dataset
+from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
-from rdmc.checkpoint import read_json
 from rdmc.data.shards import read_manifest
+from rdmc.errors import CheckpointError
 from rdmc.files import write_text
 
 HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
@@ -26,40 +29,76 @@ HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second
 def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     """Train on the cluster of the settings and write the model, its state, its history and its MLflow run."""
     started = time.monotonic()
+    check_bucket(settings)
     digests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json").digest for name in params.datasets]
-    name = run_name(params, digests)
-    rows: dict[int, Row] = {}
+    name = run_name(params, [*digests, code_digest()])
+    notes = workspace.runs / f"{name}.jsonl"
+    run_id, rows = recall(notes)  # of a training that was stopped: it goes on in the same MLflow run
+    stepping = 0.0
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
-        opened = workspace.runs / f"{name}.json"  # the MLflow run of a training that was stopped: it goes on in that one
-        run_id = read_json(opened)["run_id"] if opened.is_file() else None
-        tags = {"git_commit": git_commit() or "unknown", "stage": "train"}
-        tracker = Tracker.start(settings, name, flatten(params), tags, run_id=run_id)
-        write_text(opened, json.dumps({"run_id": tracker.run_id}) + "\n")
-        with tracker, TrainingDisplay(params.train.steps) as display:
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "train"}
+        with (
+            Tracker.start(settings, name, flatten(params), tags, run_id=run_id) as tracker,
+            TrainingDisplay(params.train.steps) as display,
+            notes.open("a", buffering=1) as file,
+        ):
+            file.write(json.dumps({"run_id": tracker.run_id}) + "\n")
 
             def follow(row: Row) -> None:
-                rows[int(row["step"])] = row  # a retry reports some steps again: the later report counts
+                nonlocal stepping
+                rows[int(row["step"])] = row
+                file.write(json.dumps(row) + "\n")
+                stepping += row["step_seconds"]
                 display(row)
                 tracker.log({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
 
             outcome = launch(params, settings, workspace, name, follow)
         bring_home(outcome, workspace)
-        forget(settings, workspace, name)
-        opened.unlink()
+    rows = {int(row["step"]): row for row in (outcome.metrics, outcome.final)} | rows  # Ray knows these two for certain
     write_text(workspace.run, json.dumps({"run_id": tracker.run_id}) + "\n")
     write_text(workspace.history, history_csv(rows))
     write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")
-    _summary(rows, outcome.metrics, ready - started, time.monotonic() - started)
+    if forget(settings, workspace, name):
+        notes.unlink()
+    _summary(rows, outcome.metrics, ready - started, stepping, time.monotonic() - started)
 
 
 def run_name(params: Params, digests: list[str]) -> str:
-    """A name that says what is trained: the same params and data give the same one, so a stopped run is found again."""
+    """A name that says what is trained: the same params, data and code give the same one, so a stopped run is found again."""
     chosen = params.model_dump(mode="json", include={"seed", "network", "loss", "train"})
     digest = hashlib.sha256(json.dumps([chosen, digests], sort_keys=True).encode()).hexdigest()
     return f"train-{digest[:12]}"
+
+
+def code_digest(library: Path = Path(rdmc.__file__).parent) -> str:
+    """SHA-256 (hex) of the code that trains, so that weights of other code are not taken up."""
+    digest = hashlib.sha256(Path(distributed.__file__).read_bytes())
+    for path in sorted(library.rglob("*.py")):
+        digest.update(f"\0{path.relative_to(library).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def recall(notes: Path) -> tuple[str | None, dict[int, Row]]:
+    """The MLflow run and the rows, by step, that a stopped training noted; of a step it took twice, the later row.
+
+    Raises CheckpointError where the notes are damaged.
+    """
+    run_id: str | None = None
+    rows: dict[int, Row] = {}
+    for line in notes.read_text().splitlines() if notes.is_file() else []:
+        try:
+            noted = json.loads(line)
+        except ValueError as error:
+            raise CheckpointError(f"{notes}: {error}; delete that file, the training goes on without its history") from None
+        if "step" in noted:
+            rows[int(noted["step"])] = noted
+        else:
+            run_id = noted["run_id"]
+    return run_id, rows
 
 
 def history_csv(rows: dict[int, Row]) -> str:
@@ -83,10 +122,11 @@ def final_metrics(rows: dict[int, Row], best: Row) -> Row:
     }
 
 
-def _summary(rows: dict[int, Row], best: Row, start: float, total: float) -> None:
+def _summary(rows: dict[int, Row], best: Row, start: float, stepping: float, total: float) -> None:
+    """Seconds are those of this process: to start Ray, in the training steps that it followed, and in all."""
     last = rows[max(rows)]
-    steps, rest = last["step_seconds"], total - start
-    time_line = f"{total:.0f} s: Ray up {start:.0f}, training steps {steps:.0f} ({100 * steps / rest:.0f} % of the rest)"
+    share = 100 * stepping / (total - start)
+    time_line = f"{total:.0f} s: Ray up {start:.0f}, training steps {stepping:.0f} ({share:.0f} % of the rest)"
     quality = f"{best.get('psnr_y', float('nan')):.2f} dB at step {best.get('step', last['step']):.0f}"
     lines = [["best validation PSNR-Y", quality], ["time", time_line], ["speed", f"{last['images_per_second']:.0f} images/s"]]
     table("train", ["", ""], lines)

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from ray.tune.search.optuna import OptunaSearch
 from ruamel.yaml import YAML
 
 from pipeline.console import say, table
-from pipeline.distributed import cluster, launch, workers
+from pipeline.distributed import cluster, forget, launch, root_cause, workers
 from pipeline.lineage import git_commit
 from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, parse_params, with_overrides
 from pipeline.settings import Settings
-from pipeline.storage import ray_storage
+from pipeline.storage import check_bucket, fetch_dataset, ray_storage
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
+from rdmc.data.loader import PairStore
 from rdmc.errors import TrainingError
 from rdmc.files import write_text
 
@@ -32,23 +34,48 @@ METRIC = "psnr_y"
 
 
 def run(params: Params, settings: Settings, workspace: Workspace) -> None:
-    """Search ``params.tune.space`` and write the best overrides and a table of all trials."""
+    """Search ``params.tune.space`` and write the best overrides and a table of all trials.
+
+    Raises, before anything starts, ConfigError for a space with a value that cannot be used and DataError where there is
+    nothing to train or to score on; TrainingError where every trial failed.
+    """
     name = f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    trial_params(params, {key: _first(domain) for key, domain in params.tune.space.items()})  # refuses a bad space now
-    parent = Tracker.start(settings, name, flatten(params), {"git_commit": git_commit() or "unknown", "stage": "tune"})
-    with cluster(settings, trials=params.tune.concurrent), parent:
+    check_space(params)
+    check_bucket(settings)
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
+    for split in ("train", "validation"):
+        PairStore(folders, split)
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the act, and its runs as stopped
+    tags = {"git_commit": git_commit() or "unknown", "stage": "tune"}
+    with (
+        cluster(settings, trials=params.tune.concurrent),
+        Tracker.start(settings, name, flatten(params), tags) as parent,
+        Children(params, settings, parent.run_id) as children,
+    ):
         say(f"tune: {params.tune.trials} trials, {params.tune.concurrent} at once, {workers(settings)} workers each")
-        results = _tuner(params, settings, workspace, name, Children(params, settings, parent)).fit()
+        results = _tuner(params, settings, workspace, name, children).fit()
         rows = [_row(result, params) for result in list(results)]
+        write_text(workspace.trials, trials_csv(rows))
+        for row in rows:
+            if "cause" in row:
+                say(f"trial {row['trial']} failed: {row['cause']}")
         scored = [row for row in rows if METRIC in row]
         if not scored:
-            raise TrainingError(f"{name}: no trial of {len(rows)} ended with a {METRIC}; look at the MLflow runs under {name}")
+            raise TrainingError(f"{name}: no trial of {len(rows)} ended with a {METRIC}; trials.csv says what they died of")
         best = max(scored, key=lambda row: float(row[METRIC]))
         parent.log({f"best_{METRIC}": float(best[METRIC])}, 0)
     overrides = {key: best[key] for key in params.tune.space}
     write_text(workspace.best_params, best_params_yaml(overrides))
-    write_text(workspace.trials, trials_csv(rows))
     _summary(rows, overrides)
+    for finished in (*(f"trial-{trial}" for trial in children.trackers), name):
+        forget(settings, workspace, finished)
+
+
+def check_space(params: Params) -> None:
+    """Try every value of a list and both ends of a range. Raises ConfigError that names the param and the value."""
+    for key, domain in params.tune.space.items():
+        for value in _values(domain):
+            trial_params(params, {key: value})
 
 
 def trial_params(params: Params, overrides: dict[str, Any]) -> Params:
@@ -67,6 +94,7 @@ def _tuner(params: Params, settings: Settings, workspace: Workspace, name: str, 
         params=params.model_dump(mode="json", by_alias=True),
         settings=settings.model_dump(),
         root=str(workspace.root.absolute()),
+        folder=str(Path.cwd()),
     )
     return tune.Tuner(
         tune.with_resources(trial, {"CPU": 0.01}),  # the workers ask for theirs themselves
@@ -97,27 +125,38 @@ class Validations(TuneReportCallback):
             super().after_report(run_context, metrics, checkpoint)
 
 
-def _trial(overrides: dict[str, Any], params: dict[str, Any], settings: dict[str, Any], root: str) -> None:
+def _trial(overrides: dict[str, Any], params: dict[str, Any], settings: dict[str, Any], root: str, folder: str) -> None:
     """One trial, on the cluster: its own training run, its validations reported to Tune."""
-    os.chdir(root)  # Tune moves a trial into a folder of its own; paths in params are relative to the project's
+    os.chdir(folder)  # where the sweep was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
     chosen = trial_params(parse_params(params, "params"), overrides)
     name = tune.get_context().get_trial_id()
     launch(chosen, Settings(**settings), Workspace(Path(root)), f"trial-{name}", lambda row: None, [Validations()])
 
 
 class Children(tune.Callback):
-    """One MLflow run a trial, under the sweep's; kept by the driver, so that trials know nothing of MLflow."""
+    """One MLflow run a trial, under the sweep's; kept by the driver, so that trials know nothing of MLflow.
 
-    def __init__(self, params: Params, settings: Settings, parent: Tracker) -> None:
+    As a context manager it ends the runs of trials that were cut short.
+    """
+
+    def __init__(self, params: Params, settings: Settings, parent: str | None) -> None:
         self.params, self.settings, self.parent = params, settings, parent
         self.trackers: dict[str, Tracker] = {}
+        self.closed: set[str] = set()
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for trial in self.trackers.keys() - self.closed:
+            self._close(trial, "KILLED")
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run, once: a trial that is restarted keeps it."""
         if trial.trial_id not in self.trackers:
             chosen = flatten(trial_params(self.params, trial.config))
             self.trackers[trial.trial_id] = Tracker.start(
-                self.settings, f"trial-{trial.trial_id}", chosen, {"stage": "trial"}, parent_run_id=self.parent.run_id
+                self.settings, f"trial-{trial.trial_id}", chosen, {"stage": "trial"}, parent_run_id=self.parent
             )
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
@@ -128,12 +167,16 @@ class Children(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial that ended or was stopped early."""
-        self.trackers[trial.trial_id].finish("FINISHED")
+        self._close(trial.trial_id, "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial that failed."""
         if trial.trial_id in self.trackers:
-            self.trackers[trial.trial_id].finish("FAILED")
+            self._close(trial.trial_id, "FAILED")
+
+    def _close(self, trial: str, status: str) -> None:
+        self.trackers[trial].finish(status)
+        self.closed.add(trial)
 
 
 def _domain(domain: Choice | Uniform | LogUniform) -> Any:
@@ -142,19 +185,24 @@ def _domain(domain: Choice | Uniform | LogUniform) -> Any:
     return tune.uniform(*domain.uniform) if isinstance(domain, Uniform) else tune.loguniform(*domain.loguniform)
 
 
-def _first(domain: Choice | Uniform | LogUniform) -> Any:
+def _values(domain: Choice | Uniform | LogUniform) -> Sequence[Any]:
+    """Every value of a list, or the two ends of a range."""
     if isinstance(domain, Choice):
-        return domain.choice[0]
-    return domain.uniform[0] if isinstance(domain, Uniform) else domain.loguniform[0]
+        return domain.choice
+    return domain.uniform if isinstance(domain, Uniform) else domain.loguniform
 
 
 def _row(result: Any, params: Params) -> dict[str, Any]:
-    """A trial in the table: its overrides, its last score, its steps, how it ended."""
+    """A trial in the table: its overrides, its last score, its steps, how it ended and, where it failed, of what."""
     metrics = result.metrics or {}
     chosen = {key: result.config[key] for key in params.tune.space}
     scores = {METRIC: metrics[METRIC], "step": metrics["step"]} if METRIC in metrics else {}
     ended = "finished" if scores.get("step") == params.tune.steps else "stopped early"
-    return {"trial": metrics.get("trial_id", ""), **chosen, **scores, "state": "failed" if result.error else ended}
+    row = {"trial": metrics.get("trial_id", ""), **chosen, **scores, "state": "failed" if result.error else ended}
+    if not result.error:
+        return row
+    cause = root_cause(result.error) if isinstance(result.error, BaseException) else result.error
+    return {**row, "cause": " ".join(str(cause).split())}
 
 
 def best_params_yaml(overrides: dict[str, Any]) -> str:

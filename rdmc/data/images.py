@@ -33,7 +33,10 @@ PNG_LEVEL = 1
 """Lossless at any level; higher ones cost several times the time for a few percent of the size."""
 UPRIGHT = 1
 ORIENTATION = 0x0112
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Pillow.DecompressionBombError)
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Pillow.DecompressionBombError),
+    *(TypeError, LookupError, ArithmeticError, AttributeError),  # its parsers of metadata trust the bytes
+)
 """What Pillow raises for damaged files."""
 MODES = {"L": "grey", "1": "black and white", "P": "palette", "LA": "grey with alpha", "RGBA": "RGB with alpha", "CMYK": "CMYK"}
 

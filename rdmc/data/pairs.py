@@ -91,7 +91,12 @@ def write_index(folder: Path, dataset: str, entries: Iterable[Entry], examined: 
     """Write index.json and quarantine.json; ``examined`` counts all pairs looked at, good and bad."""
     pairs = sorted(entries, key=lambda entry: (entry.split, entry.name))
     _write_json(folder / INDEX, {"dataset": dataset, "pairs": [asdict(entry) for entry in pairs]})
-    _write_json(folder / QUARANTINE, {"examined": examined, "quarantined": [asdict(fault) for fault in faults]})
+    write_quarantine(folder / QUARANTINE, examined, faults)
+
+
+def write_quarantine(path: Path, examined: int, faults: Iterable[Fault]) -> None:
+    """Write the report of what was set aside, of all pairs ``examined``."""
+    _write_json(path, {"examined": examined, "quarantined": [asdict(fault) for fault in faults]})
 
 
 def read_index(folder: Path) -> list[Entry]:

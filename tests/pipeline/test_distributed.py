@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
+import ray.train
 import torch
 
-from pipeline.distributed import Row, bring_home, cluster, forget, launch
+from pipeline.distributed import Outcome, Row, _following, bring_home, cluster, forget, launch
 from pipeline.params import Params
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
@@ -98,13 +99,45 @@ def test_refused_before_any_worker_starts(params: Params, workspace: Workspace, 
         launch(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace, "x", print)
     with pytest.raises(DataError, match="dvc repro"):
         attempt(SETTINGS, Workspace(tmp_path))
+    make_dataset(Workspace(tmp_path), "light", {"validation": 1})
+    with pytest.raises(DataError, match="no train pairs"):
+        attempt(SETTINGS, Workspace(tmp_path))
+    assert not (tmp_path / "runs").exists()
     assert not (workspace.runs / "refused").exists()
 
 
-def test_rows_are_plain_json(params: Params, workspace: Workspace) -> None:
-    rows: list[Row] = []
-    launch(tiny_params({**LIGHT, "train.steps": 2, "train.validate_every": 5}), SETTINGS, workspace, "plain", rows.append)
-    assert json.loads(json.dumps(rows)) == rows
+def test_gpus_that_are_not_there(params: Params, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ray.cluster_resources().get("GPU"):
+        pytest.skip("there are GPUs here")
+    with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
+        launch(params, Settings(gpu=True), workspace, "x", print)
+    with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
+        launch(params, Settings(gpu=True, workers=2), workspace, "x", print)
+
+
+def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
+    def follow(row: Row) -> None:
+        raise ServiceError(f"row {row['step']}")
+
+    with pytest.raises(ServiceError, match="row 3"), _following(tmp_path / "journal", follow) as journal:
+        journal.write_text('{"step": 3}\n{"step": 6}\n')
+
+
+def test_storage_that_fails_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert forget(SETTINGS, Workspace(tmp_path), "never made")
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    assert not forget(SETTINGS, Workspace(tmp_path), "gone")
+    assert "runs/gone" in capsys.readouterr().out
+    gone = ray.train.Checkpoint.from_directory(str(tmp_path / "gone"))
+    with pytest.raises(ServiceError, match="gone") as error:
+        bring_home(Outcome({}, {}, gone, gone), Workspace(tmp_path))
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.glob("checkpoints/*")) == []
+
+
+def test_own_cluster_wants_a_token() -> None:
+    """It listens on all of the machine's addresses; Ray itself refuses a caller without the token then."""
+    assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 def test_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

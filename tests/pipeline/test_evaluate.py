@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.params import Params
+from pipeline.settings import Settings
 from pipeline.stages import evaluate
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
@@ -28,7 +29,7 @@ def test_figures_pictures_and_the_same_again(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make_workspace(tmp_path)
-    evaluate.run(params, workspace)
+    evaluate.run(params, Settings(), workspace)
     rows = list(csv.DictReader(workspace.images.open()))
     figures = json.loads(workspace.evaluate_metrics.read_text())
 
@@ -62,7 +63,7 @@ def test_figures_pictures_and_the_same_again(
     assert "PSNR-Y" in shown
 
     pictures = {path.name: path.read_bytes() for path in workspace.pictures.iterdir()}
-    evaluate.run(params, workspace)
+    evaluate.run(params, Settings(), workspace)
     assert json.loads(workspace.evaluate_metrics.read_text()) == figures
     assert {path.name: path.read_bytes() for path in workspace.pictures.iterdir()} == pictures
 
@@ -71,7 +72,7 @@ def test_a_dataset_without_test_pairs_is_said(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make_workspace(tmp_path, tests=(0, 1))
-    evaluate.run(params, workspace)
+    evaluate.run(params, Settings(), workspace)
     assert "light: no test pairs" in capsys.readouterr().out
     assert list(json.loads(workspace.evaluate_metrics.read_text())) == ["heavy", "overall"]
 
@@ -79,12 +80,20 @@ def test_a_dataset_without_test_pairs_is_said(
 def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace(tmp_path / "none", tests=(0, 0))
     with pytest.raises(DataError, match="light, heavy: no test pairs"):
-        evaluate.run(params, workspace)
+        evaluate.run(params, Settings(), workspace)
     assert not workspace.pictures.exists()
     assert not workspace.evaluate_metrics.exists()
     workspace = make_workspace(tmp_path / "untrained")
     shutil.rmtree(workspace.best)
     with pytest.raises(CheckpointError, match="no such model folder"):
-        evaluate.run(params, workspace)
+        evaluate.run(params, Settings(), workspace)
     with pytest.raises(DataError, match="manifest"):
-        evaluate.run(params, Workspace(tmp_path / "empty"))
+        evaluate.run(params, Settings(), Workspace(tmp_path / "empty"))
+
+
+def test_no_gpu_where_the_settings_say_so(
+    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace(tmp_path, tests=(1, 0))
+    monkeypatch.setattr(evaluate, "best_device", lambda: pytest.fail("a GPU would be taken"))
+    evaluate.run(params, Settings(gpu=False), workspace)

@@ -44,7 +44,17 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("datasets", {"x": {"source": "moon"}}, "datasets.x"),
         ("datasets", {"x": {"source": "folders"}}, "datasets.x: .*names no images"),
         ("datasets", {"x": {"source": "folders", "train": {"rainy": "a"}}}, r"datasets.x.train.clean: missing"),
-        ("tune.space", {"train.lr": {"uniform": [1]}}, "tune.space.train.lr"),
+        ("datasets", {"x": {"source": "folders", "train": {"images": "a", "left": "top"}}}, "datasets.x.train.left: 'top'"),
+        ("datasets", {"x": {"source": "folders", "train": "a"}}, "datasets.x.train: 'a': .*rainy and clean, or images and"),
+        ("datasets", {"folders": {"source": "folders", "train": {"clean": "a"}}}, "datasets.folders.train.rainy: missing"),
+        ("datasets", {"overall": {"source": "embedded", "rain": "light", "variants": 1}}, "datasets.overall: .*all datasets"),
+        ("seed", 2**32, "seed: 4294967296: Input should be less than 4294967296"),
+        ("tune.space", {"train.lr": {"uniform": [1]}}, "tune.space.train.lr.uniform.1: missing"),
+        ("tune.space", {"train.lr": {"uniform": [1, 1]}}, r"tune.space.train.lr.uniform: \[1, 1\]: The first bound should be"),
+        ("tune.space", {"train.lr": {"uniform": [1, float("inf")]}}, "tune.space.train.lr.uniform.1: inf"),
+        ("tune.space", {"train.lr": {"loguniform": [1e-3]}}, "tune.space.train.lr.loguniform.1: missing"),
+        ("tune.space", {"train.lr": {"loguniform": [0, 1]}}, "tune.space.train.lr.loguniform.0: 0: .*greater than 0"),
+        ("tune.space", {"train.lr": [1, 2]}, r"tune.space.train.lr: \[1, 2\]: .*map with choice, or uniform, or loguniform"),
         ("tune.grace_steps", 10**6, "grace_steps 1000000 exceeds"),
         ("register.alias", "No Spaces", "register.alias: 'No Spaces'"),
     ],
@@ -66,11 +76,21 @@ def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:
         read_params(path)
 
 
-@pytest.mark.parametrize("content", ["a: [", "- 1", "", "\x00", "seed: 2020-01-01"])
-def test_not_params_at_all(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [", "not YAML"),
+        ("- 1", "is a list, not a map"),
+        ("# later", "is empty"),
+        ("\x00", "not YAML"),
+        ("seed: 2020-01-01", "holds what params cannot"),
+        ("seed: &self {a: *self}", "holds what params cannot"),
+    ],
+)
+def test_not_params_at_all(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(content)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError, match=f"{path}: {message}") as error:
         read_params(path)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="No such file"):

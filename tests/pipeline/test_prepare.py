@@ -55,13 +55,15 @@ def test_the_embedded_dataset_is_the_same_however_many_processes_make_it(tmp_pat
     prepare.run("light", dataset, STRICT, 0, tmp_path / "two", processes=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
     entries = read_index(tmp_path / "one")
-    assert [sum(entry.split == split for entry in entries) for split in ("train", "validation", "test")] == [8, 2, 4]
+    assert [sum(entry.split == split for entry in entries) for split in ("train", "validation", "test")] == [12, 2, 4]
     scenes = [{entry.scene for entry in entries if entry.split == split} for split in ("train", "validation", "test")]
     assert not scenes[0] & scenes[1] | scenes[0] & scenes[2] | scenes[1] & scenes[2]
     assert len({entry.sha256_rainy for entry in entries}) == len(entries)
 
 
-def test_pairs_in_folders_keep_their_bytes(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
+def test_pairs_in_folders_keep_their_bytes(
+    tmp_path: Path, tree: tuple[Path, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, globs = tree
     prepare.run("mine", folders(train=globs, validation_share=0.2), STRICT, 0, tmp_path / "out", processes=2)
     entries = read_index(tmp_path / "out")
@@ -71,6 +73,7 @@ def test_pairs_in_folders_keep_their_bytes(tmp_path: Path, tree: tuple[Path, dic
         assert (tmp_path / "out" / entry.rainy).read_bytes() == (folder / f"rain/rain-{number}.png").read_bytes()
         assert (tmp_path / "out" / entry.clean).read_bytes() == (folder / f"clean/clean-{number}.png").read_bytes()
     assert json.loads((tmp_path / "out/quarantine.json").read_text()) == {"examined": 10, "quarantined": []}
+    assert "dvc repro -f prepare@mine" in capsys.readouterr().out
 
 
 def test_splits_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
@@ -144,9 +147,14 @@ def test_too_many_bad_pairs_fail_and_what_was_there_stays(tmp_path: Path, tree: 
         prepare.run("mine", folders(train=globs), Prepare(max_quarantined=0.05), 0, tmp_path / "out", processes=1)
     assert "\n" not in str(caught.value)
     assert content(tmp_path / "out") == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+    report = tmp_path / "out.quarantine.json"
+    assert f"mend those of {report} or" in str(caught.value)
+    (fault,) = json.loads(report.read_text())["quarantined"]
+    assert (Path(fault["file"]).name, fault["reason"][:10]) == ("rain-05.png", "zero bytes")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out", "out.quarantine.json"]
     prepare.run("mine", folders(train=globs), Prepare(max_quarantined=0.1), 0, tmp_path / "out", processes=1)
     assert len(read_index(tmp_path / "out")) == 9
+    assert not report.exists()
 
 
 def test_nothing_but_bad_pairs_fails_whatever_the_rule(tmp_path: Path) -> None:
@@ -165,8 +173,15 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_in_two_splits_is_refused(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
-    with pytest.raises(DataError, match=r"rain-00\.png: is in train and test; narrow a glob in params"):
+    with pytest.raises(DataError, match=r"rain-00\.png: is in train and test, the rule is one split; narrow a glob"):
         prepare.run("mine", folders(train=tree[1], test=tree[1]), STRICT, 0, tmp_path / "out", processes=1)
+
+
+def test_one_ground_truth_in_two_splits_is_refused(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
+    other = write_pairs(tmp_path / "other", 10)
+    given = {"train": tree[1], "test": {**tree[1], "rainy": other["rainy"]}}
+    with pytest.raises(DataError, match=r"mine/clean/clean-00\.png: is in train and test, the rule is one split"):
+        prepare.run("mine", folders(**given), STRICT, 0, tmp_path / "out", processes=1)
 
 
 def test_the_share_kept_for_validation_follows_scenes_and_the_seed(tmp_path: Path) -> None:

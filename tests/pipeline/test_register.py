@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -30,7 +31,8 @@ from rdmc.files import write_text
 from rdmc.inference import derain_image
 from tests.support.s3 import S3Server
 
-COMMIT = "a" * 40
+COMMIT, TRAINED = "a" * 40, "b" * 40
+KNOWN = {"git_commit": COMMIT, "git_dirty": "true", "dvc.checkpoints/best": "12.dir", "dvc.data/shards/light": "3456.dir"}
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ def place(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root}/mlflow.db")
-        patch.setattr(register, "lineage", lambda: {"git_commit": COMMIT, "dvc.checkpoints/best": "12.dir"})
+        patch.setattr(register, "lineage", lambda: dict(KNOWN))
         workspace = make_workspace(Path())
-        with Tracker.start(Settings(), "train", {"train.lr": params.train.lr}) as tracker:
+        with Tracker.start(Settings(), "train", {"train.lr": params.train.lr}, {"git_commit": TRAINED}) as tracker:
             tracker.log({"loss": 0.5, "psnr_y": 20.25}, 100)
         write_text(workspace.run, json.dumps({"run_id": tracker.run_id}))
         write_text(Path("dvc.lock"), "schema: '2.0'\n")
-        evaluate.run(params, workspace)
+        evaluate.run(params, Settings(), workspace)
         register.run(params, Settings(), workspace)
         yield Place(workspace, uri, MlflowClient(uri, uri))
 
@@ -77,7 +79,9 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     means = json.loads(place.workspace.evaluate_metrics.read_text())
     assert run.data.metrics["evaluate/light/derained/psnr_y"] == means["light"]["derained"]["psnr_y"]
     assert run.data.metrics["evaluate/overall/gain_psnr_y"] == means["overall"]["gain_psnr_y"]
-    assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == COMMIT
+    assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == TRAINED
+    assert (run.data.tags["registered_commit"], run.data.tags["registered_dirty"]) == (COMMIT, "true")
+    assert "git_dirty" not in run.data.tags, "what is changed now was not when it was trained"
     assert run.data.tags["dvc.checkpoints/best"] == "12.dir"
 
     files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
@@ -105,7 +109,7 @@ def test_the_version_and_its_alias(place: Place) -> None:
     means = json.loads(place.workspace.evaluate_metrics.read_text())["overall"]
     assert float(version.tags["psnr_y"]) == means["derained"]["psnr_y"]
     assert float(version.tags["gain_psnr_y"]) == means["gain_psnr_y"]
-    assert version.tags["git_commit"] == COMMIT
+    assert (version.tags["git_commit"], version.tags["registered_commit"]) == (TRAINED, COMMIT)
     assert version.tags["data.heavy"] == read_manifest(place.workspace.shards("heavy") / "manifest.json").digest
     assert "| overall | 5 |" in str(version.description)
     logged = place.client.get_logged_model(str(version.source).removeprefix("models:/"))
@@ -180,6 +184,7 @@ def test_a_run_that_this_store_does_not_know(
     assert results[1] == {**results[0], "version": 2}
     assert [figure.value for figure in client.get_metric_history(run_id, "psnr_y")] == [20.25, 22.5]
     assert client.get_run(run_id).info.status == "FINISHED"
+    assert client.get_run(run_id).data.tags["git_commit"] == COMMIT, "the best that is known"
 
 
 def test_artifacts_in_the_bucket(
@@ -191,6 +196,10 @@ def test_artifacts_in_the_bucket(
     keys = [item.key for item in bucket.objects.all()]
     assert any(key.startswith("rdmc/mlflow/models/") and key.endswith("/model.safetensors") for key in keys)
     assert any(key.endswith("/plots/pictures/gain.png") for key in keys)
+    run = MlflowClient(store, store).get_run(place.result()["run_id"])
+    assert run.inputs
+    sources = {json.loads(given.dataset.source)["uri"] for given in run.inputs.dataset_inputs}
+    assert "s3://artifacts/rdmc/dvc/files/md5/34/56.dir" in sources
     write_png(tmp_path / "photo.png", np.zeros((20, 20, 3), np.uint8))
     derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings)
     assert (tmp_path / "out.png").is_file()
@@ -202,6 +211,29 @@ def test_artifacts_in_the_bucket(
     ):
         with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the store"):
             act()
+
+
+def test_shards_that_only_the_bucket_has(tmp_path: Path, store: str, s3: S3Server, place: Place, params: Params) -> None:
+    bucket = s3.bucket("shards-only")
+
+    def push(content: bytes, end: str = "") -> str:
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() + end
+        bucket.put_object(Key=f"dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=content)
+        return md5
+
+    shutil.copytree("checkpoints", tmp_path / "checkpoints")
+    shutil.copytree("plots", tmp_path / "plots")
+    shutil.copytree("metrics", tmp_path / "metrics")
+    outs = []
+    for folder in Path("data/shards").iterdir():
+        files = [{"md5": push(path.read_bytes()), "relpath": path.name} for path in sorted(folder.iterdir())]
+        outs.append({"path": folder.as_posix(), "md5": push(json.dumps(files).encode(), ".dir")})
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"pack": {"outs": outs}}}))
+    workspace, settings = Workspace(tmp_path), Settings(bucket="s3://shards-only")
+    evaluate.run(params, settings, workspace)
+    register.run(params, settings, workspace)
+    assert json.loads(workspace.evaluate_metrics.read_text()) == json.loads(place.workspace.evaluate_metrics.read_text())
+    assert workspace.register_metrics.is_file()
 
 
 def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

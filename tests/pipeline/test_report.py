@@ -72,3 +72,11 @@ def test_charts_draw_whatever_there_is() -> None:
     full = learning_curve(rows)
     assert not np.array_equal(full, learning_curve(rows[:1])), "the validation is drawn"
     assert learning_curve([]).shape == full.shape
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_loss_is_drawn_whatever_its_sign(sign: int) -> None:
+    steps = [{"step": float(step)} for step in range(10)]
+    drawn = learning_curve([{**row, "loss": sign * (30 - row["step"])} for row in steps])
+    ink = [int((sheet == (31, 35, 40)).all(2).sum()) for sheet in (learning_curve(steps), drawn)]
+    assert ink[1] > ink[0] + 500, "a line across the panel"

@@ -166,6 +166,14 @@ def test_fetch_without_shards_or_bucket_says_what_to_run(
         storage.fetch_dataset(settings, Workspace(tmp_path), "light")
 
 
+@pytest.mark.parametrize("content", ["<<<<<<< ours\nstages: {\n", "- 1", "stages: {pack: {outs: [1]}}"])
+def test_a_damaged_dvc_lock_is_named(content: str, tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "dvc.lock").write_text(content)
+    with pytest.raises(DataError, match=r"dvc.lock: not what DVC writes .*; run `git checkout dvc.lock`") as caught:
+        storage.fetch_dataset(settings, Workspace(tmp_path), "light")
+    assert "\n" not in str(caught.value)
+
+
 def _wrong_secret(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 
@@ -175,7 +183,11 @@ def _no_secret(patch: pytest.MonkeyPatch) -> None:
 
 
 def _nobody_listens(patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("AWS_ENDPOINT_URL", "http://user:hidden@127.0.0.1:9")
+    patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+
+def _password_in_the_address(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("AWS_ENDPOINT_URL_S3", "http://user:hidden@127.0.0.1:9")
 
 
 def _no_scheme(patch: pytest.MonkeyPatch) -> None:
@@ -188,6 +200,7 @@ def _no_scheme(patch: pytest.MonkeyPatch) -> None:
         (_wrong_secret, "refuses these credentials"),
         (_no_secret, "no credentials"),
         (_nobody_listens, "127.0.0.1:9: EndpointConnectionError; start the store or mend AWS_ENDPOINT_URL"),
+        (_password_in_the_address, "AWS_ENDPOINT_URL_S3: has a user or password"),
         (_no_scheme, "AWS_ENDPOINT_URL: Invalid endpoint"),
     ],
 )
@@ -196,7 +209,7 @@ def test_a_store_that_cannot_be_used_is_one_line_without_secrets(
 ) -> None:
     assert callable(spoil)
     spoil(monkeypatch)
-    with pytest.raises(ServiceError, match=expected) as caught:
+    with pytest.raises((ServiceError, ConfigError), match=expected) as caught:
         storage.connect(settings, tmp_path)
     message = str(caught.value)
     assert "\n" not in message
@@ -210,6 +223,8 @@ def test_an_absent_bucket_is_named_and_not_made(s3: S3Server, tmp_path: Path) ->
     assert "absent" not in [bucket.name for bucket in boto3.Session().resource("s3").buckets.all()]
     with pytest.raises(ConfigError, match="names no bucket"):
         storage.check_bucket(Settings(bucket="s3://"))
+    with pytest.raises(ConfigError, match="RDMC_BUCKET: is not set.*set it to"):
+        storage.connect(Settings(bucket=""), tmp_path)
 
 
 def test_connect_outside_a_dvc_repository_says_so(settings: Settings, tmp_path: Path) -> None:
@@ -242,8 +257,4 @@ def test_ray_storage_is_the_named_folder_or_the_local_runs(tmp_path: Path, monke
     assert storage.ray_storage(Settings(storage="/mnt/shared"), Workspace()) == ("/mnt/shared", None)
     monkeypatch.chdir(tmp_path)
     assert storage.ray_storage(Settings(), Workspace()) == (str(tmp_path / "runs"), None)
-
-
-def test_mlflow_is_given_the_endpoint_only_with_a_bucket(settings: Settings, s3: S3Server) -> None:
-    assert storage.s3_environment(settings) == {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint}
-    assert storage.s3_environment(Settings()) == {}
+    assert storage.ray_storage(Settings(storage="shared"), Workspace()) == (str(tmp_path / "shared"), None)

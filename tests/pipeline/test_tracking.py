@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from mlflow import MlflowClient
 
 from pipeline import tracking
 from pipeline.settings import Settings
-from pipeline.tracking import Tracker, check_reachable, connect, one_line
+from pipeline.tracking import Tracker, check_reachable, connect, one_line, shown_uri, sqlite_path
 from rdmc.errors import ServiceError
 
 
@@ -108,6 +109,42 @@ def test_a_server_that_accepts_and_says_nothing_costs_its_timeout(monkeypatch: p
         assert time.monotonic() - start < 2
 
 
+def test_what_listens_may_be_no_http_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{other.getsockname()[1]}")
+
+        def greet() -> None:
+            found, _ = other.accept()
+            with found:
+                found.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                found.recv(1000)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(ServiceError, match="no HTTP server: BadStatusLine"):
+            check_reachable(Settings(mlflow_timeout=5))
+        thread.join()
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@h:port", "http://me:secret@h:99999", "http://[me:secret@", "http://"])
+def test_a_bad_address_is_one_line_at_once(uri: str, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    start = time.monotonic()
+    for act in (lambda: connect(Settings()), lambda: shown_uri(uri), lambda: sqlite_path(uri)):
+        with pytest.raises(ServiceError, match="^MLFLOW_TRACKING_URI: not http") as caught:
+            act()
+        assert "secret" not in str(caught.value)
+    Tracker.start(Settings(), "nowhere", {}).finish()
+    assert "the training goes on" in heard[0]
+    assert time.monotonic() - start < 2
+
+
+def test_a_name_that_no_host_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{'a' * 64}.example")
+    with pytest.raises(ServiceError, match="cannot be reached"):
+        check_reachable(Settings(mlflow_timeout=2))
+
+
 def test_the_buffer_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(tracking, "BUFFER", 10)
@@ -162,6 +199,9 @@ def test_a_missing_folder_and_a_bad_scheme_are_one_line(
 def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:5000")
     assert one_line(OSError("no\n http://me:secret@127.0.0.1:5000/api")) == "no http://127.0.0.1:5000/api"
+    assert (
+        one_line(OSError("models:/rdmc@candidate of me:secret@db, http://token@h")) == "models:/rdmc@candidate of db, http://h"
+    )
 
 
 @contextmanager

@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rdmc.files import new_folder, write_bytes, write_text
+from tests.support.imports import ROOT
 
 
 def test_new_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -36,3 +39,38 @@ def test_writes_replace_and_leave_nothing_beside(tmp_path: Path) -> None:
     write_text(path, "ü")
     assert path.read_bytes() == "ü".encode()
     assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_new_folder_puts_the_old_one_back_when_it_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/kept").touch()
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if (path / "part").exists():
+            raise PermissionError("refused")
+        return rename(path, target)
+
+    def replace() -> None:
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "part").touch()
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        replace()
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["out", "out/kept"]
+
+
+def test_a_write_that_fails_leaves_nothing_beside(tmp_path: Path) -> None:
+    (tmp_path / "taken/inner").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        write_bytes(tmp_path / "taken", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_dvc_does_not_see_what_a_killed_process_leaves() -> None:
+    ignored = ["data/shards/.light.k1ll3d/train-00000.tar", "data/shards/light/.manifest.json.123"]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *ignored, "data/shards/light/manifest.json"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() == ignored

@@ -49,6 +49,7 @@ def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairSt
     assert [(r.step, r.saves) for r in reports] == [(4, True), (8, True), (10, False), (12, True)]
     assert [r.validation is not None for r in reports] == [r.saves for r in reports]
     assert reports[-1].epoch == pytest.approx(12 * 4 / 5)
+    assert all(r.step_seconds * r.images_per_second == pytest.approx(4 * n) for r, n in zip(reports, (4, 4, 2, 2), strict=True))
     assert reports[0].flat().keys() >= {"step", "loss", "lr", "images_per_second", "psnr_y", "ssim_y"}
 
 
@@ -92,12 +93,36 @@ def test_saved_model_is_the_average(stores: tuple[PairStore, PairStore], tmp_pat
 
 
 def test_resume_refuses_another_run(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
-    run = make_run()
+    run = make_run(replace(CONFIG, steps=2))
+    finish(run, stores)
     run.save(tmp_path, {})
     with pytest.raises(CheckpointError, match="seed 0, not 1"):
         make_run(seed=1).resume(tmp_path)
     with pytest.raises(CheckpointError, match="network"):
         Run(RDMCConfig(width=3, passes=2), LossConfig(), CONFIG, 0).resume(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"seed": 0, "step": null}', "{"])
+def test_resume_refuses_a_damaged_place(tmp_path: Path, damage: str) -> None:
+    make_run().save(tmp_path, {})
+    (tmp_path / "training.json").write_text(damage)
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        make_run().resume(tmp_path)
+
+
+def test_resume_refuses_missing_moments(tmp_path: Path) -> None:
+    make_run().save(tmp_path, {})  # no step was taken, so there are none
+    with pytest.raises(CheckpointError, match="exp_avg"):
+        make_run().resume(tmp_path)
+
+
+def test_gradient_that_is_not_finite_stops_before_the_step(stores: tuple[PairStore, PairStore]) -> None:
+    run = make_run()
+    run.network.head.weight.register_hook(lambda gradient: gradient * torch.inf)
+    before = weights(run)
+    with pytest.raises(TrainingError, match=r"gradient norm (nan|inf) at step 0 on heavy/train-\d"):
+        finish(run, stores)
+    assert torch.equal(weights(run), before)
 
 
 def test_loss_that_is_not_finite_stops_before_the_step(stores: tuple[PairStore, PairStore]) -> None:

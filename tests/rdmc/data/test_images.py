@@ -1,3 +1,4 @@
+import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -94,6 +95,14 @@ def test_a_flipped_bit_in_a_png_is_refused(picture: Picture) -> None:
     data[len(data) // 2] ^= 1
     with pytest.raises(DataError, match="damaged"):
         read_rgb(bytes(data))
+
+
+@pytest.mark.parametrize("tag", [struct.pack(">HHLL", 0x011A, 1, 4, 0), struct.pack(">HHLL", 0x010F, 11, 4, 0)])
+def test_damaged_metadata_is_refused(tag: bytes, picture: Picture) -> None:
+    turned = struct.pack(">HHLL", images.ORIENTATION, 3, 1, 6 << 16)
+    exif = b"MM\0*\0\0\0\x08\0\x02" + b"".join(sorted([tag, turned])) + bytes(4)
+    with pytest.raises(DataError, match="image: damaged"):
+        read_rgb(encoded(Pillow.fromarray(picture()), "WEBP", exif=exif))
 
 
 @pytest.mark.parametrize(

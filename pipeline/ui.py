@@ -1,0 +1,49 @@
+"""``ui``: MLflow's pages for a person at this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from urllib.parse import urlsplit
+
+from pipeline.console import say
+from pipeline.settings import Settings
+from pipeline.tracking import check_reachable, shown_uri
+from rdmc.errors import ServiceError
+
+HOST = "127.0.0.1"
+
+
+def run(settings: Settings, port: int) -> None:
+    """Become MLflow's server for the store of the settings; where that is a server already, only say where it is.
+
+    The store's address, which may hold a password, goes through the environment and so into no list of processes.
+
+    Raises ServiceError for a port that cannot be had or a store that does not answer.
+    """
+    shown = shown_uri(settings.tracking_uri)
+    if urlsplit(shown).scheme in ("http", "https"):
+        say(f"MLFLOW_TRACKING_URI names a server, which has the pages itself: open {shown}")
+        return
+    check_reachable(settings)
+    check_port(port)
+    command = ["mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
+    say(f"MLflow UI of {shown} at http://{HOST}:{port} (Ctrl-C ends it), the same as:")
+    named = '"$MLFLOW_TRACKING_URI"' if "MLFLOW_TRACKING_URI" in os.environ else shown
+    say(f"  {' '.join(command)} --backend-store-uri {named}")
+    sys.stdout.flush()
+    variables = {"MLFLOW_BACKEND_STORE_URI": settings.tracking_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606
+
+
+def check_port(port: int) -> None:
+    """Raise ServiceError unless a server of this user can listen on the port of this machine."""
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is no hindrance
+        try:
+            place.bind((HOST, port))
+        except OSError as error:
+            raise ServiceError(
+                f"port {port} of {HOST}: {error.strerror}; the UI needs a free one above 1023: `make mlflow PORT=5001`"
+            ) from None

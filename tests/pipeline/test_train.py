@@ -1,0 +1,67 @@
+"""The act ``train``: all that it writes, also where it was stopped after its last step."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.settings import Settings
+from pipeline.stages import train
+from pipeline.workspace import Workspace
+from rdmc.checkpoint import load_model
+from rdmc.errors import CheckpointError
+from tests.support.data import make_dataset, tiny_params
+
+LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, params, settings = Workspace(tmp_path), tiny_params(LIGHT), Settings(workers=1, gpu=False)
+    make_dataset(workspace, "light")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "bring_home", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(params, settings, workspace)
+    (notes,) = workspace.runs.glob("*.jsonl")
+    run_id, noted = train.recall(notes)
+    assert list(noted) == [3, 6]
+
+    train.run(params, settings, workspace)
+    assert load_model(workspace.best)[1]["step"] in noted
+    assert (workspace.last / "training.json").is_file()
+    assert json.loads(workspace.run.read_text()) == {"run_id": run_id}
+    assert [int(row["step"]) for row in csv.DictReader(workspace.history.open())] == [3, 6]
+    metrics = json.loads(workspace.train_metrics.read_text())
+    assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
+    assert list(workspace.runs.iterdir()) == []
+    assert MlflowClient(store).get_run(str(run_id)).info.status == "FINISHED"
+
+
+def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.jsonl"
+    assert train.recall(notes) == (None, {})
+    notes.write_text('{"run_id": "a"}\n{"step": 3, "loss": 2.0}\n{"run_id": "b"}\n{"step": 3, "loss": 1.0}\n')
+    assert train.recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
+    notes.write_text('{"run_id": "a"}\n{"step"')
+    with pytest.raises(CheckpointError, match=r"notes\.jsonl"):
+        train.recall(notes)
+
+
+def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
+    params = tiny_params(LIGHT)
+    assert train.run_name(params, ["a"]) == train.run_name(params, ["a"])
+    others = [train.run_name(params, ["b"]), train.run_name(tiny_params({**LIGHT, "seed": 9}), ["a"])]
+    assert train.run_name(params, ["a"]) not in others
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/code.py").write_text("a = 1")
+    first = train.code_digest(tmp_path)
+    (tmp_path / "part/code.py").write_text("a = 2")
+    assert train.code_digest(tmp_path) != first
