@@ -67,7 +67,7 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
     Raises ServiceError where the cluster does not answer, ConfigError for GPUs that are not there.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a report is seen after this long, not seconds
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a report is seen after this long, not two seconds
     address = os.environ.get("RAY_ADDRESS") or settings.ray_address
     local = address == "local"
     logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
@@ -83,6 +83,9 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
         raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from None
     for name in ("ray.train", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    token = Path.home() / ".ray/auth_token"
+    if token.is_file():
+        token.chmod(0o600)  # Ray listens on every address and makes this token for it, for all on the machine to read
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ BUFFER = 20_000
 """Figures kept while MLflow is away; the oldest go first."""
 PAUSES = (1.0, 60.0)
 """Seconds between two attempts to reach MLflow again: at first, doubling each time, and at most."""
-SAMPLING = 2.0
+SAMPLING = 10.0
 """Seconds between two samples of the machine's load."""
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 """MLflow's limits of one request."""

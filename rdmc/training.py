@@ -32,7 +32,7 @@ from rdmc.metrics import Means, psnr_y, ssim_y
 from rdmc.network import RDMC, RDMCConfig
 
 PRECISIONS = ("fp32", "bf16")
-REPORT_EVERY = 10
+REPORT_EVERY = 20
 """Steps between reports: often enough to watch, seldom enough to cost nothing."""
 STATE, PLACE = "training.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -46,7 +46,7 @@ def weights(run: Run) -> torch.Tensor:
 
 def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairStore]) -> None:
     reports = finish(make_run(), stores)
-    assert [(r.step, r.saves) for r in reports] == [(4, True), (8, True), (10, False), (12, True)]
+    assert [(r.step, r.saves) for r in reports] == [(4, True), (8, True), (12, True)]
     assert [r.validation is not None for r in reports] == [r.saves for r in reports]
     assert reports[-1].epoch == pytest.approx(12 * 4 / 5)
     assert all(r.step_seconds * r.images_per_second == pytest.approx(4 * n) for r, n in zip(reports, (4, 4, 2, 2), strict=True))
@@ -76,7 +76,7 @@ def test_resumed_run_is_the_same_run(stores: tuple[PairStore, PairStore], tmp_pa
             break
     resumed = make_run()
     resumed.resume(tmp_path)
-    assert [report.step for report in finish(resumed, stores)] == [10, 12]
+    assert [report.step for report in finish(resumed, stores)] == [12]
     assert torch.equal(weights(resumed), weights(whole))
     averages = [dict(run.average.state_dict()) for run in (resumed, whole)]
     assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[1])
