@@ -44,9 +44,10 @@ def weights(run: Run) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in run.network.parameters()])
 
 
-def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairStore]) -> None:
+def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdmc.training.REPORT_EVERY", 10)
     reports = finish(make_run(), stores)
-    assert [(r.step, r.saves) for r in reports] == [(4, True), (8, True), (12, True)]
+    assert [(r.step, r.saves) for r in reports] == [(4, True), (8, True), (10, False), (12, True)]
     assert [r.validation is not None for r in reports] == [r.saves for r in reports]
     assert reports[-1].epoch == pytest.approx(12 * 4 / 5)
     assert all(r.step_seconds * r.images_per_second == pytest.approx(4 * n) for r, n in zip(reports, (4, 4, 2, 2), strict=True))
