@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import warnings
@@ -40,6 +41,8 @@ from rdmc.files import new_folder
 from rdmc.training import Run
 
 Row = dict[str, float]
+REACH_SECONDS = 5.0
+"""How long the head of a cluster may take to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,14 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
     local = address == "local"
     logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
     try:
+        _knock(address)
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
             **({"include_dashboard": False, "num_cpus": trials * workers(settings) + 1} if local else {}),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from None
     for name in ("ray.train", "ray.tune", "ray.data"):
@@ -90,6 +94,13 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens at ``host:port``; Ray itself would try for minutes. Other addresses pass."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
 
 
 def on_gpu(settings: Settings) -> bool:
