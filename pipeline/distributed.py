@@ -60,10 +60,11 @@ class Outcome:
 
 
 @contextmanager
-def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
+def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     """A Ray to run on: the cluster of the settings or of the Ray job this is, or one of this process's own.
 
-    The own one has a CPU for every worker of ``trials`` trainings at once and one for what starts them. It listens on all
+    The own one has a CPU for every worker of ``trials`` trainings of a sweep at once, or of one training, and one for what
+    starts them. It listens on all
     of the machine's addresses, whatever ``_node_ip_address`` says, and takes nothing without the token that Ray makes in
     ``~/.ray``: Ray 2.60 turns that on for a cluster of its own unless RAY_AUTH_MODE says otherwise.
 
@@ -80,7 +81,8 @@ def cluster(settings: Settings, trials: int = 1) -> Iterator[None]:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({"include_dashboard": False, "num_cpus": trials * workers(settings) + 1} if local else {}),
+            # the dashboard tells Ray that a stopped trial's controller is dead, and so its workers' CPUs are free again
+            **({"include_dashboard": trials > 0, "num_cpus": max(trials, 1) * workers(settings) + 1} if local else {}),
         )
     except (OSError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
