@@ -19,7 +19,7 @@ import torch
 from pipeline.console import table
 from pipeline.params import read_params
 from rdmc.losses import Objective
-from rdmc.network import RDMC
+from rdmc.networks import build
 
 STEPS = 5
 VARIANTS = {
@@ -36,7 +36,7 @@ class Stepper:
     def __init__(self, width: int, batch: int, crop: int, layout: torch.memory_format, bf16: bool) -> None:
         params = read_params()
         torch.manual_seed(0)
-        network = RDMC(replace(params.network, width=width))
+        network = build(replace(params.network, width=width))
         for parameter in network.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)

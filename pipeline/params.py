@@ -18,11 +18,13 @@ from ruamel.yaml.error import YAMLError
 from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict, by_keys
 from rdmc.errors import ConfigError
 from rdmc.losses import LossConfig
-from rdmc.network import RDMCConfig
+from rdmc.networks import NetworkConfig
 from rdmc.training import TrainConfig
 
 TAGS = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""
+NETWORKS = ("rdmc", "prenet", "unet")
+"""The kinds of network; pydantic adds the one at hand after ``network``."""
 
 
 def _free(name: str) -> str:
@@ -99,7 +101,7 @@ class Params(Strict):
     datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     prepare: Prepare
     pack: Pack
-    network: RDMCConfig
+    network: Annotated[NetworkConfig, Field(discriminator="kind")]
     loss: LossConfig
     train: TrainConfig
     evaluate: Evaluate
@@ -173,9 +175,14 @@ def _put(data: Any, key: str, value: Any) -> None:
 def _first_problem(error: ValidationError) -> str:
     """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's problems."""
     first = error.errors()[0]
-    where = ".".join(str(part) for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS)
+    parts = [part for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS]
+    if parts[0] == "network" and len(parts) > 2 and parts[1] in NETWORKS:
+        parts.pop(1)
+    where = ".".join(str(part) for part in parts)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; remove it or mend its spelling"
+    if first["type"] == "union_tag_not_found":
+        return f"{where}.kind: missing; add it, one of {', '.join(NETWORKS)}"
     if first["type"] == "missing":
         return f"{where}: missing; add it (pipeline/params.py describes every param)"
     return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend it in params.yaml"

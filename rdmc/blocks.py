@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from rdmc.errors import ConfigError
 
 NORMS = ("none", "group", "batch")
+MIXES = ("mix", "bilinear", "bicubic")
 
 
 def norm(kind: str, channels: int) -> nn.Module:
@@ -44,7 +45,7 @@ class DoubleBlock(nn.Sequential):
 
 
 class Upsample(nn.Module):
-    """A learned softmax mix of bilinear and bicubic upsampling by 2, as in differentiable architecture search.
+    """Upsampling by 2: bilinear, bicubic, or a learned softmax mix of both, as in differentiable architecture search.
 
     Both are fixed linear filters, so the mix is one filter too: a single depthwise transposed convolution gives what two
     calls of ``F.interpolate`` (align_corners=False) and their weighted sum do, several times faster on a CPU. In small maps
@@ -60,18 +61,26 @@ class Upsample(nn.Module):
 
     kernels: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "mix") -> None:
         super().__init__()
-        self.mix = nn.Parameter(1e-3 * torch.randn(2))
+        self.kind = kind
+        if kind == "mix":
+            self.mix = nn.Parameter(1e-3 * torch.randn(2))
         line = torch.tensor([self.BILINEAR, self.BICUBIC]) / 256
         self.register_buffer("kernels", line[:, :, None] * line[:, None, :], persistent=False)  # (2, 8, 8)
+
+    def shares(self) -> Tensor:
+        """(2,): the parts of bilinear and bicubic, which add up to 1."""
+        if self.kind == "mix":
+            return self.mix.softmax(0)
+        return self.kernels.new_tensor([self.kind == "bilinear", self.kind == "bicubic"])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, 2H, 2W)."""
         if max(x.shape[2:]) <= self.SMALL:
             return self._by_matrices(x)
         channels = x.shape[1]
-        kernel = (self.mix.softmax(0)[:, None, None] * self.kernels).sum(0).to(x.dtype)
+        kernel = (self.shares()[:, None, None] * self.kernels).sum(0).to(x.dtype)
         around = F.pad(x, (2, 2, 2, 2), mode="replicate")  # F.interpolate repeats the border too
         return F.conv_transpose2d(around, kernel.expand(channels, 1, 8, 8), stride=2, padding=7, groups=channels)
 
@@ -80,7 +89,7 @@ class Upsample(nn.Module):
         n, c, h, w = x.shape
         rows, columns = (doubling(side, x.device).to(x.dtype) for side in (w, h))  # (2, 2w, w) and (2, 2h, h)
         wide = torch.matmul(rows[:, None, None], x.permute(0, 2, 3, 1))  # (2, n, h, 2w, c), bilinear and bicubic
-        mixed = self.mix.softmax(0)[:, None, None].to(x.dtype) * columns
+        mixed = self.shares()[:, None, None].to(x.dtype) * columns
         tall = torch.matmul(mixed[:, None], wide.reshape(2, n, h, 2 * w * c)).sum(0)
         return tall.view(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.files import write_text
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.networks import NetworkConfig, build, config_of
+from rdmc.restorer import Restorer
 
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 
@@ -45,13 +46,13 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path}: {error}; train again with `dvc repro train` or name another checkpoint") from None
 
 
-def write_model(folder: Path, config: RDMCConfig, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def write_model(folder: Path, config: NetworkConfig, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write a model's two files into an existing folder (see ``rdmc.files.new_folder`` for doing it atomically)."""
     save_tensors(folder / WEIGHTS, weights)
     write_text(folder / FACTS, json.dumps({"network": asdict(config), **facts}, indent=2, sort_keys=True) + "\n")
 
 
-def load_model(folder: Path) -> tuple[RDMC, dict[str, Any]]:
+def load_model(folder: Path) -> tuple[Restorer, dict[str, Any]]:
     """The network of a model folder, in evaluation mode on the CPU, and the facts written with it.
 
     Raises CheckpointError for a missing or damaged folder, or weights that do not fit the config.
@@ -60,16 +61,16 @@ def load_model(folder: Path) -> tuple[RDMC, dict[str, Any]]:
         raise CheckpointError(f"{folder}: no such model folder; train one with `make repro` or name another")
     facts = read_json(folder / FACTS)
     try:
-        config = RDMCConfig(**{**facts["network"], "connections": tuple(facts["network"]["connections"])})
+        config = config_of(facts["network"])
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / FACTS}: not a network this version can build ({error}); train again") from None
     with torch.random.fork_rng(devices=[]):
-        network = RDMC(config)
+        network = build(config)
     load_weights(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
     return network.eval(), facts
 
 
-def load_weights(network: RDMC, weights: Mapping[str, Tensor], source: Path) -> None:
+def load_weights(network: Restorer, weights: Mapping[str, Tensor], source: Path) -> None:
     """Copy ``weights`` into ``network``; CheckpointError names the first key or shape that does not fit."""
     expected = network.state_dict()
     for name in sorted(set(expected) ^ set(weights)):

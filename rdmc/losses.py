@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 from rdmc.features import encoder_features
-from rdmc.network import LEVELS, RDMC
+from rdmc.restorer import Restorer
 
 PIXEL = ("l1", "charbonnier", "mse", "psnr")
 
@@ -39,8 +39,8 @@ class LossConfig:
         for name in ("ssim", "contrastive", "passes"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"loss.{name}: {getattr(self, name)} is not a weight; give a number of 0 or more")
-        if not 1 <= self.levels <= LEVELS:
-            raise ConfigError(f"loss.levels: {self.levels} is not within 1 to {LEVELS}, an encoder's levels; choose one")
+        if self.levels < 1:
+            raise ConfigError(f"loss.levels: {self.levels} is below 1; give how many of the encoder's levels the prior sees")
 
 
 def charbonnier(derained: Tensor, clean: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -111,8 +111,11 @@ def contrastive_ratio(derained: list[Tensor], clean: list[Tensor], rainy: list[T
 class Objective(nn.Module):
     """The network and its loss in one module, so that data-parallel training wraps a single forward."""
 
-    def __init__(self, network: RDMC, config: LossConfig) -> None:
+    def __init__(self, network: Restorer, config: LossConfig) -> None:
         super().__init__()
+        taps = network.config.taps
+        if config.contrastive and config.levels > taps:
+            raise ConfigError(f"loss.levels: {config.levels} exceeds the {taps} levels that the network has; lower it")
         self.network = network
         self.config = config
 

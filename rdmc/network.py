@@ -10,15 +10,16 @@ both with three encoders that differ in dilation only, and adds a residual to th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.blocks import NORMS, DoubleBlock, Downward, Upsample, Upward
+from rdmc.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
 from rdmc.errors import ConfigError
+from rdmc.restorer import Restorer, pad_to_multiple, recomputed
 
-DILATIONS = (1, 2, 3)
 MULTIPLES = (1, 2, 4, 8, 8)
 """Channels of an encoder's five levels, in units of the width."""
 LEVELS = len(MULTIPLES)
@@ -39,6 +40,9 @@ CONNECTIONS = (
 class RDMCConfig:
     """What fixes the shape of an RDMC network; the same config always builds the same parameters."""
 
+    taps: ClassVar[int] = LEVELS
+    """Levels of its own encoder that the contrastive prior can look at."""
+    kind: Literal["rdmc"] = "rdmc"
     width: int = 32
     """Channels of one encoder's finest level (published: 32)."""
     passes: int = 3
@@ -48,8 +52,12 @@ class RDMCConfig:
     half resolution for a quarter of the cost."""
     norm: str = "none"
     """Normalisation after convolutions: none, group or batch (published: batch)."""
+    dilations: tuple[int, ...] = (1, 2, 3)
+    """Dilation of each encoder; how many there are is how many encoders there are (published: 1, 2, 3)."""
     connections: tuple[str, ...] = CONNECTIONS
     """The cross-level connections that exist, of the eight in ``CONNECTIONS``."""
+    upsample: str = "mix"
+    """The decoder's upsampling: a learned mix of bilinear and bicubic, or one of the two."""
 
     def __post_init__(self) -> None:
         for name in ("width", "passes"):
@@ -59,6 +67,10 @@ class RDMCConfig:
             raise ConfigError(f"network.stem: {self.stem} is not one of 1, 2, 4; choose one of them")
         if self.norm not in NORMS:
             raise ConfigError(f"network.norm: {self.norm!r} is not one of {', '.join(NORMS)}; choose one of them")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ConfigError(f"network.dilations: {list(self.dilations)} is not a list of dilations; give some of 1 or more")
+        if self.upsample not in MIXES:
+            raise ConfigError(f"network.upsample: {self.upsample!r} is not one of {', '.join(MIXES)}; choose one of them")
         unknown = sorted(set(self.connections) - set(CONNECTIONS))
         if unknown:
             raise ConfigError(f"network.connections: {unknown[0]!r} is not a connection; choose from {', '.join(CONNECTIONS)}")
@@ -86,18 +98,19 @@ class Encoder(nn.Module):
         return found
 
 
-class RDMC(nn.Module):
+class RDMC(Restorer):
     """The network. Input and output are (N, 3, H, W), RGB, 0 to 1, any height and width; the output is not clamped."""
 
+    config: RDMCConfig
+
     def __init__(self, config: RDMCConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         colours = 3 * config.stem**2
-        wide = [len(DILATIONS) * config.width * m for m in MULTIPLES]  # encoder levels, concatenated
+        wide = [len(config.dilations) * config.width * m for m in MULTIPLES]  # encoder levels, concatenated
         dec = [config.width * m for m in (12, 6, 3)]  # decoder outputs, deep to shallow: 384, 192, 96 at width 32
         dec.append(config.width * 3 // 2)  # and 48
-        self.encoders = nn.ModuleList(Encoder(2 * colours, config.width, config.norm, d) for d in DILATIONS)
-        self.upsample = Upsample()
+        self.encoders = nn.ModuleList(Encoder(2 * colours, config.width, config.norm, d) for d in config.dilations)
+        self.upsample = Upsample(config.upsample)
         self.decoders = nn.ModuleList(
             DoubleBlock(below + side, out, config.norm)
             for below, side, out in zip([wide[4], *dec[:3]], wide[3::-1], dec, strict=True)
@@ -135,30 +148,31 @@ class RDMC(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.head.weight, std=1e-2)
 
-    def forward(self, rainy: Tensor) -> Tensor:
-        """The last estimate, (N, 3, H, W)."""
-        return self.estimates(rainy)[-1]
-
     def estimates(self, rainy: Tensor) -> list[Tensor]:
         """The estimate after every pass, each (N, 3, H, W)."""
         height, width = rainy.shape[-2:]
         x = F.pixel_unshuffle(pad_to_multiple(rainy, self.config.multiple), self.config.stem)
         estimate, found = x, []
         for _ in range(self.config.passes):
-            estimate = x + self.residual(torch.cat([x, estimate], 1))
+            estimate = x + recomputed(self, self.residual, torch.cat([x, estimate], 1))
             found.append(F.pixel_shuffle(estimate, self.config.stem)[..., :height, :width])
         return found
 
     def residual(self, x: Tensor) -> Tensor:
         """One pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 16."""
-        enc = self.features(x)
+        enc = self.encode(x)
         out = enc[4]
         for level, decoder in zip((3, 2, 1, 0), self.decoders, strict=True):
             out = decoder(torch.cat([self.upsample(out), enc[level]], 1))
             out = self._recruit(out, f"dec{level + 1}", x, enc)
         return self._recruit(self.head(out), "output", x, enc)
 
-    def features(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
+    def features(self, image: Tensor, levels: int) -> list[Tensor]:
+        """What the encoders find in an image that is both rainy input and estimate, at their first levels."""
+        x = F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem)
+        return self.encode(torch.cat([x, x], 1), levels)
+
+    def encode(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
         """The three encoders' first levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
         return [torch.cat(same, 1) for same in zip(*(encoder(x, levels) for encoder in self.encoders), strict=True)]
 
@@ -170,13 +184,3 @@ class RDMC(nn.Module):
                 given = x if source == "input" else enc[int(source[3]) - 1]
                 out = out + self.strength[name].to(out.dtype) * block(given)
         return out
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Extend (N, C, H, W) at the right and bottom, by mirroring where the image is large enough, to multiples."""
-    height, width = x.shape[-2:]
-    right, bottom = -width % multiple, -height % multiple
-    if not right and not bottom:
-        return x
-    mode = "reflect" if right < width and bottom < height else "replicate"
-    return F.pad(x, (0, right, 0, bottom), mode=mode)

@@ -29,7 +29,8 @@ from rdmc.files import write_text
 from rdmc.inference import derain_image
 from rdmc.losses import LossConfig, Objective
 from rdmc.metrics import Means, psnr_y, ssim_y
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.networks import NetworkConfig, build
+from rdmc.restorer import Restorer
 
 PRECISIONS = ("fp32", "bf16")
 REPORT_EVERY = 20
@@ -60,6 +61,8 @@ class TrainConfig:
     """Decay of the averaged weights, which are the ones validated and kept."""
     precision: str = "fp32"
     """fp32, or bf16 for autocast: faster where the hardware multiplies bf16 (GPUs, AVX512-BF16, AMX), slower elsewhere."""
+    recompute: bool = False
+    """Keep only what lies between the passes and compute each again for its gradients: less memory, more time."""
     validate_every: int = 100
     """Steps between validations; each saves a checkpoint."""
 
@@ -118,7 +121,7 @@ class Run:
     """One training in one process: the network, its average, the optimiser, and the step they have reached."""
 
     def __init__(
-        self, network: RDMCConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
+        self, network: NetworkConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
     ) -> None:
         self.config, self.seed, self.step = config, seed, 0
         self.device = device or torch.device("cpu")
@@ -128,8 +131,9 @@ class Run:
         torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal, and eight times slower
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = _place(RDMC(network), self.device)
-            self.average = _place(RDMC(network), self.device).eval()
+            self.network = _place(build(network), self.device)
+            self.average = _place(build(network), self.device).eval()
+        self.network.recompute = config.recompute
         self.average.load_state_dict(self.network.state_dict())
         objective = Objective(self.network, loss)
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
@@ -257,7 +261,7 @@ class Run:
         self.step = step
 
 
-def _place(network: RDMC, device: torch.device) -> RDMC:
+def _place(network: Restorer, device: torch.device) -> Restorer:
     """Put a network on its device, convolution weights channels last (measured in docs/benchmarks.md)."""
     network.to(device)
     for parameter in network.parameters():

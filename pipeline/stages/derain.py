@@ -13,7 +13,7 @@ from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import DataError
 from rdmc.inference import best_device, derain_image
-from rdmc.network import RDMC
+from rdmc.restorer import Restorer
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
 SCHEME = "models:/"
@@ -88,7 +88,7 @@ def _plan_folder(source: Path, out: Path) -> dict[Path, Path]:
     return {path: out / f"{path.relative_to(source)}.png" if taken[t] > 1 else t for path, t in targets.items()}
 
 
-def _network(model: str, settings: Settings) -> RDMC:
+def _network(model: str, settings: Settings) -> Restorer:
     if not model.startswith(SCHEME):
         return load_model(Path(model))[0]
     with model_folder(model, settings) as folder:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.params import Params, flatten, read_params, with_overrides
 from rdmc.errors import ConfigError
+from rdmc.network import RDMCConfig
 from tests.support.imports import ROOT
 
 
@@ -20,6 +21,7 @@ def params() -> Params:
 def test_default_file_is_read_whole(params: Params) -> None:
     assert set(params.datasets) == {"light", "heavy"}
     assert isinstance(params.train.lr, float)  # YAML 1.2: 1e-3 is a number
+    assert isinstance(params.network, RDMCConfig)
     assert len(params.network.connections) == 8
 
 

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rdmc.blocks import Upsample
 from rdmc.errors import ConfigError
-from rdmc.network import CONNECTIONS, RDMC, RDMCConfig, pad_to_multiple
+from rdmc.network import CONNECTIONS, RDMC, RDMCConfig
+from rdmc.restorer import pad_to_multiple
 
 SMALL = RDMCConfig(width=2, passes=2, stem=1, norm="none")
 
@@ -83,7 +84,7 @@ def test_padding_repeats_no_edge_where_it_can_mirror() -> None:
 @pytest.mark.parametrize("stem", [1, 2, 4])
 def test_features_are_the_encoders_levels(stem: int) -> None:
     network = build(RDMCConfig(width=2, passes=1, stem=stem))
-    levels = network.features(torch.rand(1, 6 * stem**2, 32, 48))
+    levels = network.encode(torch.rand(1, 6 * stem**2, 32, 48))
     assert [tuple(level.shape[1:]) for level in levels] == [(6, 32, 48), (12, 16, 24), (24, 8, 12), (48, 4, 6), (48, 2, 3)]
 
 

@@ -119,7 +119,7 @@ def test_resume_refuses_missing_moments(tmp_path: Path) -> None:
 
 def test_gradient_that_is_not_finite_stops_before_the_step(stores: tuple[PairStore, PairStore]) -> None:
     run = make_run()
-    run.network.head.weight.register_hook(lambda gradient: gradient * torch.inf)
+    run.network.get_parameter("head.weight").register_hook(lambda gradient: gradient * torch.inf)
     before = weights(run)
     with pytest.raises(TrainingError, match=r"gradient norm (nan|inf) at step 0 on heavy/train-\d"):
         finish(run, stores)
@@ -129,7 +129,7 @@ def test_gradient_that_is_not_finite_stops_before_the_step(stores: tuple[PairSto
 def test_loss_that_is_not_finite_stops_before_the_step(stores: tuple[PairStore, PairStore]) -> None:
     run = make_run()
     with torch.no_grad():
-        run.network.head.weight.fill_(float("nan"))
+        run.network.get_parameter("head.weight").fill_(float("nan"))
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     with pytest.raises(TrainingError, match=r"loss nan at step 0 on heavy/train-\d"):
         finish(run, stores)

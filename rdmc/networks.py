@@ -1,0 +1,28 @@
+"""The networks that params can choose by ``network.kind``: RDMC, and the baselines it has to beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rdmc.baselines import PReNet, PReNetConfig, UNet, UNetConfig
+from rdmc.errors import ConfigError
+from rdmc.network import RDMC, RDMCConfig
+from rdmc.restorer import Restorer
+
+NetworkConfig = RDMCConfig | PReNetConfig | UNetConfig
+_NETWORKS: dict[type, type[Restorer]] = {RDMCConfig: RDMC, PReNetConfig: PReNet, UNetConfig: UNet}
+
+
+def build(config: NetworkConfig) -> Restorer:
+    """A network with fresh weights, drawn from torch's generator."""
+    return _NETWORKS[type(config)](config)
+
+
+def config_of(data: dict[str, Any]) -> NetworkConfig:
+    """The config that ``dataclasses.asdict`` made, after JSON. Raises ConfigError, KeyError or TypeError for another one."""
+    for known in _NETWORKS:
+        if data["kind"] == known.kind:  # type: ignore[attr-defined]
+            lists = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+            return known(**lists)  # type: ignore[no-any-return]
+    kinds = ", ".join(known.kind for known in _NETWORKS)  # type: ignore[attr-defined]
+    raise ConfigError(f"network.kind: {data['kind']!r} is not one of {kinds}; choose one of them")

@@ -1,0 +1,52 @@
+"""What every network here is: rainy images in, an estimate of the clean ones after each of its passes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+class Restorer(nn.Module):
+    """Base of the networks. Images are (N, 3, H, W), RGB, 0 to 1, any height and width; estimates are not clamped."""
+
+    recompute = False
+    """Whether training keeps only what lies between passes and computes each pass again in the backward one: slower by
+    about a third, and the memory of one pass instead of all."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, rainy: Tensor) -> Tensor:
+        """The last estimate, (N, 3, H, W)."""
+        return self.estimates(rainy)[-1]
+
+    def estimates(self, rainy: Tensor) -> list[Tensor]:
+        """The estimate after every pass, each (N, 3, H, W); networks without recursion give one."""
+        raise NotImplementedError
+
+    def features(self, image: Tensor, levels: int) -> list[Tensor]:
+        """The first ``levels`` levels of the network's own encoder on (N, 3, H, W), finest first; for the contrastive prior."""
+        raise NotImplementedError
+
+
+def recomputed(network: Restorer, run: Callable[..., Any], *inputs: Tensor) -> Any:
+    """``run(*inputs)``, kept or computed again in the backward pass as ``network.recompute`` says."""
+    if network.recompute and network.training and torch.is_grad_enabled():
+        return checkpoint(run, *inputs, use_reentrant=False)
+    return run(*inputs)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Extend (N, C, H, W) at the right and bottom, by mirroring where the image is large enough, to multiples."""
+    height, width = x.shape[-2:]
+    right, bottom = -width % multiple, -height % multiple
+    if not right and not bottom:
+        return x
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode)
