@@ -1,88 +1,205 @@
-"""The training step of the default network: fp32 or bf16 autocast, channels last or first, interleaved in one run.
+"""The training step against a straightforward one: the same weights and batch, fp32, channels first, run eagerly.
 
-    python benchmarks/step.py [--width 8] [--batch 4] [--crop 64] [--rounds 5] [--threads 1] [--out FILE.json]
+    python benchmarks/step.py [--width 16] [--stem 1] [--passes 3] [--batch 4] [--crop 64] [--rounds 5] [--threads 1]
+    python benchmarks/step.py --memory --width 32 --crop 128 --batch 8
 
-Each variant takes some steps a round, in turn, so that a change of the machine's speed meets all alike; ratios are of medians.
+Each variant takes a few steps a round, in turn, so that a change of the machine's speed meets all alike; ratios are of
+medians. The last column is the share of what one large matrix product reaches in the same run. ``--memory`` compares the
+peak memory of a step with and without recomputation, each in a process of its own. Where there is a GPU it is used.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.console import table
+from pipeline.console import say, table
 from pipeline.params import read_params
 from rdmc.losses import Objective
-from rdmc.networks import build
+from rdmc.network import RDMC, RDMCConfig
 
-STEPS = 5
-VARIANTS = {
-    "fp32, channels first": (torch.contiguous_format, False),
-    "fp32, channels last": (torch.channels_last, False),
-    "bf16, channels first": (torch.contiguous_format, True),
-    "bf16, channels last": (torch.channels_last, True),
-}
+REFERENCE = "straightforward: fp32, channels first"
+LAST, FIRST = torch.channels_last, torch.contiguous_format
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class TwoInterpolations(nn.Module):
+    """The upsampling mix as one would write it down first: both interpolations, weighted and added."""
+
+    def __init__(self, mix: Tensor) -> None:
+        super().__init__()
+        self.mix = mix
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, 2H, 2W)."""
+        smooth, sharp = (F.interpolate(x, scale_factor=2, mode=mode, align_corners=False) for mode in ("bilinear", "bicubic"))
+        shares = self.mix.softmax(0)
+        return shares[0] * smooth + shares[1] * sharp
 
 
 class Stepper:
     """One variant of the step, on the same weights and batch as the others."""
 
-    def __init__(self, width: int, batch: int, crop: int, layout: torch.memory_format, bf16: bool) -> None:
-        params = read_params()
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        layout: torch.memory_format,
+        bf16: bool = False,
+        plain: bool = False,
+        compiled: bool = False,
+    ) -> None:
         torch.manual_seed(0)
-        network = build(replace(params.network, width=width))
+        network = RDMC(RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)).to(DEVICE)
+        network.recompute = arguments.recompute
+        if plain:
+            network.upsample = TwoInterpolations(network.upsample.mix)  # type: ignore[assignment]
         for parameter in network.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
-        self.objective, self.bf16 = Objective(network, params.loss), bf16
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-        self.clean = torch.rand(batch, 3, crop, crop).contiguous(memory_format=layout)
-        self.rainy = (self.clean + 0.2 * (torch.rand(batch, 1, crop, crop) > 0.8)).contiguous(memory_format=layout)
+        self.bf16, self.losses = bf16, [0.0]
+        objective = Objective(network, read_params().loss)
+        self.objective: Callable[[Tensor, Tensor], Tensor] = torch.compile(objective) if compiled else objective
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=not plain)
+        generator = torch.Generator().manual_seed(1)
+        size = (arguments.batch, 3, arguments.crop, arguments.crop)
+        self.clean = torch.rand(size, generator=generator).to(DEVICE, memory_format=layout)
+        rain = 0.2 * (torch.rand(size[0], 1, *size[2:], generator=generator) > 0.8).to(DEVICE)
+        self.rainy = (self.clean + rain).contiguous(memory_format=layout)
 
-    def __call__(self) -> float:
-        """Seconds of a step, the mean of some."""
+    def step(self) -> None:
+        """One optimiser step, its loss kept."""
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.bf16):
+            loss = self.objective(self.rainy, self.clean)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.losses.append(loss.item())
+
+    def seconds(self, steps: int) -> float:
+        """Of a step, the mean of some."""
         started = time.perf_counter()
-        for _ in range(STEPS):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                loss = self.objective(self.rainy, self.clean)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimiser.step()
-        return (time.perf_counter() - started) / STEPS
+        for _ in range(steps):
+            self.step()
+        return (time.perf_counter() - started) / steps
+
+
+def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
+    """What is compared; the first is the reference."""
+    found = {
+        REFERENCE: Stepper(arguments, FIRST, plain=True),
+        "fp32, channels first": Stepper(arguments, FIRST),
+        "fp32, channels last": Stepper(arguments, LAST),
+        "bf16, channels last": Stepper(arguments, LAST, bf16=True),
+    }
+    if DEVICE == "cuda":
+        found["bf16, channels last, compiled"] = Stepper(arguments, LAST, bf16=True, compiled=True)
+    return found
+
+
+def ceiling(bf16: bool, side: int = 2048) -> float:
+    """FLOP/s of a large matrix product in this process: the most a step can hope for."""
+    a = torch.rand(side, side, device=DEVICE, dtype=torch.bfloat16 if bf16 else torch.float32)
+    times = []
+    for _ in range(6):
+        started = time.perf_counter()
+        (a @ a)[0, 0].item()
+        times.append(time.perf_counter() - started)
+    return float(2 * side**3 / min(times))
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Time the variants in turn, print a table and return the seconds of each round."""
+    steppers = variants(arguments)
+    with FlopCounterMode(display=False) as counter:
+        steppers["fp32, channels last"].step()
+    flops = counter.get_total_flops()
+    times: dict[str, list[float]] = {name: [] for name in steppers}
+    for stepper in steppers.values():
+        stepper.seconds(2)
+    for _ in range(arguments.rounds):
+        for name, stepper in steppers.items():
+            times[name].append(stepper.seconds(arguments.steps))
+    tops = {bf16: ceiling(bf16) for bf16 in (False, True)}
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    rows = [
+        [
+            name,
+            f"{1e3 * median:.0f}",
+            f"{arguments.batch / median:.1f}",
+            f"{medians[REFERENCE] / median:.2f}",
+            f"{steppers[name].losses[2]:.5f}",
+            f"{flops / median / tops[steppers[name].bf16]:.0%}",
+        ]
+        for name, median in medians.items()
+    ]
+    title = (
+        f"width {arguments.width}, {arguments.passes} passes, stem {arguments.stem}, {arguments.batch} crops of "
+        f"{arguments.crop}x{arguments.crop}, {flops / 1e9:.0f} GFLOP, {DEVICE}, {arguments.threads} thread(s)"
+    )
+    table(title, ["variant", "ms", "crops/s", "speed-up", "2nd loss", "of ceiling"], rows)
+    say(f"ceiling (matrix product): fp32 {tops[False] / 1e9:.0f} GFLOP/s, bf16 {tops[True] / 1e9:.0f} GFLOP/s")
+    return times
+
+
+def memory(arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Peak MiB of two steps above what the process held before, with and without recomputation."""
+    found: dict[str, list[float]] = {}
+    for name, flags in (("kept", []), ("recomputed", ["--recompute"])):
+        command = [sys.executable, __file__, "--peak", *flags]
+        command += [f"--{key}={getattr(arguments, key)}" for key in ("width", "passes", "stem", "batch", "crop", "threads")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found[name] = [float(figure) for figure in done.stdout.split()]
+    rows = [
+        [name, f"{peak:.0f}", f"{found['kept'][0] / peak:.2f}", f"{seconds:.2f}"] for name, (peak, seconds) in found.items()
+    ]
+    title = f"width {arguments.width}, {arguments.passes} passes, {arguments.batch} crops of {arguments.crop}x{arguments.crop}"
+    table(f"{title}: peak memory of a training step", ["activations", "MiB", "times less", "s/step"], rows)
+    return found
+
+
+def peak(arguments: argparse.Namespace) -> None:
+    """What ``memory`` starts: two steps in this process, their peak in MiB and the seconds of the second."""
+    stepper = Stepper(arguments, LAST)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    stepper.step()
+    seconds = stepper.seconds(1)
+    if DEVICE == "cuda":
+        print(torch.cuda.max_memory_allocated() / 2**20, seconds)
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before, seconds)
 
 
 def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("width", 8), ("batch", 4), ("crop", 64), ("rounds", 5), ("threads", 1)):
+    numbers = {"width": 16, "passes": 3, "stem": 1, "batch": 4, "crop": 64, "rounds": 5, "steps": 1, "threads": 1}
+    for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--memory", action="store_true", help="compare peak memory instead of time")
+    parser.add_argument("--recompute", action="store_true", help="compute the passes again in the backward pass")
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
-    steppers = {name: Stepper(arguments.width, arguments.batch, arguments.crop, *variant) for name, variant in VARIANTS.items()}
-    for stepper in steppers.values():
-        stepper()
-    times: dict[str, list[float]] = {name: [] for name in steppers}
-    for _ in range(arguments.rounds):
-        for name, stepper in steppers.items():
-            times[name].append(stepper())
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    first = medians[next(iter(medians))]
-    rows = [
-        [name, f"{1e3 * median:.0f}", f"{arguments.batch / median:.0f}", f"{first / median:.2f}"]
-        for name, median in medians.items()
-    ]
-    title = f"training step, width {arguments.width}, {arguments.batch} crops of {arguments.crop}x{arguments.crop}"
-    table(f"{title}, {arguments.threads} thread(s)", ["variant", "ms", "crops/s", "speed-up"], rows)
+    if arguments.peak:
+        peak(arguments)
+        return
+    figures = memory(arguments) if arguments.memory else compare(arguments)
     if arguments.out:
-        arguments.out.write_text(json.dumps(times, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
