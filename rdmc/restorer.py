@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -38,8 +39,23 @@ class Restorer(nn.Module):
 def recomputed(network: Restorer, run: Callable[..., Any], *inputs: Tensor) -> Any:
     """``run(*inputs)``, kept or computed again in the backward pass as ``network.recompute`` says."""
     if network.recompute and network.training and torch.is_grad_enabled():
-        return checkpoint(run, *inputs, use_reentrant=False)
+        contexts = lambda: (nullcontext(), _statistics_kept(network))  # noqa: E731
+        return checkpoint(run, *inputs, use_reentrant=False, context_fn=contexts)
     return run(*inputs)
+
+
+@contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    """What is computed again must not count again in the running statistics of batch norm."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum in zip(norms, momenta, strict=True):
+            module.momentum = momentum
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -95,6 +95,73 @@ def test_encoders_differ_in_dilation_alone() -> None:
     assert len({tuple(c.weight.shape for c in cs) for cs in convolutions}) == 1
 
 
+@pytest.mark.parametrize(("encoder", "radius"), [(0, 2), (1, 3), (2, 4)])
+def test_receptive_field_of_an_encoder_follows_its_dilation(encoder: int, radius: int) -> None:
+    network = build(SMALL)
+    block = network.encoders[encoder].blocks[0]  # type: ignore[union-attr, index]
+    with torch.no_grad():
+        for parameter in block.parameters():  # type: ignore[union-attr]
+            parameter.abs_()  # nothing cancels and no ReLU closes
+    x = image(1, 6, 15, 15).requires_grad_()
+    (gradient,) = torch.autograd.grad(block(x)[0, :, 7, 7].sum(), x)  # type: ignore[operator]
+    rows, columns = gradient.abs().sum((0, 1)).nonzero().unbind(1)
+    assert {rows.min().item(), columns.min().item()} == {7 - radius}  # 1 of the first convolution, the dilation of the second
+    assert {rows.max().item(), columns.max().item()} == {7 + radius}
+
+
+def test_gradients_add_over_the_passes() -> None:
+    network = build(SMALL)
+    rainy = image(1, 3, 32, 32)
+    network(rainy).square().sum().backward()
+    own = [build(SMALL), build(SMALL)]  # the same weights, once for each pass
+    estimate = rainy
+    for copy in own:
+        estimate = rainy + copy.residual(torch.cat([rainy, estimate], 1))
+    estimate.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        parts = [copy.get_parameter(name).grad for copy in own]
+        assert parameter.grad is not None
+        assert all(part is not None and part.any() for part in parts), name
+        assert torch.allclose(parameter.grad, parts[0] + parts[1], rtol=1e-4, atol=1e-6), name  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_recomputed_passes_give_the_same_gradients(norm: str) -> None:
+    kept, recomputed = (build(RDMCConfig(width=2, passes=2, norm=norm)).train() for _ in range(2))
+    recomputed.recompute = True
+    rainy = image(2, 3, 32, 32)
+    for network in (kept, recomputed):
+        torch.stack(network.estimates(rainy)).square().sum().backward()  # type: ignore[no-untyped-call]
+    for one, other in zip(kept.parameters(), recomputed.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.equal(one.grad, other.grad)
+    statistics = dict(recomputed.named_buffers())
+    for name, buffer in kept.named_buffers():  # measured once, not again
+        assert torch.equal(buffer, statistics[name]) or "num_batches" in name
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_connection_reaches_its_target_and_nothing_before_it(name: str) -> None:
+    network = build(RDMCConfig(width=2, passes=1))
+    given: list[Tensor] = []  # what each decoder and then the head is given: levels 4, 3, 2, 1
+    for part in [*network.decoders, network.head]:
+        part.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    rainy = image(1, 3, 32, 32)
+    with torch.inference_mode():
+        for strength in network.strength.values():
+            strength.zero_()
+        plain = network(rainy)
+        before = [*given, plain]
+        given.clear()
+        network.strength[name].fill_(0.5)
+        after = network(rainy)
+    changed = [not torch.equal(a, b) for a, b in zip(before, [*given, after], strict=True)]
+    target = name.split("->")[1]
+    untouched = 5 if target == "output" else 5 - int(target[3])  # dec4 changes what the next decoder is given
+    assert changed == [False] * untouched + [True] * (6 - untouched)
+
+
 @pytest.mark.parametrize("name", CONNECTIONS)
 def test_a_connection_changes_the_output_by_its_strength(name: str) -> None:
     network = build(SMALL)
@@ -137,6 +204,15 @@ def test_upsampling_is_a_mix_of_bilinear_and_bicubic(size: tuple[int, int], mix:
     assert torch.allclose(ours, theirs, atol=1e-12)
 
 
+@pytest.mark.parametrize(("kind", "shares"), [("bilinear", [1.0, 0.0]), ("bicubic", [0.0, 1.0])])
+def test_upsampling_that_is_settled(kind: str, shares: list[float]) -> None:
+    upsample = Upsample(kind)
+    assert upsample.shares().tolist() == shares
+    assert list(upsample.parameters()) == []
+    x = image(1, 2, 5, 30)
+    assert torch.allclose(upsample(x), F.interpolate(x, scale_factor=2, mode=kind, align_corners=False), atol=1e-5)
+
+
 def test_every_weight_learns() -> None:
     network = build(RDMCConfig(width=2, passes=2)).train()
     weights = dict(network.named_parameters())
@@ -160,6 +236,9 @@ def test_the_seed_fixes_weights_and_output(norm: str) -> None:
         ({"passes": -1}, "network.passes: -1 is below 1"),
         ({"stem": 3}, "network.stem: 3 is not one of 1, 2, 4"),
         ({"norm": "layer"}, "network.norm: 'layer' is not one of none, group, batch"),
+        ({"dilations": ()}, "network.dilations: [] is not a list of dilations"),
+        ({"dilations": (1, 0)}, "network.dilations: [1, 0] is not a list of dilations"),
+        ({"upsample": "nearest"}, "network.upsample: 'nearest' is not one of mix, bilinear, bicubic"),
         ({"connections": ("enc9->dec1",)}, "network.connections: 'enc9->dec1' is not a connection"),
     ],
 )
