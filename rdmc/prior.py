@@ -145,10 +145,11 @@ def unit_vectors(head: nn.Module, level: Tensor, places: Tensor) -> Tensor:
 
 def of_other_ranks(vectors: Tensor) -> Tensor:
     """The vectors (M, D) of all ranks but this one, as constants; none where there is one process. All ranks have as many."""
+    vectors = vectors.detach().contiguous()
     if not distributed.is_initialized():
         return vectors[:0]
     found = [torch.empty_like(vectors) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(found, vectors.detach().contiguous())
+    distributed.all_gather(found, vectors)
     del found[distributed.get_rank()]
     return torch.cat([vectors[:0], *found])
 

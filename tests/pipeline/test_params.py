@@ -39,6 +39,11 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("network.norm", "layer", "network.norm: 'layer' is not one of"),
         ("network.connections", ["enc1->moon"], "network.connections: 'enc1->moon' is not a connection"),
         ("loss.pixel", "l3", "loss.pixel: 'l3' is not one of"),
+        ("loss.prior", "triplet", "loss.prior: 'triplet' is not one of ratio, infonce"),
+        ("loss.features", "vgg19", "loss.vgg19_weights: '' and loss.features is vgg19"),
+        ("loss.temperature", 0, "loss.temperature: 0.0 is not above 0"),
+        ("loss.levels", 6, "loss.levels: 6 exceeds the 5 levels that the network has"),
+        ("network", {"kind": "unet"}, "loss.levels: 5 exceeds the 4 levels that the network has"),
         ("prepare.max_quarantined", 2, "prepare.max_quarantined: 2"),
         ("seed", None, "seed: None"),
         ("datasets", {}, "datasets: {}"),
@@ -62,8 +67,9 @@ def test_default_file_is_read_whole(params: Params) -> None:
     ],
 )
 def test_refused_in_one_line(params: Params, key: str, value: Any, message: str) -> None:
+    levels = {"loss.levels": 5} if key == "network" else {}  # as many as RDMC has
     with pytest.raises(ConfigError, match=message) as error:
-        with_overrides(params, {key: value})
+        with_overrides(params, {**levels, key: value})
     assert "\n" not in str(error.value)
 
 

@@ -55,6 +55,13 @@ def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
         train.recall(notes)
 
 
+def test_history_has_the_terms_of_the_loss() -> None:
+    row = {"step": 3.0, "loss": 0.5, "pixel": 0.25, "contrastive": 2.0, "mi_bound": 1.5, "psnr_y": 20.0, "step_seconds": 1.0}
+    (found,) = csv.DictReader(train.history_csv({3: row}).splitlines())
+    assert (found["pixel"], found["contrastive"], found["mi_bound"]) == ("0.25", "2.0", "1.5")
+    assert not found.keys() & {"ssim", "step_seconds"}
+
+
 def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
     params = tiny_params(LIGHT)
     assert train.run_name(params, ["a"]) == train.run_name(params, ["a"])

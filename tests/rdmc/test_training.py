@@ -135,11 +135,13 @@ def test_heads_of_the_prior_learn_and_are_no_part_of_the_model(stores: tuple[Pai
 
 
 def test_infonce_trains_stably(stores: tuple[PairStore, PairStore]) -> None:
-    config = replace(CONFIG, steps=100, lr=1e-2, validate_every=100)
-    reports = finish(make_run(config, loss=replace(INFONCE, contrastive=0.05)), stores)
-    assert reports[-1].loss < 0.9 * reports[0].loss
-    assert reports[-1].terms["contrastive"] < reports[0].terms["contrastive"] < math.log(2 * 4 * 16)
-    assert reports[-1].terms["mi_bound"] > reports[0].terms["mi_bound"]
+    config = replace(CONFIG, steps=60, lr=4e-3, validate_every=60)
+    loss = LossConfig(pixel="psnr", ssim=0, contrastive=0.01, prior="infonce", levels=1)
+    run = Run(RDMCConfig(width=2, passes=1, stem=2), loss, config, seed=0)
+    first, middle, last = finish(run, stores)
+    assert first.loss > middle.loss > last.loss
+    assert math.log(2 * 4 * 64) > first.terms["contrastive"] > middle.terms["contrastive"] > last.terms["contrastive"]
+    assert last.terms["mi_bound"] > first.terms["mi_bound"] > 0
 
 
 @pytest.mark.parametrize("damage", ["{}", "[]", '{"seed": 0, "step": null}', "{"])
