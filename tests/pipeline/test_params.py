@@ -43,7 +43,6 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("loss.features", "vgg19", "loss.vgg19_weights: '' and loss.features is vgg19"),
         ("loss.temperature", 0, "loss.temperature: 0.0 is not above 0"),
         ("loss.levels", 6, "loss.levels: 6 exceeds the 5 levels that the network has"),
-        ("network", {"kind": "unet"}, "loss.levels: 5 exceeds the 4 levels that the network has"),
         ("prepare.max_quarantined", 2, "prepare.max_quarantined: 2"),
         ("seed", None, "seed: None"),
         ("datasets", {}, "datasets: {}"),
@@ -67,10 +66,18 @@ def test_default_file_is_read_whole(params: Params) -> None:
     ],
 )
 def test_refused_in_one_line(params: Params, key: str, value: Any, message: str) -> None:
-    levels = {"loss.levels": 5} if key == "network" else {}  # as many as RDMC has
     with pytest.raises(ConfigError, match=message) as error:
-        with_overrides(params, {**levels, key: value})
+        with_overrides(params, {key: value})
     assert "\n" not in str(error.value)
+
+
+def test_levels_are_those_of_the_network_or_vgg19(params: Params) -> None:
+    small = {"network": {"kind": "prenet"}, "loss.levels": 2}
+    with pytest.raises(ConfigError, match="^overrides: loss.levels: 2 exceeds the 1 levels that the network has; lower it$"):
+        with_overrides(params, small)
+    vgg19 = {"loss.vgg19_weights": "/vgg19.pth", "loss.features": "vgg19"}
+    assert with_overrides(params, {**small, **vgg19}).loss.needs_vgg19
+    assert with_overrides(params, {**small, "loss.contrastive": 0.0}).loss.levels == 2
 
 
 def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:

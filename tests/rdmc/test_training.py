@@ -135,13 +135,13 @@ def test_heads_of_the_prior_learn_and_are_no_part_of_the_model(stores: tuple[Pai
 
 
 def test_infonce_trains_stably(stores: tuple[PairStore, PairStore]) -> None:
-    config = replace(CONFIG, steps=60, lr=4e-3, validate_every=60)
+    config = replace(CONFIG, steps=40, lr=4e-3, validate_every=40)
     loss = LossConfig(pixel="psnr", ssim=0, contrastive=0.01, prior="infonce", levels=1)
-    run = Run(RDMCConfig(width=2, passes=1, stem=2), loss, config, seed=0)
-    first, middle, last = finish(run, stores)
-    assert first.loss > middle.loss > last.loss
-    assert math.log(2 * 4 * 64) > first.terms["contrastive"] > middle.terms["contrastive"] > last.terms["contrastive"]
-    assert last.terms["mi_bound"] > first.terms["mi_bound"] > 0
+    run = Run(RDMCConfig(width=4, passes=1, stem=2), loss, config, seed=0)
+    first, last = finish(run, stores)
+    assert last.loss < first.loss
+    assert last.terms["contrastive"] + 0.3 < first.terms["contrastive"] < math.log(2 * 4 * 64)
+    assert last.terms["mi_bound"] > first.terms["mi_bound"] + 0.3
 
 
 @pytest.mark.parametrize("damage", ["{}", "[]", '{"seed": 0, "step": null}', "{"])
