@@ -45,7 +45,7 @@ class LossConfig:
     projection: int = 32
     """Width of the head that projects the encoder's features for InfoNCE. VGG19's are compared as they are."""
     vgg19_weights: str = ""
-    """torchvision's VGG19 as .pth or .safetensors: an https:// URL, or a path that every worker's machine has."""
+    """torchvision's VGG19 as .pth or .safetensors: an https:// URL, or an absolute path on every worker's machine."""
     vgg19_sha256: str = ""
     """SHA-256 (hex) that file must have; a URL needs it, a path may go without."""
     passes: float = 0.5
@@ -75,11 +75,12 @@ class LossConfig:
             return
         if not self.vgg19_weights:
             raise ConfigError("loss.vgg19_weights: '' and loss.features is vgg19; name a file or URL, or choose encoder")
-        if "://" not in self.vgg19_weights:
-            return
-        if not self.vgg19_weights.startswith("https://"):
-            raise ConfigError(f"loss.vgg19_weights: {self.vgg19_weights!r} is neither a path nor an https:// URL; give one")
-        if not self.vgg19_sha256:
+        remote = self.vgg19_weights.startswith("https://")
+        if not remote and not self.vgg19_weights.startswith(("/", "~/")):  # workers run in folders of their own
+            raise ConfigError(
+                f"loss.vgg19_weights: {self.vgg19_weights!r} is neither an absolute path nor an https:// URL; give one"
+            )
+        if remote and not self.vgg19_sha256:
             raise ConfigError("loss.vgg19_sha256: '' and the weights come from a URL; give what `sha256sum` says of that file")
 
     @property

@@ -149,6 +149,7 @@ def test_config_names_the_field_and_value(field: str, value: object) -> None:
     [
         ("", "", r"^loss\.vgg19_weights: '' and loss.features is vgg19"),
         ("http://example.org/vgg19.pth", "0" * 64, r"^loss\.vgg19_weights: 'http://example.org/vgg19.pth' is neither"),
+        ("weights/vgg19.pth", "", r"^loss\.vgg19_weights: 'weights/vgg19.pth' is neither an absolute path nor"),
         ("https://example.org/vgg19.pth", "", r"^loss\.vgg19_sha256: '' and the weights come from a URL"),
     ],
 )
