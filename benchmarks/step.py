@@ -70,7 +70,7 @@ class Stepper:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
         self.bf16, self.losses = bf16, [0.0]
         objective = Objective(network, read_params().loss)
-        self.objective: Callable[[Tensor, Tensor], Tensor] = torch.compile(objective) if compiled else objective
+        self.objective: Callable[[Tensor, Tensor], dict[str, Tensor]] = torch.compile(objective) if compiled else objective
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=not plain)
         generator = torch.Generator().manual_seed(1)
         size = (arguments.batch, 3, arguments.crop, arguments.crop)
@@ -81,7 +81,7 @@ class Stepper:
     def step(self) -> None:
         """One optimiser step, its loss kept."""
         with torch.autocast(DEVICE, torch.bfloat16, enabled=self.bf16):
-            loss = self.objective(self.rainy, self.clean)
+            loss = self.objective(self.rainy, self.clean)["loss"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()

@@ -39,6 +39,7 @@ from rdmc.data.sampling import local_batch_size
 from rdmc.errors import ConfigError, RdmcError, ServiceError, TrainingError
 from rdmc.files import new_folder
 from rdmc.training import Run
+from rdmc.vgg19 import find_weights
 
 Row = dict[str, float]
 REACH_SECONDS = 5.0
@@ -138,7 +139,8 @@ def launch(
 
     A worker that dies is replaced and the training goes on from the last checkpoint. A launch under the ``name`` of one
     that was stopped goes on where that one was. Raises ConfigError for a batch that does not divide, DataError for shards
-    that are damaged or hold nothing to train on, TrainingError for a training that failed, and what ``follow`` raises.
+    that are damaged or hold nothing to train on, ServiceError or CheckpointError for VGG19 weights that cannot be had,
+    TrainingError for a training that failed, and what ``follow`` raises.
     """
     count = workers(settings)
     local_batch_size(params.train.global_batch_size, count)
@@ -146,6 +148,8 @@ def launch(
     PairStore(folders, "train")  # refused before work starts, not by workers that are then replaced
     validated = len(PairStore(folders, "validation", allow_empty=True)) > 0
     best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
+    if params.loss.needs_vgg19:
+        find_weights(params.loss.vgg19_weights, params.loss.vgg19_sha256)
     _require_resources(count, on_gpu(settings))
     path, filesystem = ray_storage(settings, workspace)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.files import write_text
@@ -70,16 +70,15 @@ def load_model(folder: Path) -> tuple[Restorer, dict[str, Any]]:
     return network.eval(), facts
 
 
-def load_weights(network: Restorer, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Copy ``weights`` into ``network``; CheckpointError names the first key or shape that does not fit."""
-    expected = network.state_dict()
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path, params: str = "network") -> None:
+    """Copy ``weights`` into ``network``; CheckpointError names the first key or shape that does not fit, and its params."""
+    expected, cure = network.state_dict(), f"check `{params}` in params.yaml"
     for name in sorted(set(expected) ^ set(weights)):
         what = "missing" if name in expected else "unknown"
-        raise CheckpointError(f"{source}: {what} tensor {name!r}: another network's weights; check `network` in params.yaml")
+        raise CheckpointError(f"{source}: {what} tensor {name!r}: another network's weights; {cure}")
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             raise CheckpointError(
-                f"{source}: {name!r} is {tuple(weights[name].shape)}, the network needs {tuple(tensor.shape)}; "
-                "check `network` in params.yaml"
+                f"{source}: {name!r} is {tuple(weights[name].shape)}, the network needs {tuple(tensor.shape)}; {cure}"
             )
     network.load_state_dict(dict(weights))

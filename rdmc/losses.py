@@ -1,10 +1,11 @@
 """Loss terms, each a pure function of (N, 3, H, W) images in RGB, 0 to 1, and the objective that weighs them.
 
-The terms are those of docs/rdmc.md: a pixel distance, a structural one and the contrastive prior.
+The terms are a pixel distance, a structural one and the contrastive prior (rdmc/prior.py).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,12 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 from rdmc.features import encoder_features
+from rdmc.prior import PRIORS, InfoNCE, Prior, Ratio
 from rdmc.restorer import Restorer
+from rdmc.vgg19 import TAPS, load_vgg19
 
 PIXEL = ("l1", "charbonnier", "mse", "psnr")
+FEATURES = ("encoder", "vgg19")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,22 @@ class LossConfig:
     """Weight of 1 - SSIM."""
     contrastive: float = 0.1
     """Weight of the contrastive prior."""
+    prior: str = "ratio"
+    """Form of the prior: ratio (of distances, as published) or infonce (patch against patch)."""
+    features: str = "encoder"
+    """Its feature space: encoder (the network's own, nothing to download) or vgg19 (trained on ImageNet, as published)."""
     levels: int = 3
-    """Encoder levels, from the finest, that span the prior's feature space."""
+    """Levels of the feature space, from the finest, that the prior sees."""
+    temperature: float = 0.1
+    """What InfoNCE divides similarities by: the lower, the more the hardest negatives count."""
+    patches: int = 64
+    """Patches of each image and level that InfoNCE compares; all there are, where there are fewer."""
+    projection: int = 32
+    """Width of the head that projects the encoder's features for InfoNCE. VGG19's are compared as they are."""
+    vgg19_weights: str = ""
+    """torchvision's VGG19 as .pth or .safetensors: an https:// URL, or an absolute path on every worker's machine."""
+    vgg19_sha256: str = ""
+    """SHA-256 (hex) that file must have; a URL needs it, a path may go without."""
     passes: float = 0.5
     """Weight of an earlier recursive pass relative to the next one; 0 supervises the last pass alone."""
 
@@ -39,8 +57,50 @@ class LossConfig:
         for name in ("ssim", "contrastive", "passes"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"loss.{name}: {getattr(self, name)} is not a weight; give a number of 0 or more")
-        if self.levels < 1:
-            raise ConfigError(f"loss.levels: {self.levels} is below 1; give how many of the encoder's levels the prior sees")
+        if self.prior not in PRIORS:
+            raise ConfigError(f"loss.prior: {self.prior!r} is not one of {', '.join(PRIORS)}; choose one of them")
+        for name in ("levels", "patches", "projection"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"loss.{name}: {getattr(self, name)} is below 1; give a positive whole number")
+        if not 0 < self.temperature < float("inf"):
+            raise ConfigError(f"loss.temperature: {self.temperature} is not above 0; give a positive number")
+        self._require_features()
+
+    def _require_features(self) -> None:
+        if self.features not in FEATURES:
+            raise ConfigError(f"loss.features: {self.features!r} is not one of {', '.join(FEATURES)}; choose one of them")
+        if self.vgg19_sha256 and not re.fullmatch("[0-9a-f]{64}", self.vgg19_sha256):
+            raise ConfigError(f"loss.vgg19_sha256: {self.vgg19_sha256!r} is not 64 digits 0-9, a-f; give what `sha256sum` says")
+        if self.features != "vgg19":
+            return
+        if not self.vgg19_weights:
+            raise ConfigError("loss.vgg19_weights: '' and loss.features is vgg19; name a file or URL, or choose encoder")
+        remote = self.vgg19_weights.startswith("https://")
+        if not remote and not self.vgg19_weights.startswith(("/", "~/")):  # workers run in folders of their own
+            raise ConfigError(
+                f"loss.vgg19_weights: {self.vgg19_weights!r} is neither an absolute path nor an https:// URL; give one"
+            )
+        if remote and not self.vgg19_sha256:
+            raise ConfigError("loss.vgg19_sha256: '' and the weights come from a URL; give what `sha256sum` says of that file")
+
+    @property
+    def needs_vgg19(self) -> bool:
+        """Whether VGG19 is part of the loss."""
+        return self.features == "vgg19" and self.contrastive > 0
+
+    @property
+    def described(self) -> str:
+        """The loss in one line, as a run says it."""
+        if not self.contrastive:
+            return f"loss {self.pixel}, no contrastive prior"
+        space = "VGG19" if self.needs_vgg19 else "the network's own encoder"
+        return f"loss {self.pixel}, contrastive prior {self.prior} over {self.levels} levels of {space}"
+
+    def require_levels(self, taps: int) -> None:
+        """Raise ConfigError where the prior is to see more levels than VGG19 or, with its ``taps``, the network has."""
+        owner, most = ("VGG19", len(TAPS)) if self.features == "vgg19" else ("the network", taps)
+        if self.contrastive and self.levels > most:
+            raise ConfigError(f"loss.levels: {self.levels} exceeds the {most} levels that {owner} has; lower it")
 
 
 def charbonnier(derained: Tensor, clean: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -87,55 +147,69 @@ def ssim(derained: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) 
     return (luminance * structure).mean()
 
 
-def contrastive_ratio(derained: list[Tensor], clean: list[Tensor], rainy: list[Tensor]) -> Tensor:
-    """The contrastive prior: near the clean image and far from the rainy one, in feature space; a scalar in [0, 1].
-
-    With d the L1 distance of features, averaged per image and level, it is the mean of
-
-        d(derained, clean) / (d(derained, clean) + d(derained, rainy))
-
-    which is r / (1 + r) for the published ratio r = d(derained, clean) / d(derained, rainy): the same order and the same
-    minimum, yet bounded, as r is not while the first estimates still equal the rainy image. Features of ``clean`` and
-    ``rainy`` are constants; the gradient reaches the derained image through *both* distances.
-
-    Each argument lists levels of (N, C, H, W).
-    """
-    terms = []
-    for d, c, r in zip(derained, clean, rainy, strict=True):
-        positive = (d - c.detach()).abs().mean((1, 2, 3))
-        negative = (d - r.detach()).abs().mean((1, 2, 3))
-        terms.append(positive / (positive + negative + 1e-6))
-    return torch.stack(terms).mean()
-
-
 class Objective(nn.Module):
     """The network and its loss in one module, so that data-parallel training wraps a single forward."""
 
-    def __init__(self, network: Restorer, config: LossConfig) -> None:
+    def __init__(self, network: Restorer, config: LossConfig, seed: int = 0) -> None:
+        """Weights of the prior's head come from torch's generator, the places it looks at from ``seed``.
+
+        Raises ConfigError for more levels than there are, ServiceError or CheckpointError for VGG19 weights that cannot be
+        had or read.
+        """
         super().__init__()
-        taps = network.config.taps
-        if config.contrastive and config.levels > taps:
-            raise ConfigError(f"loss.levels: {config.levels} exceeds the {taps} levels that the network has; lower it")
+        config.require_levels(network.config.taps)
         self.network = network
         self.config = config
+        self.vgg19 = load_vgg19(config.vgg19_weights, config.vgg19_sha256, config.levels) if config.needs_vgg19 else None
+        self.prior = self._make_prior(seed) if config.contrastive else None
 
-    def forward(self, rainy: Tensor, clean: Tensor) -> Tensor:
-        """The loss of a batch, a scalar: a weighted mean over the passes, the prior on the last estimate."""
+    @property
+    def heads(self) -> nn.Module:
+        """What learns with the network and is no part of it."""
+        return self.prior.heads if isinstance(self.prior, InfoNCE) else nn.ModuleList()
+
+    def forward(self, rainy: Tensor, clean: Tensor, first: int = 0) -> dict[str, Tensor]:
+        """Scalars of a batch whose first image is at position ``first`` of the stream.
+
+        ``loss`` is what training lowers: ``pixel`` (a weighted mean over the passes) and, each times its weight and of the
+        last estimate, ``ssim`` (which is 1 - SSIM) and ``contrastive``; those of no weight are absent. InfoNCE adds
+        ``mi_bound``, in nats, to be looked at.
+        """
         estimates = [estimate.float() for estimate in self.network.estimates(rainy)]
+        terms = {"pixel": self._pixel(estimates, clean)}
+        loss = terms["pixel"]
+        if self.config.ssim:
+            terms["ssim"] = 1 - ssim(estimates[-1], clean)
+            loss = loss + self.config.ssim * terms["ssim"]
+        if self.prior is not None:
+            terms |= self._contrast(self.prior, estimates[-1], clean, rainy, first)
+            loss = loss + self.config.contrastive * terms["contrastive"]
+        return {"loss": loss, **terms}
+
+    def _pixel(self, estimates: list[Tensor], clean: Tensor) -> Tensor:
         last = len(estimates) - 1
         weights = [self.config.passes ** (last - index) for index in range(len(estimates))]
         supervised = [(w, e) for w, e in zip(weights, estimates, strict=True) if w > 0]
         terms = [w * pixel_distance(self.config.pixel, e, clean) for w, e in supervised]
-        loss = torch.stack(terms).sum() / sum(weights)
-        if self.config.ssim:
-            loss = loss + self.config.ssim * (1 - ssim(estimates[-1], clean))
-        if self.config.contrastive:
-            loss = loss + self.config.contrastive * self._prior(estimates[-1], clean, rainy)
-        return loss
+        return torch.stack(terms).sum() / sum(weights)
 
-    def _prior(self, derained: Tensor, clean: Tensor, rainy: Tensor) -> Tensor:
-        found = encoder_features(self.network, derained, self.config.levels)
+    def _features(self, image: Tensor) -> list[Tensor]:
+        return encoder_features(self.network, image, self.config.levels) if self.vgg19 is None else self.vgg19(image)
+
+    def _contrast(self, prior: Prior, derained: Tensor, clean: Tensor, rainy: Tensor, first: int) -> dict[str, Tensor]:
+        found = self._features(derained)
         with torch.no_grad():
-            both = encoder_features(self.network, torch.cat([clean, rainy]), self.config.levels)
-        halves = [level.chunk(2) for level in both]
-        return contrastive_ratio(found, [half[0] for half in halves], [half[1] for half in halves])
+            halves = [level.chunk(2) for level in self._features(torch.cat([clean, rainy]))]
+        terms: dict[str, Tensor] = prior(found, [half[0] for half in halves], [half[1] for half in halves], first)
+        return terms
+
+    def _make_prior(self, seed: int) -> Prior:
+        config = self.config
+        weights = [1.0] * config.levels if self.vgg19 is None else list(self.vgg19.weights)
+        if config.prior == "ratio":
+            return Ratio(weights)
+        space = self.network if self.vgg19 is None else self.vgg19
+        with torch.no_grad():
+            channels = [level.shape[1] for level in self._features(next(space.parameters()).new_zeros(1, 3, 16, 16))]
+        projection = config.projection if self.vgg19 is None else None  # VGG19's are a representation already
+        return InfoNCE(channels, weights, config.temperature, config.patches, projection, seed)

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save_tensors, write_model
 from rdmc.data.loader import Batch, PairStore, batches
-from rdmc.data.sampling import local_batch_size, rank_indices
+from rdmc.data.sampling import local_batch_size, rank_indices, stream_positions
 from rdmc.errors import CheckpointError, ConfigError, TrainingError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
@@ -93,6 +93,8 @@ class Report:
     epoch: float
     loss: float
     """Mean since the last report."""
+    terms: dict[str, float]
+    """Means since the last report of what the loss is made of, by the names of ``Objective.forward``."""
     lr: float
     images_per_second: float
     """Crops a second while stepping, since the last report."""
@@ -106,7 +108,7 @@ class Report:
     def flat(self) -> dict[str, float]:
         """Plain numbers, as trackers and tables take them."""
         own = {name: float(getattr(self, name)) for name in ("epoch", "loss", "lr", "images_per_second", "step_seconds")}
-        return {"step": self.step, **own, **(self.validation or {})}
+        return {"step": self.step, **own, **self.terms, **(self.validation or {})}
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -133,12 +135,13 @@ class Run:
             torch.manual_seed(seed)
             self.network = _place(build(network), self.device)
             self.average = _place(build(network), self.device).eval()
+            objective = Objective(self.network, loss, seed).to(self.device)
         self.network.recompute = config.recompute
         self.average.load_state_dict(self.network.state_dict())
-        objective = Objective(self.network, loss)
+        self.heads: nn.Module = objective.heads
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+            list(self._learnt().values()), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
 
     def reports(self, train: PairStore, validation: PairStore | None) -> Iterator[Report]:
@@ -151,46 +154,56 @@ class Run:
             train, seed=self.seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
             steps=config.steps, rank=self.rank, world=self.world,
         )  # fmt: skip
-        losses, count, seconds = 0.0, 0, 0.0
+        sums: dict[str, float] = {}
+        count, seconds = 0, 0.0
         with closing(stream):
             for batch in stream:
                 started = time.perf_counter()
-                losses, count = losses + self._step(batch), count + 1
+                terms = self._step(batch)
+                sums, count = {name: sums.get(name, 0.0) + value for name, value in terms.items()}, count + 1
                 self.step += 1
                 seconds += time.perf_counter() - started
                 saves = self.step % config.validate_every == 0 or self.step == config.steps
                 if saves or self.step % REPORT_EVERY == 0:
                     measured = self.validate(validation) if saves and validation is not None and len(validation) else None
-                    loss, steps = self._sum([losses, float(count)])
+                    *totals, steps = self._sum([*sums.values(), float(count)])
+                    means = {name: total / steps for name, total in zip(sums, totals, strict=True)}
                     yield Report(
                         step=self.step,
                         epoch=self.step * config.global_batch_size / len(train),
-                        loss=loss / steps,
+                        loss=means.pop("loss"),
+                        terms=means,
                         lr=learning_rate(config, self.step - 1),
                         images_per_second=count * config.global_batch_size / max(seconds, 1e-9),
                         step_seconds=seconds,
                         saves=saves,
                         validation=measured,
                     )
-                    losses, count, seconds = 0.0, 0, 0.0
+                    sums, count, seconds = {}, 0, 0.0
 
-    def _step(self, batch: Batch) -> float:
-        """One optimiser step; returns this rank's loss."""
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns this rank's loss and its terms."""
         lr = learning_rate(self.config, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
+        first = stream_positions(self.step, self.config.global_batch_size, self.rank, self.world).start
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.objective(rainy, clean)
-        value = loss.item()
-        self._require_finite("loss", value, batch)
+            terms = self.objective(rainy, clean, first)
+        values = dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
+        self._require_finite("loss", values["loss"], batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        terms["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self._learnt().values(), self.config.clip_norm)
         self._require_finite("gradient norm", norm.item(), batch)
         self.optimiser.step()
         self._update_average()
-        return float(value)
+        return values
+
+    def _learnt(self) -> dict[str, nn.Parameter]:
+        """Every parameter that learns, by its name in the training state: the network's, and the heads' of the prior."""
+        heads = {f"prior/{name}": parameter for name, parameter in self.heads.named_parameters()}
+        return dict(self.network.named_parameters()) | heads
 
     def _require_finite(self, what: str, value: float, batch: Batch) -> None:
         if not math.isfinite(value):
@@ -233,7 +246,8 @@ class Run:
         """Write a model (averaged weights) and the training state into an existing folder; one rank is enough."""
         write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
+        state |= {f"prior/{name}": tensor for name, tensor in self.heads.state_dict().items()}
+        for name, parameter in self._learnt().items():
             for moment in MOMENTS:
                 if parameter in self.optimiser.state:
                     state[f"{moment}/{name}"] = self.optimiser.state[parameter][moment]
@@ -247,10 +261,10 @@ class Run:
             seed, step = int(place["seed"]), int(place["step"])
             if seed != self.seed:
                 raise CheckpointError(f"{folder}: trained with seed {seed}, not {self.seed}; start a new run instead")
-            network = {key.removeprefix("network/"): tensor for key, tensor in state.items() if key.startswith("network/")}
-            load_weights(self.network, network, folder / STATE)
+            load_weights(self.network, _under("network/", state), folder / STATE)
+            load_weights(self.heads, _under("prior/", state), folder / STATE, "loss")
             load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
-            for name, parameter in self.network.named_parameters():
+            for name, parameter in self._learnt().items():
                 moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
                 self.optimiser.state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device),
@@ -259,6 +273,10 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: not a whole training state ({error!r}); start a new run instead") from None
         self.step = step
+
+
+def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
 
 
 def _place(network: Restorer, device: torch.device) -> Restorer:

@@ -24,6 +24,8 @@ from rdmc.errors import CheckpointError
 from rdmc.files import write_text
 
 HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
+TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
+"""What the loss is made of, in the history where the training has it."""
 
 
 def run(params: Params, settings: Settings, workspace: Workspace) -> None:
@@ -39,6 +41,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         ready = time.monotonic()
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
+        say(f"train: {params.loss.described}")
         notes.parent.mkdir(parents=True, exist_ok=True)
         tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "train"}
         with (
@@ -102,10 +105,11 @@ def recall(notes: Path) -> tuple[str | None, dict[int, Row]]:
 
 
 def history_csv(rows: dict[int, Row]) -> str:
-    """A row per validation (or per report, where nothing was validated), as DVC plots it."""
+    """A row per validation (or per report, where nothing was validated), as DVC plots it, with the loss's terms that it has."""
     validated = [row for row in rows.values() if "psnr_y" in row] or list(rows.values())
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, extrasaction="ignore", restval="", lineterminator="\n")
+    columns = [*HISTORY, *(name for name in TERMS if any(name in row for row in validated))]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(sorted(validated, key=lambda row: row["step"]))
     return text.getvalue()

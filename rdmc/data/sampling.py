@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rdmc.errors import ConfigError
 
 Positions = npt.NDArray[np.int64]
-ORDER, CROP = 1, 2
+ORDER, CROP, PATCH = 1, 2, 3
 """Keep the random streams of one seed apart: the order of an epoch, and what happens to one position of the stream."""
 
 
@@ -58,6 +58,11 @@ def batch_indices(seed: int, step: int, count: int, global_batch_size: int, rank
 def crop_generator(seed: int, position: int) -> np.random.Generator:
     """The random numbers for the crop at one position of the stream."""
     return np.random.default_rng((seed, CROP, position))
+
+
+def patch_generator(seed: int, position: int) -> np.random.Generator:
+    """The random numbers for the patches that the contrastive prior compares, of the crop at one position of the stream."""
+    return np.random.default_rng((seed, PATCH, position))
 
 
 def rank_indices(count: int, rank: int, world: int) -> range:

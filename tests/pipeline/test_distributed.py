@@ -19,7 +19,7 @@ from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore
 from rdmc.data.shards import read_manifest
-from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError
 from rdmc.training import Run
 from tests.support.data import make_dataset, tiny_params
 
@@ -97,6 +97,9 @@ def test_refused_before_any_worker_starts(params: Params, workspace: Workspace, 
     assert "4" in str(error.value)
     with pytest.raises(ConfigError, match="64 workers need 64 CPUs"):
         launch(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace, "x", print)
+    vgg19 = tiny_params({**LIGHT, "loss.vgg19_weights": str(tmp_path / "vgg19.pth"), "loss.features": "vgg19"})
+    with pytest.raises(CheckpointError, match=r"^loss\.vgg19_weights: .*vgg19\.pth: No such file"):
+        launch(vgg19, SETTINGS, workspace, "refused", print)
     with pytest.raises(DataError, match="dvc repro"):
         attempt(SETTINGS, Workspace(tmp_path))
     make_dataset(Workspace(tmp_path), "light", {"validation": 1})

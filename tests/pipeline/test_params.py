@@ -39,6 +39,10 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("network.norm", "layer", "network.norm: 'layer' is not one of"),
         ("network.connections", ["enc1->moon"], "network.connections: 'enc1->moon' is not a connection"),
         ("loss.pixel", "l3", "loss.pixel: 'l3' is not one of"),
+        ("loss.prior", "triplet", "loss.prior: 'triplet' is not one of ratio, infonce"),
+        ("loss.features", "vgg19", "loss.vgg19_weights: '' and loss.features is vgg19"),
+        ("loss.temperature", 0, "loss.temperature: 0.0 is not above 0"),
+        ("loss.levels", 6, "loss.levels: 6 exceeds the 5 levels that the network has"),
         ("prepare.max_quarantined", 2, "prepare.max_quarantined: 2"),
         ("seed", None, "seed: None"),
         ("datasets", {}, "datasets: {}"),
@@ -65,6 +69,15 @@ def test_refused_in_one_line(params: Params, key: str, value: Any, message: str)
     with pytest.raises(ConfigError, match=message) as error:
         with_overrides(params, {key: value})
     assert "\n" not in str(error.value)
+
+
+def test_levels_are_those_of_the_network_or_vgg19(params: Params) -> None:
+    small = {"network": {"kind": "prenet"}, "loss.levels": 2}
+    with pytest.raises(ConfigError, match="^overrides: loss.levels: 2 exceeds the 1 levels that the network has; lower it$"):
+        with_overrides(params, small)
+    vgg19 = {"loss.vgg19_weights": "/vgg19.pth", "loss.features": "vgg19"}
+    assert with_overrides(params, {**small, **vgg19}).loss.needs_vgg19
+    assert with_overrides(params, {**small, "loss.contrastive": 0.0}).loss.levels == 2
 
 
 def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:

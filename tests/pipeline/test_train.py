@@ -38,11 +38,15 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     assert load_model(workspace.best)[1]["step"] in noted
     assert (workspace.last / "training.json").is_file()
     assert json.loads(workspace.run.read_text()) == {"run_id": run_id}
-    assert [int(row["step"]) for row in csv.DictReader(workspace.history.open())] == [3, 6]
+    history = list(csv.DictReader(workspace.history.open()))
+    assert [int(row["step"]) for row in history] == [3, 6]
+    assert [float(row["contrastive"]) for row in history] == [noted[step]["contrastive"] for step in (3, 6)]
     metrics = json.loads(workspace.train_metrics.read_text())
     assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
     assert list(workspace.runs.iterdir()) == []
-    assert MlflowClient(store).get_run(str(run_id)).info.status == "FINISHED"
+    tracked = MlflowClient(store).get_run(str(run_id))
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.metrics["contrastive"] == noted[6]["contrastive"]
 
 
 def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
@@ -53,6 +57,13 @@ def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
     notes.write_text('{"run_id": "a"}\n{"step"')
     with pytest.raises(CheckpointError, match=r"notes\.jsonl"):
         train.recall(notes)
+
+
+def test_history_has_the_terms_of_the_loss() -> None:
+    row = {"step": 3.0, "loss": 0.5, "pixel": 0.25, "contrastive": 2.0, "mi_bound": 1.5, "psnr_y": 20.0, "step_seconds": 1.0}
+    (found,) = csv.DictReader(train.history_csv({3: row}).splitlines())
+    assert (found["pixel"], found["contrastive"], found["mi_bound"]) == ("0.25", "2.0", "1.5")
+    assert not found.keys() & {"ssim", "step_seconds"}
 
 
 def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from rdmc.errors import ConfigError
 from rdmc.features import encoder_features
-from rdmc.losses import LossConfig, Objective, charbonnier, contrastive_ratio, negative_psnr, pixel_distance, ssim
+from rdmc.losses import LossConfig, Objective, charbonnier, negative_psnr, pixel_distance, ssim
 from rdmc.network import RDMC, RDMCConfig
+from rdmc.prior import contrastive_ratio
 
 
 @pytest.fixture
@@ -56,27 +57,10 @@ def test_ssim_equals_scikit_image(images: tuple[Tensor, Tensor, Tensor]) -> None
     assert ssim(clean, clean).item() == pytest.approx(1)
 
 
-def test_contrastive_ratio_by_hand() -> None:
-    derained, clean, rainy = (torch.full((1, 2, 2, 2), value) for value in (0.3, 0.0, 0.4))
-    assert contrastive_ratio([derained], [clean], [rainy]).item() == pytest.approx(0.3 / (0.3 + 0.1), rel=1e-4)
-    assert contrastive_ratio([derained] * 2, [clean] * 2, [rainy] * 2).item() == pytest.approx(0.75, rel=1e-4)
-
-
-def test_contrastive_gradient_pulls_to_clean_and_away_from_rainy(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
-    clean, rainy, derained = images
-    derained = derained.clone().requires_grad_()
-    with torch.no_grad():
-        fixed = [encoder_features(network, image, 3) for image in (clean, rainy)]
-
-    def distances(image: Tensor) -> list[float]:
-        found = encoder_features(network, image, 3)
-        return [sum((a - b).abs().mean().item() for a, b in zip(found, other, strict=True)) for other in fixed]
-
-    (gradient,) = torch.autograd.grad(contrastive_ratio(encoder_features(network, derained, 3), *fixed), derained)
-    assert gradient.abs().max() > 0
-    before, after = distances(derained.detach()), distances((derained - 20 * gradient).detach())
-    assert after[0] < before[0]
-    assert after[1] > before[1]
+def test_ssim_gradient() -> None:
+    generator = torch.Generator().manual_seed(1)
+    a, b = torch.rand(2, 1, 2, 12, 12, dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(lambda x: ssim(x, b), a.requires_grad_())
 
 
 def test_prior_leaves_the_encoders_alone(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -106,7 +90,7 @@ def test_prior_changes_what_is_learnt(network: RDMC, images: tuple[Tensor, Tenso
 
     def gradients(config: LossConfig) -> Tensor:
         network.zero_grad()
-        Objective(network, config)(rainy, clean).backward()
+        Objective(network, config)(rainy, clean)["loss"].backward()
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
     without, with_prior = gradients(LossConfig(contrastive=0)), gradients(LossConfig(contrastive=0.1))
@@ -121,15 +105,70 @@ def test_objective_is_the_weighted_sum(network: RDMC, images: tuple[Tensor, Tens
     features = [encoder_features(network, image, 2) for image in (last, clean, rainy)]
     expected = pixels + 0.2 * (1 - ssim(last, clean)) + 0.1 * contrastive_ratio(*features)
     config = LossConfig(pixel="charbonnier", ssim=0.2, contrastive=0.1, levels=2, passes=0.5)
-    assert Objective(network, config)(rainy, clean).item() == pytest.approx(expected.item(), rel=1e-5)
+    terms = Objective(network, config)(rainy, clean)
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert terms["pixel"].item() == pytest.approx(pixels.item(), rel=1e-5)
+    assert terms["ssim"].item() == pytest.approx(1 - ssim(last, clean).item(), rel=1e-5)
+    assert terms["contrastive"].item() == pytest.approx(contrastive_ratio(*features).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("field", "value"), [("pixel", "l3"), ("ssim", -1.0), ("contrastive", float("nan")), ("levels", 0)])
+def test_objective_names_the_terms_that_have_a_weight(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
+    clean, rainy, _ = images
+
+    def names(config: LossConfig) -> set[str]:
+        return set(Objective(network, config)(rainy, clean))
+
+    assert names(LossConfig(ssim=0, contrastive=0)) == {"loss", "pixel"}
+    assert names(LossConfig(ssim=0.1)) == {"loss", "pixel", "ssim", "contrastive"}
+    assert names(LossConfig(ssim=0, prior="infonce")) == {"loss", "pixel", "contrastive", "mi_bound"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pixel", "l3"),
+        ("ssim", -1.0),
+        ("contrastive", float("nan")),
+        ("levels", 0),
+        ("prior", "triplet"),
+        ("features", "vgg16"),
+        ("temperature", 0.0),
+        ("temperature", float("inf")),
+        ("patches", 0),
+        ("projection", 0),
+        ("vgg19_sha256", "AB"),
+    ],
+)
 def test_config_names_the_field_and_value(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"^loss\.{field}: .*{value}"):
         LossConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_more_levels_than_the_network_has_are_refused(network: RDMC) -> None:
+@pytest.mark.parametrize(
+    ("weights", "digest", "message"),
+    [
+        ("", "", r"^loss\.vgg19_weights: '' and loss.features is vgg19"),
+        ("http://example.org/vgg19.pth", "0" * 64, r"^loss\.vgg19_weights: 'http://example.org/vgg19.pth' is neither"),
+        ("weights/vgg19.pth", "", r"^loss\.vgg19_weights: 'weights/vgg19.pth' is neither an absolute path nor"),
+        ("https://example.org/vgg19.pth", "", r"^loss\.vgg19_sha256: '' and the weights come from a URL"),
+    ],
+)
+def test_vgg19_without_its_weights_is_refused(weights: str, digest: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LossConfig(features="vgg19", vgg19_weights=weights, vgg19_sha256=digest)
+
+
+def test_more_levels_than_there_are_are_refused(network: RDMC) -> None:
     with pytest.raises(ConfigError, match=r"^loss\.levels: 6 exceeds the 5 levels that the network has"):
         Objective(network, LossConfig(levels=6))
+    with pytest.raises(ConfigError, match=r"^loss\.levels: 6 exceeds the 5 levels that VGG19 has"):
+        Objective(network, LossConfig(levels=6, features="vgg19", vgg19_weights="/vgg19.pth"))
+    Objective(network, LossConfig(levels=6, contrastive=0))
+
+
+def test_loss_says_its_prior() -> None:
+    assert (
+        LossConfig(levels=2).described == "loss charbonnier, contrastive prior ratio over 2 levels of the network's own encoder"
+    )
+    assert "of VGG19" in LossConfig(features="vgg19", vgg19_weights="/a.pth").described
+    assert LossConfig(contrastive=0).described.endswith("no contrastive prior")

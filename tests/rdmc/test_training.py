@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -32,8 +33,11 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[PairStore, PairSto
     return PairStore(folder, "train"), PairStore(folder, "validation")
 
 
-def make_run(config: TrainConfig = CONFIG, seed: int = 0) -> Run:
-    return Run(NETWORK, LossConfig(), config, seed)
+RATIO, INFONCE = LossConfig(), LossConfig(prior="infonce", levels=2, patches=16, projection=4)
+
+
+def make_run(config: TrainConfig = CONFIG, seed: int = 0, loss: LossConfig = RATIO) -> Run:
+    return Run(NETWORK, loss, config, seed)
 
 
 def finish(run: Run, stores: tuple[PairStore, PairStore]) -> list[Report]:
@@ -41,7 +45,8 @@ def finish(run: Run, stores: tuple[PairStore, PairStore]) -> list[Report]:
 
 
 def weights(run: Run) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in run.network.parameters()])
+    """All that learns."""
+    return torch.cat([p.detach().flatten() for part in (run.network, run.heads) for p in part.parameters()])
 
 
 def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairStore], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +57,11 @@ def test_reports_cover_every_step_and_validation(stores: tuple[PairStore, PairSt
     assert reports[-1].epoch == pytest.approx(12 * 4 / 5)
     assert all(r.step_seconds * r.images_per_second == pytest.approx(4 * n) for r, n in zip(reports, (4, 4, 2, 2), strict=True))
     assert reports[0].flat().keys() >= {"step", "loss", "lr", "images_per_second", "psnr_y", "ssim_y"}
+    for report in reports:
+        assert report.terms.keys() == {"pixel", "ssim", "contrastive"}
+        parts = report.terms["pixel"] + RATIO.ssim * report.terms["ssim"] + RATIO.contrastive * report.terms["contrastive"]
+        assert report.loss == pytest.approx(parts, rel=1e-5)
+        assert report.flat()["pixel"] == report.terms["pixel"]
 
 
 def test_learning_lowers_the_loss(stores: tuple[PairStore, PairStore]) -> None:
@@ -67,17 +77,19 @@ def test_same_seed_same_weights(stores: tuple[PairStore, PairStore]) -> None:
     assert not torch.equal(weights(runs[0]), weights(runs[2]))
 
 
-def test_resumed_run_is_the_same_run(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
-    whole = make_run()
-    finish(whole, stores)
-    stopped = make_run()
+@pytest.mark.parametrize("loss", [RATIO, INFONCE], ids=["ratio", "infonce"])
+def test_resumed_run_is_the_same_run(stores: tuple[PairStore, PairStore], tmp_path: Path, loss: LossConfig) -> None:
+    whole = make_run(loss=loss)
+    reports = finish(whole, stores)
+    stopped = make_run(loss=loss)
     for report in stopped.reports(*stores):
         if report.step == 8:
             stopped.save(tmp_path, {})
             break
-    resumed = make_run()
+    resumed = make_run(loss=loss)
     resumed.resume(tmp_path)
-    assert [report.step for report in finish(resumed, stores)] == [12]
+    (last,) = finish(resumed, stores)
+    assert (last.step, last.loss, last.terms) == (12, reports[-1].loss, reports[-1].terms)
     assert torch.equal(weights(resumed), weights(whole))
     averages = [dict(run.average.state_dict()) for run in (resumed, whole)]
     assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[1])
@@ -101,6 +113,35 @@ def test_resume_refuses_another_run(stores: tuple[PairStore, PairStore], tmp_pat
         make_run(seed=1).resume(tmp_path)
     with pytest.raises(CheckpointError, match="network"):
         Run(RDMCConfig(width=3, passes=2), LossConfig(), CONFIG, 0).resume(tmp_path)
+
+
+def test_heads_of_the_prior_learn_and_are_no_part_of_the_model(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
+    run = make_run(replace(CONFIG, steps=2, clip_norm=1e-3), loss=INFONCE)
+    before = [p.detach().clone() for p in run.heads.parameters()]
+    assert len(before) == 2 * 4, "two linear layers for each of two levels"
+    (report,) = finish(run, stores)
+    assert all(not torch.equal(p, old) for p, old in zip(run.heads.parameters(), before, strict=True))
+    gradients = [p.grad for part in (run.network, run.heads) for p in part.parameters() if p.grad is not None]
+    assert torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])).item() == pytest.approx(1e-3, rel=1e-3)
+    candidates = 2 * 4 * 16  # clean and rainy patches of four crops
+    assert report.terms["mi_bound"] == pytest.approx(math.log(candidates) - report.terms["contrastive"], abs=1e-5)
+    run.save(tmp_path, {})
+    exported, _ = load_model(tmp_path)
+    assert dict(exported.state_dict()).keys() == dict(run.network.state_dict()).keys()
+    with pytest.raises(CheckpointError, match=r"unknown tensor .*check `loss` in params\.yaml"):
+        make_run(loss=RATIO).resume(tmp_path)
+    with pytest.raises(CheckpointError, match=r"check `loss` in params\.yaml"):
+        make_run(loss=replace(INFONCE, projection=5)).resume(tmp_path)
+
+
+def test_infonce_trains_stably(stores: tuple[PairStore, PairStore]) -> None:
+    config = replace(CONFIG, steps=40, lr=4e-3, validate_every=40)
+    loss = LossConfig(pixel="psnr", ssim=0, contrastive=0.01, prior="infonce", levels=1)
+    run = Run(RDMCConfig(width=4, passes=1, stem=2), loss, config, seed=0)
+    first, last = finish(run, stores)
+    assert last.loss < first.loss
+    assert last.terms["contrastive"] + 0.3 < first.terms["contrastive"] < math.log(2 * 4 * 64)
+    assert last.terms["mi_bound"] > first.terms["mi_bound"] + 0.3
 
 
 @pytest.mark.parametrize("damage", ["{}", "[]", '{"seed": 0, "step": null}', "{"])

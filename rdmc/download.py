@@ -1,0 +1,88 @@
+"""A file from the web, kept under its SHA-256: fetched once a machine, and used only where it is the one that was asked for."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any
+from urllib.request import urlopen
+
+from rdmc.errors import CheckpointError, ServiceError
+
+CHUNK = 1 << 20
+TIMEOUT = 30.0
+"""Seconds without a byte before a download is given up."""
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/rdmc``, or ``~/.cache/rdmc``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rdmc"
+
+
+def open_https(url: str) -> IO[bytes]:
+    """The answer to a GET. Raises OSError where it cannot be had, or where the server leads away from https."""
+    answer: Any = urlopen(url, timeout=TIMEOUT)  # noqa: S310  only https:// gets here
+    if not answer.geturl().startswith("https://"):
+        answer.close()
+        raise OSError(f"leads to {answer.geturl()}, which is not https")
+    return answer  # type: ignore[no-any-return]
+
+
+def download(
+    url: str, sha256: str, folder: Path, most: int, suffix: str = "", opener: Callable[[str], IO[bytes]] = open_https
+) -> Path:
+    """The file behind ``url``, at most ``most`` bytes, as ``folder/sha256suffix``: the kept one, or a new one kept from now on.
+
+    Processes of one machine wait for one another, so that it is fetched once. Raises ServiceError where it cannot be had,
+    CheckpointError where it is too large or another file.
+    """
+    path = folder / f"{sha256}{suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / f".{sha256}.lock"):
+            if not (path.is_file() and file_sha256(path) == sha256):
+                _fetch(url, sha256, path, most, opener)
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: a URL that cannot be one
+        line = " ".join(str(error).split())
+        raise ServiceError(f"{url}: {line}; fetch it by hand and name the file instead, or try again") from None
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(url: str, sha256: str, path: Path, most: int, opener: Callable[[str], IO[bytes]]) -> None:
+    """Write beside ``path``, checking size and digest on the way, then rename."""
+    with tempfile.NamedTemporaryFile(prefix=".fetch-", dir=path.parent, delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            digest, size = hashlib.sha256(), 0
+            with opener(url) as answer:
+                while block := answer.read(CHUNK):
+                    size += len(block)
+                    if size > most:
+                        raise CheckpointError(f"{url}: more than {most} bytes, so not the file meant; check the URL")
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() != sha256:
+                raise CheckpointError(f"{url}: its SHA-256 is {digest.hexdigest()}, not {sha256}; check the URL and the digest")
+            file.close()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,117 @@
+"""VGG19 up to its third block, a feature space of the contrastive prior (Simonyan & Zisserman, arXiv 1409.1556).
+
+Its ImageNet weights are not ours to ship: a file or URL of torchvision's state dict is named in params.yaml.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from rdmc.download import cache_folder, download, file_sha256
+from rdmc.errors import CheckpointError
+
+CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256)}
+"""Channels in and out of the 3x3 convolutions, by their place in torchvision's ``features``."""
+POOLINGS = (4, 9)
+TAPS = (1, 3, 5, 9, 13)
+"""The layers whose outputs are the levels (published)."""
+WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+"""The levels' weights (published)."""
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's RGB, 0 to 1, as the weights expect it."""
+LARGEST = 1 << 30
+"""Bytes; torchvision's file, classifier included, has a good half of that."""
+
+
+class VGG19(nn.Module):
+    """The layers up to the ``levels``-th tap. Its weights are constants; the gradient reaches the image."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.weights = WEIGHTS[:levels]
+        self.layers = nn.ModuleList(_layer(index) for index in range(TAPS[levels - 1] + 1))
+        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(N, 3, H, W), RGB, 0 to 1, at least 16 pixels a side -> the taps, (N, 64 to 256, H to H / 4, W to W / 4)."""
+        x, found = (image - self.mean) / self.deviation, []
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in TAPS:
+                found.append(x)
+        return found
+
+
+def load_vgg19(source: str, sha256: str, levels: int) -> VGG19:
+    """VGG19 with the weights of ``source``, on the CPU. Raises what ``find_weights`` and ``read_weights`` raise."""
+    path = find_weights(source, sha256)
+    network = VGG19(levels)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.layers.state_dict().items()}
+    network.layers.load_state_dict(read_weights(path, wanted))
+    return network
+
+
+def find_weights(source: str, sha256: str) -> Path:
+    """The file of a path or https:// URL, its digest checked where one is given; a URL's is kept in the user's cache.
+
+    Raises ServiceError for a URL that cannot be reached, CheckpointError for a file that is missing or another one.
+    """
+    if source.startswith("https://"):
+        suffix = PurePosixPath(source.partition("?")[0]).suffix
+        return download(source, sha256, cache_folder(), LARGEST, suffix if suffix == ".safetensors" else ".pth")
+    path = Path(source).expanduser().absolute()
+    try:
+        found = file_sha256(path) if sha256 else ""
+        path.open("rb").close()
+    except OSError as error:
+        raise CheckpointError(f"loss.vgg19_weights: {path}: {error.strerror}; name torchvision's VGG19 weights") from None
+    if found != sha256:
+        raise CheckpointError(f"loss.vgg19_sha256: {path} has {found}, not {sha256}; mend one of the two")
+    return path
+
+
+def read_weights(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Tensors ``wanted`` (shapes by name, less ``features.``) as float32. Raises CheckpointError where one is not there.
+
+    Nothing but tensors is unpickled.
+    """
+    try:
+        found = _safetensors(path, wanted) if path.suffix == ".safetensors" else _pickled(path, wanted)
+    except Exception as error:  # noqa: BLE001  a damaged file makes the readers raise whatever comes first
+        kind = type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as weights ({kind}); give a .pth or .safetensors file") from None
+    for name, shape in wanted.items():
+        if name not in found or tuple(found[name].shape) != shape:
+            has = tuple(found[name].shape) if name in found else "missing"
+            raise CheckpointError(f"{path}: features.{name} is {has}, VGG19's is {shape}; give torchvision's VGG19 weights")
+    return {name: tensor.float() for name, tensor in found.items()}
+
+
+def _safetensors(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        there = set(file.keys())
+        return {name: file.get_tensor(f"features.{name}") for name in wanted if f"features.{name}" in there}
+
+
+def _pickled(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("not a state dict")
+    there = {name: state.get(f"features.{name}") for name in wanted}
+    return {name: tensor for name, tensor in there.items() if isinstance(tensor, Tensor)}
+
+
+def _layer(index: int) -> nn.Module:
+    """Not in place, any of them: a tap may lie just before a ReLU."""
+    if index in CONVOLUTIONS:
+        return nn.Conv2d(*CONVOLUTIONS[index], 3, padding=1)
+    return nn.MaxPool2d(2) if index in POOLINGS else nn.ReLU()

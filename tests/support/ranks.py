@@ -1,0 +1,69 @@
+"""The same function in several processes that make a gloo group, as Ray's workers do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
+
+
+def in_ranks(world: int, function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
+    """What ``function(*arguments)``, of a module that can be imported, returns on each rank; ``folder`` is theirs to write."""
+    spawn(_rank, (world, function, folder, arguments), nprocs=world)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)]
+
+
+def _rank(rank: int, world: int, function: Callable[..., Any], folder: Path, arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    try:
+        torch.save(function(*arguments), folder / f"rank{rank}.pt")
+    finally:
+        distributed.destroy_process_group()
+
+
+def infonce_of_a_part() -> dict[str, Any]:
+    """InfoNCE of this rank's half of four images, and its gradient with respect to the derained features."""
+    from rdmc.prior import InfoNCE, of_other_ranks
+
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    size = 4 // world
+    prior, images = InfoNCE([5, 6], [1.0, 1.0], 0.2, patches=8, projection=4, seed=3), []
+    for part in prior.parameters():
+        torch.nn.init.normal_(part, generator=torch.Generator().manual_seed(part.numel()))
+    for number in range(3):
+        generator = torch.Generator().manual_seed(number)
+        whole = [torch.randn(4, channels, 6, 6, generator=generator) for channels in (5, 6)]
+        images.append([level[rank * size : (rank + 1) * size] for level in whole])
+    derained = [level.requires_grad_() for level in images[0]]
+    terms = prior(derained, *images[1:], first=100 + rank * size)
+    terms["contrastive"].backward()
+    mine = torch.full((2, 3), float(rank), requires_grad=True)
+    others = of_other_ranks(mine)
+    return {
+        "terms": {name: term.item() for name, term in terms.items()},
+        "gradients": [level.grad for level in derained],
+        "others": others.detach(),
+        "constant": not others.requires_grad,
+    }
+
+
+def short_training(folder: str) -> dict[str, Any]:
+    """Four steps of a small network with InfoNCE on the shards of ``folder``: the reports' terms and all that learnt."""
+    from rdmc.data.loader import PairStore
+    from rdmc.losses import LossConfig
+    from rdmc.network import RDMCConfig
+    from rdmc.training import Run, TrainConfig
+
+    config = TrainConfig(steps=4, global_batch_size=4, crop=32, warmup_steps=1, validate_every=2)
+    loss = LossConfig(prior="infonce", levels=2, patches=8, projection=4)
+    run = Run(RDMCConfig(width=2, passes=1), loss, config, seed=0)
+    reports = [report.flat() for report in run.reports(PairStore([Path(folder)], "train"), None)]
+    learnt = {f"network/{name}": p.detach() for name, p in run.network.named_parameters()}
+    learnt |= {f"prior/{name}": p.detach() for name, p in run.heads.named_parameters()}
+    names = ("loss", "pixel", "ssim", "contrastive", "mi_bound")
+    return {"reports": [{name: report[name] for name in names} for report in reports], "learnt": learnt}
