@@ -83,7 +83,8 @@ def like_worker(settings: Settings, work: Callable[..., Any], *inputs: Any) -> A
     A trial itself has neither. Raises what ``work`` raises, in Ray's wrapper.
     """
     share = {"num_gpus": 1, "num_cpus": 0} if on_gpu(settings) else {"num_cpus": 1}
-    return ray.get(ray.remote(**share)(work).remote(*inputs))
+    outside = {"scheduling_strategy": "DEFAULT"}  # not within the next to nothing that Tune reserves for the trial itself
+    return ray.get(ray.remote(**share, **outside)(work).remote(*inputs))
 
 
 def cause(error: BaseException | str) -> str:

@@ -120,7 +120,7 @@ class Scores(Children):
     def __init__(self, todo: Sequence[Trial], params: Params, settings: Settings, parent: str | None, folder: Path) -> None:
         super().__init__(_choose, params, settings, parent)
         self.todo, self.folder = {trial.name: trial for trial in todo}, folder
-        self.started, self.finished = time.monotonic(), 0
+        self.started, self.finished = time.monotonic(), set[str]()
 
     def title(self, trial: Any) -> str:
         """``variant/seed``."""
@@ -134,12 +134,13 @@ class Scores(Children):
         score = Score(result["figures"], result["seconds"], result["machine"])
         write_score(self.folder, self.todo[self.title(trial)], score)
         self.trackers[trial.trial_id].log(_flat(score), self.params.ablation.steps)
-        self.finished += 1
-        left = (time.monotonic() - self.started) / self.finished * (len(self.todo) - self.finished) / 60
+        self.finished.add(self.title(trial))
+        done = len(self.finished)
+        left = (time.monotonic() - self.started) / done * (len(self.todo) - done) / 60
         overall = score.figures["overall"]
         say(
             f"{self.title(trial)}  test PSNR-Y {overall['derained']['psnr_y']:.2f} dB ({overall['gain_psnr_y']:+.2f}), "
-            f"{self.finished} of {len(self.todo)} trials, about {left:.0f} min left"
+            f"{done} of {len(self.todo)} trials, about {left:.0f} min left"
         )
 
 
