@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from pipeline.ablation import SIDE, Figures, Line, Score, Spread, Trial
@@ -31,9 +32,9 @@ def _row(line: Line, compared: bool) -> list[str]:
         line.variant,
         *(plus_minus(values) for values in line.psnr.values()),
         plus_minus(line.ssim, ".4f"),
-        plus_minus(line.gain, "+.2f"),
-        plus_minus(line.difference, "+.2f") if compared and line.difference.values else "-",
-        f"{low:+.2f} … {high:+.2f}" if compared and not math.isnan(low) else "-",
+        plus_minus(line.gain, "+z.2f"),
+        plus_minus(line.difference, "+z.2f") if compared and line.difference.values else "-",
+        f"{low:+z.2f} … {high:+z.2f}" if compared and not math.isnan(low) else "-",
         f"{line.parameters:,}",
         f"{line.gflop:.2f}",
         f"{line.seconds.mean:.0f}",
@@ -54,14 +55,14 @@ def rainy_row(figures: Figures, columns: Sequence[str]) -> list[str]:
 
 
 def conditions(params: Params, trials: Sequence[Trial], scores: Mapping[str, Score], commit: str) -> str:
-    """What the figures hold for, in a few sentences."""
+    """What the figures hold for, in a few sentences, broken into lines."""
     train, rules = params.train, params.ablation
     figures = next(iter(scores.values())).figures
     images = ", ".join(f"{name} {group['images']}" for name, group in figures.items() if name != "overall")
     machines = "; ".join(sorted({score.machine for score in scores.values()}))
     seeds = ", ".join(map(str, rules.seeds))
     missing = [trial.name for trial in trials if trial.name not in scores]
-    return (
+    text = (
         f"Each variant: {rules.steps} steps of {train.global_batch_size} crops of {train.crop}x{train.crop} pixels, with "
         f"each of the seeds {seeds}; with a seed, every variant sees the same crops in the same order. Whole test images "
         f"({images}), averaged weights of the last step. ± is the standard deviation over seeds; differences are taken "
@@ -69,6 +70,7 @@ def conditions(params: Params, trials: Sequence[Trial], scores: Mapping[str, Sco
         f"training steps, {rules.concurrent} trials at once, on {machines}. Commit {commit}."
         + (f" Missing, for they failed or have not run: {', '.join(missing)}." if missing else "")
     )
+    return textwrap.fill(text, 128, break_long_words=False, break_on_hyphens=False)
 
 
 def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]], below: str, picture: str) -> str:

@@ -151,7 +151,7 @@ def test_table_says_it_all(trials: list[Trial], scores: dict[str, Score]) -> Non
     assert cells[1][columns.index("against full, dB")] == "-"
     assert cells[0][:5] == ["(rainy)", "23.00", "23.00", "23.00", "0.7500"]
     params = tiny_params({"ablation.seeds": [5, 1, 2], "ablation.steps": 40})
-    below = conditions(params, trials, {"full/5": scores["full/5"]}, "abc")
+    below = " ".join(conditions(params, trials, {"full/5": scores["full/5"]}, "abc").splitlines())
     for said in ("40 steps of 4 crops of 32x32", "5, 1, 2", "light 4, heavy 4", "2 CPU cores", "abc", "one-pass/5, full/1"):
         assert said in below
     assert "Missing" not in conditions(params, trials, scores, "abc")
@@ -164,7 +164,8 @@ def test_table_says_it_all(trials: list[Trial], scores: dict[str, Score]) -> Non
 
 def test_one_seed_has_no_spread() -> None:
     assert plus_minus(Spread((28.0,))) == "28.00"
-    assert plus_minus(Spread((1.0, 2.0)), "+.1f") == "+1.5 ± 0.7"
+    assert plus_minus(Spread((1.0, 2.0)), "+z.1f") == "+1.5 ± 0.7"
+    assert plus_minus(Spread((-0.001,)), "+z.2f") == "+0.00"
 
 
 def test_table_takes_its_place_between_the_markers() -> None:
