@@ -54,7 +54,7 @@ def run(params: Params, settings: Settings, workspace: Workspace, fresh: bool = 
     if fresh:
         shutil.rmtree(workspace.ablation, ignore_errors=True)
     todo = _missing(trials, workspace)
-    say(f"ablate: {len(trials)} trials of {params.ablation.steps} steps, {len(trials) - len(todo)} have a result")
+    say(f"ablate: {len(trials)} trials of {params.ablation.steps} steps, {len(todo)} of them to train")
     tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "ablate"}
     name = f"ablate-{digest_of(trial_params(params, params.ablation.steps, {}), data, code)[:12]}"
     with Tracker.start(settings, name, flatten(params), tags, run_id=_recall(workspace, name)) as parent:
