@@ -95,6 +95,28 @@ def tune(params: ParamsFile = PARAMS) -> None:
 
 
 @app.command()
+def ablate(
+    params: ParamsFile = PARAMS,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget all results in `ablation/` and train everything again.")
+    ] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="Put the table between the markers of this file too, and the plot beside it.")
+    ] = None,
+) -> None:
+    """Train variants of the recipe alike, with several seeds, and compare them on the test images.
+
+    `ablation` in `params.yaml` names them: each is a few params that differ from the rest of the file. Every variant takes as
+    many steps on the same crops in the same order; differences are taken seed by seed. Finished trials are kept in `ablation/`
+    with the table and the plot, so the act goes on where it was, and trains what is new. Each trial is an MLflow run under one
+    parent. A trial that fails stops no other; the exit code is 1 then.
+    """
+    from pipeline.stages import ablate as stage
+
+    stage.run(_read(params), read_settings(), _workspace(), fresh, write)
+
+
+@app.command()
 def evaluate(params: ParamsFile = PARAMS) -> None:
     """Measure the best model on every dataset's test images, and draw before/after pictures.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PositiveFloat, Tag, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, Tag, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -31,6 +31,12 @@ def _free(name: str) -> str:
     if name == "overall":
         raise ValueError("Name should not be that of the figures over all datasets")
     return name
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("No seed should stand twice")
+    return seeds
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -94,6 +100,19 @@ class Tune(Strict):
     """Dotted params (``train.lr``) and where they may lie."""
 
 
+class Ablation(Strict):
+    """What ``ablate`` compares: the recipe with and without its parts, trained alike."""
+
+    steps: int = Field(ge=1)
+    """Optimiser steps of every trial."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), AfterValidator(_distinct)]
+    """Each variant is trained once with each: initial weights, order of the samples and crops."""
+    concurrent: int = Field(ge=1)
+    """Trials at once, with one worker each unless the settings say otherwise."""
+    variants: dict[Annotated[str, Field(pattern=NAME)], dict[str, JsonValue]] = Field(min_length=2)
+    """Names, and the params that differ (dotted, ``network.passes: 1``). The first is what the others are compared with."""
+
+
 class Params(Strict):
     """The whole of params.yaml."""
 
@@ -107,6 +126,7 @@ class Params(Strict):
     evaluate: Evaluate
     register_: Register = Field(alias="register")
     tune: Tune
+    ablation: Ablation
 
     @field_validator("tune")
     @classmethod
@@ -153,6 +173,15 @@ def with_overrides(params: Params, overrides: Mapping[str, Any]) -> Params:
     for key, value in overrides.items():
         _put(data, key, value)
     return parse_params(data, "overrides")
+
+
+def trial_params(params: Params, steps: int, overrides: Mapping[str, Any]) -> Params:
+    """The params of one short training: ``steps``, a warm-up of at most a tenth of them, then the overrides.
+
+    Raises ConfigError for an override that cannot be used.
+    """
+    short = {"train.steps": steps, "train.warmup_steps": min(params.train.warmup_steps, steps // 10)}
+    return with_overrides(params, {**short, **overrides})
 
 
 def flatten(params: Params) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures of a result: before/after panels, the histogram of the gain, the learning curve. Arrays in, arrays out."""
+"""Pictures of a result: panels, the histogram of the gain, the learning curve, seeds. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -117,6 +117,21 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
     _line(right, rows, "ssim_y", ORANGE)
     right.set_ylabel("SSIM-Y", color=ORANGE)
     right.spines[["top"]].set_visible(False)
+    return _draw(figure)
+
+
+def seed_dots(values: Mapping[str, Sequence[float]]) -> Image:
+    """PSNR-Y of variants: a dot per seed and a line at the mean; the first variant's mean runs through all rows."""
+    figure = Figure(figsize=(8, 1.2 + 0.4 * len(values)), dpi=120, layout="constrained")
+    axis = figure.subplots()
+    for place, found in enumerate(values.values()):
+        axis.plot(found, [place] * len(found), "o", color=BLUE, alpha=0.6, markersize=6, markeredgewidth=0)
+        axis.plot([np.mean(found)] * 2, [place - 0.3, place + 0.3], color=INK, linewidth=2)
+    axis.axvline(float(np.mean(next(iter(values.values())))), color=GREY, linestyle="--", linewidth=1)
+    axis.set_yticks(range(len(values)), list(values))
+    axis.set_ylim(len(values) - 0.5, -0.5)
+    axis.set_xlabel("PSNR-Y of the test images, dB")
+    _plain(axis, "a dot per seed, a line at the mean")
     return _draw(figure)
 
 

@@ -79,6 +79,11 @@ class Workspace:
         return self.root / "trials.csv"
 
     @property
+    def ablation(self) -> Path:
+        """``ablate``: a file per finished trial, the table, the plot; not a DVC out, so a stopped ablation can go on."""
+        return self.root / "ablation"
+
+    @property
     def runs(self) -> Path:
         """Ray's storage for runs in the making; not a DVC out, so a stopped run can go on."""
         return self.root / "runs"

@@ -20,8 +20,8 @@ HOMES = {
     "botocore": {"pipeline/storage.py"},
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {"pipeline/tracking.py", "pipeline/registry.py", "pipeline/model.py"},
-    "ray.train": {"pipeline/distributed.py", "pipeline/stages/tune.py"},
-    "ray.tune": {"pipeline/stages/tune.py"},
+    "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},
+    "ray.tune": {"pipeline/trials.py", "pipeline/stages/tune.py"},
     "typer": {"pipeline/__main__.py"},
 }
 

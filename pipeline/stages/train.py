@@ -9,11 +9,9 @@ import json
 import time
 from pathlib import Path
 
-import rdmc
-from pipeline import distributed
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.distributed import Row, bring_home, cluster, forget, launch, workers
-from pipeline.lineage import git_commit, git_dirty
+from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.params import Params, flatten
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
@@ -75,14 +73,6 @@ def run_name(params: Params, digests: list[str]) -> str:
     chosen = params.model_dump(mode="json", include={"seed", "network", "loss", "train"})
     digest = hashlib.sha256(json.dumps([chosen, digests], sort_keys=True).encode()).hexdigest()
     return f"train-{digest[:12]}"
-
-
-def code_digest(library: Path = Path(rdmc.__file__).parent) -> str:
-    """SHA-256 (hex) of the code that trains, so that weights of other code are not taken up."""
-    digest = hashlib.sha256(Path(distributed.__file__).read_bytes())
-    for path in sorted(library.rglob("*.py")):
-        digest.update(f"\0{path.relative_to(library).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def recall(notes: Path) -> tuple[str | None, dict[int, Row]]:

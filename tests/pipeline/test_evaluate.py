@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import measuring
 from pipeline.params import Params
 from pipeline.settings import Settings
 from pipeline.stages import evaluate
@@ -95,5 +96,5 @@ def test_no_gpu_where_the_settings_say_so(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = make_workspace(tmp_path, tests=(1, 0))
-    monkeypatch.setattr(evaluate, "best_device", lambda: pytest.fail("a GPU would be taken"))
+    monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("a GPU would be taken"))
     evaluate.run(params, Settings(gpu=False), workspace)

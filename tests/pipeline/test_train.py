@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.lineage import code_digest
 from pipeline.settings import Settings
 from pipeline.stages import train
 from pipeline.workspace import Workspace
@@ -73,6 +74,6 @@ def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
     assert train.run_name(params, ["a"]) not in others
     (tmp_path / "part").mkdir()
     (tmp_path / "part/code.py").write_text("a = 1")
-    first = train.code_digest(tmp_path)
+    first = code_digest(tmp_path)
     (tmp_path / "part/code.py").write_text("a = 2")
-    assert train.code_digest(tmp_path) != first
+    assert code_digest(tmp_path) != first

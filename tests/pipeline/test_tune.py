@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from pipeline.settings import Settings
 from pipeline.stages import tune
 from pipeline.tracking import Tracker
+from pipeline.trials import Children
 from pipeline.workspace import Workspace
 from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
 from tests.support.data import make_dataset, tiny_params
@@ -91,7 +92,7 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
             tune.run(params, settings, Workspace(tmp_path))
     assert client.get_experiment_by_name(settings.experiment) is None
     trial = SimpleNamespace(trial_id="t", config={"train.lr": 0.001})
-    with Tracker.start(settings, "sweep", {}) as parent, tune.Children(params, settings, parent.run_id) as children:
+    with Tracker.start(settings, "sweep", {}) as parent, Children(tune._choose, params, settings, parent.run_id) as children:
         children.on_trial_start(1, [], trial)
     statuses = [client.get_run(str(tracker.run_id)).info.status for tracker in (parent, children.trackers["t"])]
     assert statuses == ["FINISHED", "KILLED"]
