@@ -39,7 +39,7 @@ from rdmc.training import Run
 
 DATASET, SIDE, THREADS = "rain800", 128, 2
 RATES = {"rdmc": 4e-3, "prenet": 1e-3, "unet": 2e-3}
-BURST, ROUNDS = 3, 6
+BURST, ROUNDS = 2, 6
 """Steps that a network takes at a time while steps are timed, and how often; the first time is not counted."""
 CACHE_MB = 4096
 LONG = 10**6
