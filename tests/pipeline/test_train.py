@@ -42,7 +42,11 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     metrics = json.loads(workspace.train_metrics.read_text())
     assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
     assert list(workspace.runs.iterdir()) == []
-    assert MlflowClient(store).get_run(str(run_id)).info.status == "FINISHED"
+    logged = MlflowClient(store).get_run(str(run_id))
+    assert logged.info.status == "FINISHED"
+    weights = sum(weight.numel() for weight in load_model(workspace.best)[0].parameters())
+    assert logged.data.params["cost.parameters"] == str(weights)
+    assert float(logged.data.params["cost.gflop_128x128"]) > 0
 
 
 def test_later_report_of_a_step_counts(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.params import read_params
 from rdmc.baselines import PReNet, PReNetConfig, UNet, UNetConfig
 from rdmc.cost import cost
 from rdmc.errors import ConfigError
 from rdmc.losses import LossConfig, Objective
 from rdmc.networks import NetworkConfig, build
+from tests.support.imports import ROOT
 
 SMALL = [PReNetConfig(width=3, passes=2), UNetConfig(width=2, stem=1), UNetConfig(width=2, stem=2)]
 IDS = ["prenet", "unet", "unet-stem2"]
@@ -78,9 +80,6 @@ def test_prenet_has_the_published_size() -> None:
 
 
 def test_unet_costs_what_rdmc_does() -> None:
-    from pipeline.params import read_params
-    from tests.support.imports import ROOT
-
     own, rdmc = (cost(config, 128, 128).gflop for config in (UNetConfig(), read_params(ROOT / "params.yaml").network))
     assert own == pytest.approx(rdmc, rel=0.05)
 
