@@ -140,7 +140,8 @@ def derain(
     source: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Where to write: a file for a file, a folder for a folder.", show_default=False)],
     model: Annotated[
-        str, typer.Option(help="A registered model (`models:/rdmc@candidate`) or a checkpoint folder.")
+        str,
+        typer.Option(help="A registered model (`models:/rdmc@candidate`), a checkpoint folder, or PReNet's published `.pth`."),
     ] = "models:/rdmc@candidate",
     tile: Annotated[int, typer.Option(min=256, help="Derain larger images in tiles of this many pixels a side.")] = 1024,
 ) -> None:

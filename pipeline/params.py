@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, Tag, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict, by_keys
+from rdmc.baselines import PReNetConfig, UNetConfig
 from rdmc.errors import ConfigError
 from rdmc.losses import LossConfig
+from rdmc.network import RDMCConfig
 from rdmc.networks import NetworkConfig
 from rdmc.training import TrainConfig
 
 TAGS = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""
-NETWORKS = ("rdmc", "prenet", "unet")
-"""The kinds of network; pydantic adds the one at hand after ``network``."""
 
 
 def _free(name: str) -> str:
@@ -43,6 +44,24 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] >= bounds[1]:
         raise ValueError("The first bound should be below the second")
     return bounds
+
+
+@dataclass(frozen=True)
+class Network(RDMCConfig):
+    """Which network is trained, with the shape of each: RDMC's own fields, and below them those of the baselines.
+
+    A shape stays where it is when another kind is chosen, checked and unused, so that ``network.kind`` alone changes kinds.
+    """
+
+    kind: Literal["rdmc", "prenet", "unet"] = "rdmc"  # type: ignore[assignment]  # a choice here, a name in the configs
+    prenet: PReNetConfig = field(default_factory=PReNetConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+
+    def chosen(self) -> NetworkConfig:
+        """The config of the chosen kind."""
+        shape = {own.name: getattr(self, own.name) for own in fields(RDMCConfig) if own.name != "kind"}
+        configs: dict[str, NetworkConfig] = {"rdmc": RDMCConfig(**shape), "prenet": self.prenet, "unet": self.unet}
+        return configs[self.kind]
 
 
 class Evaluate(Strict):
@@ -120,13 +139,18 @@ class Params(Strict):
     datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     prepare: Prepare
     pack: Pack
-    network: Annotated[NetworkConfig, Field(discriminator="kind")]
+    network_: Network = Field(alias="network")
     loss: LossConfig
     train: TrainConfig
     evaluate: Evaluate
     register_: Register = Field(alias="register")
     tune: Tune
     ablation: Ablation
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The config of the network that is trained."""
+        return self.network_.chosen()
 
     @field_validator("tune")
     @classmethod
@@ -185,8 +209,9 @@ def trial_params(params: Params, steps: int, overrides: Mapping[str, Any]) -> Pa
 
 
 def flatten(params: Params) -> dict[str, Any]:
-    """Dotted names and plain values, as MLflow and tables show them."""
-    return dict(_leaves(params.model_dump(mode="json", by_alias=True)))
+    """Dotted names and plain values, as MLflow and tables show them; of ``network`` the chosen one's."""
+    chosen = json.loads(json.dumps(asdict(params.network)))
+    return dict(_leaves({**params.model_dump(mode="json", by_alias=True), "network": chosen}))
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -210,13 +235,9 @@ def _first_problem(error: ValidationError) -> str:
     """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's problems."""
     first = error.errors()[0]
     parts = [part for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS]
-    if parts[0] == "network" and len(parts) > 2 and parts[1] in NETWORKS:
-        parts.pop(1)
     where = ".".join(str(part) for part in parts)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key; remove it or mend its spelling"
-    if first["type"] == "union_tag_not_found":
-        return f"{where}.kind: missing; add it, one of {', '.join(NETWORKS)}"
     if first["type"] == "missing":
         return f"{where}: missing; add it (pipeline/params.py describes every param)"
     return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend it in params.yaml"

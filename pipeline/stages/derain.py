@@ -13,6 +13,7 @@ from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import DataError
 from rdmc.inference import best_device, derain_image
+from rdmc.published import load_published
 from rdmc.restorer import Restorer
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
@@ -25,7 +26,7 @@ def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 102
     Args:
         source: a picture of any common format, or a folder that is searched with its subfolders.
         out: a ``.png`` file for a file, or a folder; in it names and subfolders are kept.
-        model: ``models:/name@alias`` of the registry, or a model folder.
+        model: ``models:/name@alias`` of the registry, a model folder, or a file of published weights.
         settings: where MLflow is, and whether a GPU may be used.
         tile: larger pictures are derained in tiles of this many pixels a side.
 
@@ -90,6 +91,7 @@ def _plan_folder(source: Path, out: Path) -> dict[Path, Path]:
 
 def _network(model: str, settings: Settings) -> Restorer:
     if not model.startswith(SCHEME):
-        return load_model(Path(model))[0]
+        path = Path(model)
+        return load_published(path) if path.is_file() else load_model(path)[0]
     with model_folder(model, settings) as folder:
         return load_model(folder)[0]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.console import TrainingDisplay, say, table
@@ -17,10 +18,13 @@ from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
+from rdmc.cost import cost
 from rdmc.data.shards import read_manifest
 from rdmc.errors import CheckpointError
 from rdmc.files import write_text
 
+SIDE = 128
+"""Pixels a side of the image whose cost is named, as in the papers of this field."""
 HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
 TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
 """What the loss is made of, in the history where the training has it."""
@@ -34,7 +38,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     name = run_name(params, [*digests, code_digest()])
     notes = workspace.runs / f"{name}.jsonl"
     run_id, rows = recall(notes)  # of a training that was stopped: it goes on in the same MLflow run
-    stepping = 0.0
+    costs, stepping = cost(params.network, SIDE, SIDE), 0.0
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
@@ -42,8 +46,9 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         say(f"train: {params.loss.described}")
         notes.parent.mkdir(parents=True, exist_ok=True)
         tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "train"}
+        shown = {**flatten(params), "cost.parameters": costs.parameters, f"cost.gflop_{SIDE}x{SIDE}": round(costs.gflop, 4)}
         with (
-            Tracker.start(settings, name, flatten(params), tags, run_id=run_id) as tracker,
+            Tracker.start(settings, name, shown, tags, run_id=run_id) as tracker,
             TrainingDisplay(params.train.steps) as display,
             notes.open("a", buffering=1) as file,
         ):
@@ -65,13 +70,14 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")
     if forget(settings, workspace, name):
         notes.unlink()
-    _summary(rows, outcome.metrics, ready - started, stepping, time.monotonic() - started)
+    network = f"{params.network.kind}: {costs} for {SIDE}x{SIDE} pixels"
+    _summary(network, rows, outcome.metrics, ready - started, stepping, time.monotonic() - started)
 
 
 def run_name(params: Params, digests: list[str]) -> str:
     """A name that says what is trained: the same params, data and code give the same one, so a stopped run is found again."""
-    chosen = params.model_dump(mode="json", include={"seed", "network", "loss", "train"})
-    digest = hashlib.sha256(json.dumps([chosen, digests], sort_keys=True).encode()).hexdigest()
+    chosen = params.model_dump(mode="json", include={"seed", "loss", "train"})
+    digest = hashlib.sha256(json.dumps([chosen, asdict(params.network), digests], sort_keys=True).encode()).hexdigest()
     return f"train-{digest[:12]}"
 
 
@@ -116,11 +122,16 @@ def final_metrics(rows: dict[int, Row], best: Row) -> Row:
     }
 
 
-def _summary(rows: dict[int, Row], best: Row, start: float, stepping: float, total: float) -> None:
+def _summary(network: str, rows: dict[int, Row], best: Row, start: float, stepping: float, total: float) -> None:
     """Seconds are those of this process: to start Ray, in the training steps that it followed, and in all."""
     last = rows[max(rows)]
     share = 100 * stepping / (total - start)
     time_line = f"{total:.0f} s: Ray up {start:.0f}, training steps {stepping:.0f} ({share:.0f} % of the rest)"
     quality = f"{best.get('psnr_y', float('nan')):.2f} dB at step {best.get('step', last['step']):.0f}"
-    lines = [["best validation PSNR-Y", quality], ["time", time_line], ["speed", f"{last['images_per_second']:.0f} images/s"]]
+    lines = [
+        ["network", network],
+        ["best validation PSNR-Y", quality],
+        ["time", time_line],
+        ["speed", f"{last['images_per_second']:.0f} images/s"],
+    ]
     table("train", ["", ""], lines)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.settings import Settings
 from pipeline.stages import derain
 from pipeline.workspace import Workspace
+from rdmc.baselines import PReNet, PReNetConfig
 from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import CheckpointError, DataError, ServiceError
@@ -77,6 +79,13 @@ def test_a_bad_file_is_named_and_the_rest_is_done(
     assert len(list((tmp_path / "out").rglob("*.png"))) == 3
     with pytest.raises(DataError, match=r"b\.jpg: not an image"):
         derain.run(photos / "b.jpg", tmp_path / "b.png", model, Settings())
+
+
+def test_published_weights_are_a_model(tmp_path: Path, photos: Path) -> None:
+    network = PReNet(PReNetConfig(width=2)).eval()
+    torch.save(network.state_dict(), tmp_path / "prenet.pth")
+    derain.run(photos / "a.png", tmp_path / "out.png", str(tmp_path / "prenet.pth"), Settings(gpu=False))
+    assert np.array_equal(read_rgb(tmp_path / "out.png"), derain_image(network, photo(0)))
 
 
 def test_places_that_are_refused(tmp_path: Path, model: str, photos: Path) -> None:

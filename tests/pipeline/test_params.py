@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.params import Params, flatten, read_params, with_overrides
+from rdmc.baselines import PReNetConfig, UNetConfig
 from rdmc.errors import ConfigError
 from rdmc.network import RDMCConfig
 from tests.support.imports import ROOT
@@ -38,6 +39,11 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("network.width", 0, "network.width: 0 is below 1"),
         ("network.norm", "layer", "network.norm: 'layer' is not one of"),
         ("network.connections", ["enc1->moon"], "network.connections: 'enc1->moon' is not a connection"),
+        ("network.kind", "vgg", "network.kind: 'vgg': Input should be 'rdmc', 'prenet' or 'unet'"),
+        ("network.prenet.passes", 0, "network.prenet.passes: 0 is below 1"),
+        ("network.unet.stem", 3, "network.unet.stem: 3 is not one of 1, 2, 4"),
+        ("network.unet", {"depth": 3}, "network.unet.depth: unknown key"),
+        ("network.unet", {"kind": "rdmc"}, "network.unet.kind: 'rdmc'"),
         ("loss.pixel", "l3", "loss.pixel: 'l3' is not one of"),
         ("loss.prior", "triplet", "loss.prior: 'triplet' is not one of ratio, infonce"),
         ("loss.features", "vgg19", "loss.vgg19_weights: '' and loss.features is vgg19"),
@@ -78,6 +84,17 @@ def test_levels_are_those_of_the_network_or_vgg19(params: Params) -> None:
     vgg19 = {"loss.vgg19_weights": "/vgg19.pth", "loss.features": "vgg19"}
     assert with_overrides(params, {**small, **vgg19}).loss.needs_vgg19
     assert with_overrides(params, {**small, "loss.contrastive": 0.0}).loss.levels == 2
+
+
+def test_the_kind_alone_changes_networks(params: Params) -> None:
+    for kind, config in (("prenet", PReNetConfig()), ("unet", UNetConfig()), ("rdmc", params.network)):
+        other = with_overrides(params, {"network.kind": kind})
+        assert other.network == config, "params.yaml has the baselines' defaults, and RDMC's shape does not touch them"
+        assert flatten(other)["network.kind"] == kind
+        assert flatten(other)["network.width"] == config.width
+        assert not [key for key in flatten(other) if key.startswith(("network.prenet", "network.unet"))]
+        assert with_overrides(other, {"network.kind": "rdmc"}) == params, "nothing is lost on the way"
+    assert with_overrides(params, {"network.kind": "unet", "network.unet.width": 4}).network == UNetConfig(width=4)
 
 
 def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:

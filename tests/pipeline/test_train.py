@@ -48,6 +48,9 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     tracked = MlflowClient(store).get_run(str(run_id))
     assert tracked.info.status == "FINISHED"
     assert tracked.data.metrics["contrastive"] == noted[6]["contrastive"]
+    weights = sum(weight.numel() for weight in load_model(workspace.best)[0].parameters())
+    assert tracked.data.params["cost.parameters"] == str(weights)
+    assert float(tracked.data.params["cost.gflop_128x128"]) > 0
 
 
 def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
