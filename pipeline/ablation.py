@@ -15,15 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from scipy import stats
-from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.params import Params, trial_params
+from rdmc.cost import cost
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.files import write_text
-from rdmc.losses import Objective
-from rdmc.networks import NetworkConfig, build
+from rdmc.networks import NetworkConfig
 
 PARTS = ("network", "loss", "train")
 PAIRED = ("train.steps", "train.global_batch_size", "train.crop")
@@ -114,8 +112,6 @@ def variant_params(params: Params, variant: str, seed: int) -> Params:
         chosen = trial_params(params, params.ablation.steps, {"seed": seed, **overrides})
         if any(getattr(chosen.train, name.split(".")[1]) != _shared(params, name) for name in PAIRED):
             raise ConfigError("train: changes steps, batch or crop, which are alike in all variants; override single params")
-        with torch.device("meta"):
-            Objective(build(chosen.network), chosen.loss)  # refuses what network and loss cannot do together
     except ConfigError as error:
         raise ConfigError(f"ablation.variants.{variant}: {error}") from None
     return chosen
@@ -136,10 +132,8 @@ def plan(params: Params, data: str, code: str) -> list[Trial]:
 
 def digest_of(params: Params, *others: str) -> str:
     """SHA-256 (hex) of the params that a trial's result depends on, and of ``others``."""
-    kept = params.model_dump(
-        mode="json", include={"seed": True, "network": True, "loss": True, "train": True, "evaluate": {"tile"}}
-    )
-    return hashlib.sha256(json.dumps([kept, *others], sort_keys=True).encode()).hexdigest()
+    kept = params.model_dump(mode="json", include={"seed": True, "loss": True, "train": True, "evaluate": {"tile"}})
+    return hashlib.sha256(json.dumps([kept, asdict(params.network), *others], sort_keys=True).encode()).hexdigest()
 
 
 def write_score(folder: Path, trial: Trial, score: Score) -> None:
@@ -185,7 +179,7 @@ def _line(variant: str, own: Mapping[int, Score], first: Mapping[int, Score], co
         gain=Spread(tuple(f["overall"]["gain_psnr_y"] for f in figures)),
         difference=Spread(differences(own, first)),
         seconds=Spread(tuple(score.seconds for score in own.values())),
-        **cost(config),
+        **asdict(cost(config, SIDE, SIDE)),
     )
 
 
@@ -193,11 +187,3 @@ def differences(own: Mapping[int, Score], first: Mapping[int, Score]) -> tuple[f
     """Overall PSNR-Y less that of ``first``, dB, for each seed that both have."""
     both = [(own[seed].figures, first[seed].figures) for seed in own if seed in first]
     return tuple(a["overall"]["derained"]["psnr_y"] - b["overall"]["derained"]["psnr_y"] for a, b in both)
-
-
-def cost(config: NetworkConfig) -> Any:
-    """``parameters`` and ``gflop`` (2 a multiply-add, all passes) of deraining one image of ``SIDE`` by ``SIDE`` pixels."""
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network = build(config)
-        network(torch.empty(1, 3, SIDE, SIDE))
-    return {"parameters": sum(p.numel() for p in network.parameters()), "gflop": counter.get_total_flops() / 1e9}

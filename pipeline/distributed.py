@@ -82,8 +82,7 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            # the dashboard tells Ray that a stopped trial's controller is dead, and so its workers' CPUs are free again
-            **({"include_dashboard": trials > 0, "num_cpus": max(trials, 1) * workers(settings) + 1} if local else {}),
+            **({"num_cpus": max(trials, 1) * workers(settings) + 1, **_dashboard(trials > 0)} if local else {}),
         )
     except (OSError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
@@ -97,6 +96,21 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _dashboard(wanted: bool) -> dict[str, Any]:
+    """Settings of an own Ray with a dashboard, or without.
+
+    The dashboard tells Ray that a stopped trial's controller is dead, and so its workers' CPUs are free again. All processes
+    are told where it is: they would look for it themselves, and in vain where the machine has several Rays.
+    """
+    if not wanted:
+        return {"include_dashboard": False}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = {"env_vars": {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}}
+    return {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port, "runtime_env": where}
 
 
 def _knock(address: str) -> None:
