@@ -75,7 +75,9 @@ def load_weights(network: Restorer, weights: Mapping[str, Tensor], source: Path)
     expected = network.state_dict()
     for name in sorted(set(expected) ^ set(weights)):
         what = "missing" if name in expected else "unknown"
-        raise CheckpointError(f"{source}: {what} tensor {name!r}: another network's weights; check `network` in params.yaml")
+        raise CheckpointError(
+            f"{source}: {what} tensor {name!r}: another network's weights; check `network` and `architecture` in params.yaml"
+        )
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             raise CheckpointError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,11 +137,11 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
         objective = Objective(self.network, loss)
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimiser: torch.optim.Optimizer = adamw(self.network.parameters(), config)
+        self.optimisers = dict.fromkeys(self.network.parameters(), self.optimiser)
+        """The optimiser that moves each parameter; an architecture search has a second one."""
 
-    def reports(self, train: PairStore, validation: PairStore | None) -> Iterator[Report]:
+    def reports(self, train: PairStore, validation: PairStore | None) -> Generator[Report, None, None]:
         """Train from the step reached to the last, yielding a report every few steps and at every validation.
 
         Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
@@ -179,18 +179,24 @@ class Run:
         lr = learning_rate(self.config, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.objective(rainy, clean)
+        loss = self._loss(self.objective, batch)
         value = loss.item()
         self._require_finite("loss", value, batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        loss.backward()  # type: ignore[no-untyped-call]
+        moved = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(moved, self.config.clip_norm)
         self._require_finite("gradient norm", norm.item(), batch)
         self.optimiser.step()
         self._update_average()
         return float(value)
+
+    def _loss(self, objective: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar, in the precision of the recipe."""
+        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss: Tensor = objective(rainy, clean)
+        return loss
 
     def _require_finite(self, what: str, value: float, batch: Batch) -> None:
         if not math.isfinite(value):
@@ -235,8 +241,8 @@ class Run:
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
             for moment in MOMENTS:
-                if parameter in self.optimiser.state:
-                    state[f"{moment}/{name}"] = self.optimiser.state[parameter][moment]
+                if parameter in self.optimisers[parameter].state:
+                    state[f"{moment}/{name}"] = self.optimisers[parameter].state[parameter][moment]
         save_tensors(folder / STATE, state)
         write_text(folder / PLACE, json.dumps({"step": self.step, "seed": self.seed}) + "\n")
 
@@ -252,13 +258,18 @@ class Run:
             load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
             for name, parameter in self.network.named_parameters():
                 moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
-                self.optimiser.state[parameter] = {
+                self.optimisers[parameter].state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device),
                     **{key: moment.contiguous(memory_format=_layout(parameter)) for key, moment in moments.items()},
                 }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: not a whole training state ({error!r}); start a new run instead") from None
         self.step = step
+
+
+def adamw(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of the recipe."""
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def _place(network: Restorer, device: torch.device) -> Restorer:

@@ -83,6 +83,11 @@ class PairStore:
             self._keep(index, pair)
         return pair
 
+    def label(self, index: int) -> tuple[str, str]:
+        """Key (``dataset/name``) and scene of a pair, without reading it."""
+        dataset, _, sample = self._places[index]
+        return f"{dataset}/{sample.key}", sample.scene
+
     def _read(self, index: int) -> Pair:
         dataset, shard, sample = self._places[index]
         found = {}
