@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format tune mlflow plots push pull clean
+.PHONY: help setup repro test test-slow check format tune search mlflow plots push pull clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: setup ## Format the code
 
 tune: setup ## Search tune.space of params.yaml; ends with best_params.yaml
 	python -m pipeline tune
+
+search: setup ## Search for a smaller architecture; ends with architectures/searched
+	python -m pipeline search
 
 mlflow: setup ## Serve the MLflow UI on this machine and say where (PORT=5001 for another port)
 	@python -m pipeline ui $(if $(PORT),--port $(PORT))

@@ -5,11 +5,14 @@ Only the commit is asked of git, never the remote, whose URL may hold a credenti
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+
+import rdmc
 
 
 def lineage(root: Path = Path()) -> dict[str, str]:
@@ -20,6 +23,14 @@ def lineage(root: Path = Path()) -> dict[str, str]:
         **{name: value for name, value in found.items() if value is not None},
         **{f"dvc.{path}": md5 for path, md5 in (dvc_hashes(root) or {}).items()},
     }
+
+
+def code_digest(library: Path = Path(rdmc.__file__).parent) -> str:
+    """SHA-256 (hex) of the code that trains, so that weights of other code are not taken up."""
+    digest = hashlib.sha256(Path(__file__).with_name("distributed.py").read_bytes())
+    for path in sorted(library.rglob("*.py")):
+        digest.update(f"\0{path.relative_to(library).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def git_commit(root: Path = Path()) -> str | None:

@@ -24,7 +24,7 @@ from rdmc.network import CONNECTIONS, RDMC, RDMCConfig
 from rdmc.networks import NetworkConfig, build
 
 GENOTYPE = "genotype.json"
-SIDE = 256
+SIDE = 128
 """Height and width in pixels of the image whose cost a genotype states."""
 
 
@@ -112,6 +112,14 @@ def genotype_of(network: RDMC, searched: RDMC | None = None) -> Genotype:
         before=cost(searched.config, SIDE, SIDE) if searched else None,
         after=cost(network.config, SIDE, SIDE),
     )
+
+
+def genotype_for(config: NetworkConfig) -> Genotype | None:
+    """What a network of ``config`` is before anything is trained; None where it is no RDMC."""
+    if not isinstance(config, RDMCConfig):
+        return None
+    kept = tuple(name for name in CONNECTIONS if name in config.connections)
+    return Genotype(kept, config.upsample, after=cost(config, SIDE, SIDE))
 
 
 def learned(network: RDMC) -> tuple[dict[str, float], dict[str, float]]:

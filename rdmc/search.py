@@ -9,14 +9,14 @@ pairs. Both see another batch at every step. ``rdmc.genotype.derive`` cuts the r
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, distributed, nn
 
-from rdmc.data.loader import Batch, Pair, PairStore, batches
+from rdmc.data.loader import Batch, PairStore
 from rdmc.data.pairs import validation_scenes
 from rdmc.errors import ConfigError, DataError
 from rdmc.genotype import learned
@@ -79,36 +79,19 @@ class SearchReport(Report):
         return {**super().flat(), **self.architecture}
 
 
-class Part(PairStore):
-    """Some of a store's pairs, read through it and so with one cache."""
-
-    def __init__(self, whole: PairStore, indices: Sequence[int]) -> None:
-        self._whole, self._indices, self.digest = whole, indices, whole.digest
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Pair:
-        return self._whole[self._indices[index]]
-
-    def label(self, index: int) -> tuple[str, str]:
-        """Key and scene of a pair."""
-        return self._whole.label(self._indices[index])
-
-
-def split(pairs: PairStore, config: SearchConfig, seed: int) -> tuple[Part, Part]:
+def split(pairs: PairStore, config: SearchConfig, seed: int) -> tuple[PairStore, PairStore]:
     """The pairs of the weights and those of the architecture: disjoint, together all, fixed by ``seed``.
 
     A scene of one name in two datasets is one scene. Raises DataError where there are not two to share out.
     """
-    units = [pairs.label(index)[1 if config.by == "scene" else 0] for index in range(len(pairs))]
-    chosen = validation_scenes(units, config.held_out, seed)
+    units = {key: scene if config.by == "scene" else key for key, scene in pairs.labels()}
+    chosen = validation_scenes(units.values(), config.held_out, seed)
     if not chosen:
         raise DataError(
             f"search: the training pairs are of one {config.by}, two are needed; add pairs or set search.by: sample"
         )
-    sides = [[index for index, unit in enumerate(units) if (unit in chosen) == held] for held in (False, True)]
-    return Part(pairs, sides[0]), Part(pairs, sides[1])
+    held_out = {key for key, unit in units.items() if unit in chosen}
+    return pairs.select(units.keys() - held_out), pairs.select(held_out)
 
 
 def is_architecture(name: str) -> bool:
@@ -144,7 +127,7 @@ class SearchRun(Run):
         short = replace(train, steps=search.steps, warmup_steps=min(train.warmup_steps, search.steps))
         super().__init__(network, loss, short, seed, device)
         self.search = search
-        named = dict(self.network.named_parameters())
+        named = self._learnt()
         self.architecture = [parameter for name, parameter in named.items() if is_architecture(name)]
         self.optimiser = adamw([parameter for name, parameter in named.items() if not is_architecture(name)], short)
         self.architect = torch.optim.Adam(
@@ -159,10 +142,7 @@ class SearchRun(Run):
         Raises DataError where ``train`` cannot be split, TrainingError where a loss or a gradient is not finite.
         """
         weights, held_out = split(train, self.search, self.seed)
-        self._held_out = batches(
-            held_out, seed=self.seed + OTHER_CROPS, global_batch_size=self.config.global_batch_size, crop=self.config.crop,
-            start=self.step, steps=self.config.steps, rank=self.rank, world=self.world,
-        )  # fmt: skip
+        self._held_out = self._stream(held_out, self.seed + OTHER_CROPS)
         with closing(self._held_out), closing(super().reports(weights, validation)) as reports:
             for report in reports:
                 yield SearchReport(**vars(report), architecture=figures(self.average))

@@ -137,8 +137,8 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
         objective = Objective(self.network, loss)
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
-        self.optimiser: torch.optim.Optimizer = adamw(self.network.parameters(), config)
-        self.optimisers = dict.fromkeys(self.network.parameters(), self.optimiser)
+        self.optimiser: torch.optim.Optimizer = adamw(self._learnt().values(), config)
+        self.optimisers = dict.fromkeys(self._learnt().values(), self.optimiser)
         """The optimiser that moves each parameter; an architecture search has a second one."""
 
     def reports(self, train: PairStore, validation: PairStore | None) -> Generator[Report, None, None]:
@@ -147,10 +147,7 @@ class Run:
         Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
-        stream = batches(
-            train, seed=self.seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
-            steps=config.steps, rank=self.rank, world=self.world,
-        )  # fmt: skip
+        stream = self._stream(train, self.seed)
         losses, count, seconds = 0.0, 0, 0.0
         with closing(stream):
             for batch in stream:
@@ -174,6 +171,14 @@ class Run:
                     )
                     losses, count, seconds = 0.0, 0, 0.0
 
+    def _stream(self, pairs: PairStore, seed: int) -> Generator[Batch, None, None]:
+        """This rank's batches, from the step reached to the last."""
+        config = self.config
+        return batches(
+            pairs, seed=seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
+            steps=config.steps, rank=self.rank, world=self.world,
+        )  # fmt: skip
+
     def _step(self, batch: Batch) -> float:
         """One optimiser step; returns this rank's loss."""
         lr = learning_rate(self.config, self.step)
@@ -190,6 +195,10 @@ class Run:
         self.optimiser.step()
         self._update_average()
         return float(value)
+
+    def _learnt(self) -> dict[str, nn.Parameter]:
+        """Every parameter that learns, by its name in the training state."""
+        return dict(self.network.named_parameters())
 
     def _loss(self, objective: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar, in the precision of the recipe."""
@@ -239,7 +248,7 @@ class Run:
         """Write a model (averaged weights) and the training state into an existing folder; one rank is enough."""
         write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self._learnt().items():
             for moment in MOMENTS:
                 if parameter in self.optimisers[parameter].state:
                     state[f"{moment}/{name}"] = self.optimisers[parameter].state[parameter][moment]
@@ -256,7 +265,7 @@ class Run:
             network = {key.removeprefix("network/"): tensor for key, tensor in state.items() if key.startswith("network/")}
             load_weights(self.network, network, folder / STATE)
             load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
-            for name, parameter in self.network.named_parameters():
+            for name, parameter in self._learnt().items():
                 moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
                 self.optimisers[parameter].state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device),

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.lineage import code_digest
+from pipeline.notes import recall
 from pipeline.settings import Settings
 from pipeline.stages import train
 from pipeline.workspace import Workspace
@@ -31,7 +33,7 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
         with pytest.raises(KeyboardInterrupt):
             train.run(params, settings, workspace)
     (notes,) = workspace.runs.glob("*.jsonl")
-    run_id, noted = train.recall(notes)
+    run_id, noted = recall(notes)
     assert list(noted) == [3, 6]
 
     train.run(params, settings, workspace)
@@ -47,12 +49,12 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
 
 def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
     notes = tmp_path / "notes.jsonl"
-    assert train.recall(notes) == (None, {})
+    assert recall(notes) == (None, {})
     notes.write_text('{"run_id": "a"}\n{"step": 3, "loss": 2.0}\n{"run_id": "b"}\n{"step": 3, "loss": 1.0}\n')
-    assert train.recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
+    assert recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
     notes.write_text('{"run_id": "a"}\n{"step"')
     with pytest.raises(CheckpointError, match=r"notes\.jsonl"):
-        train.recall(notes)
+        recall(notes)
 
 
 def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
@@ -62,6 +64,6 @@ def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
     assert train.run_name(params, ["a"]) not in others
     (tmp_path / "part").mkdir()
     (tmp_path / "part/code.py").write_text("a = 1")
-    first = train.code_digest(tmp_path)
+    first = code_digest(tmp_path)
     (tmp_path / "part/code.py").write_text("a = 2")
-    assert train.code_digest(tmp_path) != first
+    assert code_digest(tmp_path) != first

@@ -62,18 +62,18 @@ def test_split_is_disjoint_and_covers(stores: tuple[PairStore, PairStore], by: s
     pairs = stores[0]
     config = replace(SEARCH, by=by, held_out=share)
     sides = split(pairs, config, 0)
-    keys = [[side.label(index)[0] for index in range(len(side))] for side in sides]
+    keys = [[key for key, _ in side.labels()] for side in sides]
     assert sorted(keys[0] + keys[1]) == sorted(pairs[index].key for index in range(len(pairs)))
-    assert [side[0].key for side in sides] == [found[0] for found in keys]
-    scenes = [{side.label(index)[1] for index in range(len(side))} for side in sides]
+    assert [[side[index].key for index in range(len(side))] for side in sides] == keys
+    scenes = [{scene for _, scene in side.labels()} for side in sides]
     if by == "scene":
         assert not scenes[0] & scenes[1]
         assert len(scenes[1]) == round(share * 6)
     else:
         assert len(sides[1]) == round(share * 12)
-    assert keys == [[side.label(index)[0] for index in range(len(side))] for side in split(pairs, config, 0)]
-    others = [[side.label(index)[0] for side in split(pairs, config, seed) for index in range(len(side))] for seed in (1, 2, 3)]
-    assert any(other != keys[0] + keys[1] for other in others), "the seed has no say"
+    assert [side.labels() for side in split(pairs, config, 0)] == [side.labels() for side in sides]
+    others = [split(pairs, config, seed)[1].labels() for seed in (1, 2, 3)]
+    assert any(other != sides[1].labels() for other in others), "the seed has no say"
 
 
 def test_one_scene_cannot_be_split(tmp_path: Path) -> None:
