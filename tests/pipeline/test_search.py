@@ -113,13 +113,8 @@ def test_what_was_found_before_stays_where_the_new_one_fails(tmp_path: Path) -> 
 def test_name_says_what_is_searched(params: Params) -> None:
     name = search.run_name(params, ["a"])
     assert name == search.run_name(with_overrides(params, {"tune.trials": 1}), ["a"])
-    others = [
-        search.run_name(params, ["b"]),
-        *(
-            search.run_name(with_overrides(params, {key: 2}), ["a"])
-            for key in ("seed", "search.keep", "network.stem", "loss.levels")
-        ),
-    ]
+    changed = [with_overrides(params, {key: 4}) for key in ("seed", "search.keep", "network.width", "train.warmup_steps")]
+    others = [search.run_name(params, ["b"]), *(search.run_name(other, ["a"]) for other in changed)]
     assert name not in others
     assert len(set(others)) == len(others)
 
