@@ -80,6 +80,16 @@ class Genotype:
         """The genotype as ``from_json`` reads it."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
+    def flat(self) -> dict[str, Any]:
+        """Dotted names and plain values of what it has and what that costs, as tables and trackers take them."""
+        costs = {"cost": self.after, "cost.before": self.before}
+        return {
+            "genotype.connections": list(self.connections),
+            "genotype.upsample": self.upsample,
+            **{f"{name}.parameters": found.parameters for name, found in costs.items() if found},
+            **{f"{name}.gflop_{SIDE}x{SIDE}": round(found.gflop, 4) for name, found in costs.items() if found},
+        }
+
     @classmethod
     def from_json(cls, text: str, source: str) -> Genotype:
         """Read ``to_json``. Raises ConfigError, one line that begins with ``source``, for anything it would not write."""

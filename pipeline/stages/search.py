@@ -21,7 +21,7 @@ from rdmc.checkpoint import load_model, write_model
 from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError
 from rdmc.files import new_folder, write_text
-from rdmc.genotype import GENOTYPE, SIDE, Cost, Genotype, derive, genotype_of
+from rdmc.genotype import GENOTYPE, SIDE, Genotype, derive, genotype_of
 from rdmc.network import RDMC
 from rdmc.search import SearchRun, require_searchable, split
 
@@ -51,7 +51,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
             outcome = launch(params, settings, workspace, name, follow, make=searching)
             with opened(outcome.last) as folder:
                 genotype = write_searched(folder, params.search.keep, workspace.searched)
-            tracker.attach({GENOTYPE: genotype.to_json()}, described(genotype))
+            tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
     if forget(settings, workspace, name):
         notes.path.unlink()
     _summary(genotype, workspace.searched)
@@ -84,19 +84,6 @@ def write_searched(source: Path, keep: int, target: Path) -> Genotype:
         write_model(folder, config, weights, kept)
         write_text(folder / GENOTYPE, genotype.to_json())
     return genotype
-
-
-def described(genotype: Genotype) -> dict[str, object]:
-    """A genotype and what it costs as params of an MLflow run."""
-    costs: dict[str, Cost | None] = {"before": genotype.before, "after": genotype.after}
-    found = {"connections": list(genotype.connections), "upsample": genotype.upsample}
-    figures = {
-        f"cost.{when}.{name}": value
-        for when, cost in costs.items()
-        if cost
-        for name, value in (("parameters", cost.parameters), (f"gflop_{SIDE}x{SIDE}", round(cost.gflop, 4)))
-    }
-    return {**{f"genotype.{name}": value for name, value in found.items()}, **figures}
 
 
 def _summary(genotype: Genotype, folder: Path) -> None:

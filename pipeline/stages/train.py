@@ -43,7 +43,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
             notes.following(tracker, display) as follow,
         ):
             if genotype := genotype_for(params.network):
-                tracker.attach({GENOTYPE: genotype.to_json()})
+                tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
             outcome = launch(params, settings, workspace, name, follow)
         bring_home(outcome, workspace)
     rows = {int(row["step"]): row for row in (outcome.metrics, outcome.final)} | notes.rows  # Ray knows these two for certain

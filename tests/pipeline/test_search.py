@@ -66,7 +66,7 @@ def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, st
     assert [figure.step for figure in history] == [2, 4]
     assert history[-1].value == found.strengths["enc1->dec2"]
     assert run.data.params["genotype.upsample"] == found.upsample
-    assert run.data.params["cost.after.parameters"] == str(cost(config, 128, 128).parameters)
+    assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
     assert run.data.params["cost.before.parameters"] == str(cost(params.network, 128, 128).parameters)
     path = client.download_artifacts(run.info.run_id, GENOTYPE, str(tmp_path))
     assert Path(path).read_text() == (workspace.searched / GENOTYPE).read_text()
