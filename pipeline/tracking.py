@@ -127,7 +127,10 @@ class Tracker:
         self._send()
         unsent = self._lost + len(self._figures)
         if unsent or self._down:
-            say(f"MLflow: {unsent} figures of this run were never sent; `python -m pipeline register` adds them to it")
+            files = f" and {len(self._attached)} files" if self._attached else ""
+            say(
+                f"MLflow: {unsent} figures{files} of this run were never sent; `python -m pipeline register` adds figures to it"
+            )
 
     def _send(self) -> None:
         """Do what is due, in order; on a fault keep the rest for later."""

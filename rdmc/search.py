@@ -134,7 +134,7 @@ class SearchRun(Run):
             self.architecture, lr=search.lr, betas=search.betas, weight_decay=search.weight_decay, fused=True
         )
         self.optimisers = {p: self.architect if is_architecture(name) else self.optimiser for name, p in named.items()}
-        self._held_out: Generator[Batch, None, None] | None = None
+        self._held_out: Iterator[Batch] = iter(())
 
     def reports(self, train: PairStore, validation: PairStore | None) -> Generator[Report, None, None]:
         """Search from the step reached to the last, on ``train`` split in two; a report as often as a training's.
@@ -142,15 +142,14 @@ class SearchRun(Run):
         Raises DataError where ``train`` cannot be split, TrainingError where a loss or a gradient is not finite.
         """
         weights, held_out = split(train, self.search, self.seed)
-        self._held_out = self._stream(held_out, self.seed + OTHER_CROPS)
-        with closing(self._held_out), closing(super().reports(weights, validation)) as reports:
+        self._held_out = stream = self._stream(held_out, self.seed + OTHER_CROPS)
+        with closing(stream), closing(super().reports(weights, validation)) as reports:
             for report in reports:
                 yield SearchReport(**vars(report), architecture=figures(self.average))
 
     def _step(self, batch: Batch) -> float:
         """A step of the architecture, then one of the weights; returns this rank's loss of the latter."""
-        if self._held_out is not None:
-            self._architecture_step(next(self._held_out))
+        self._architecture_step(next(self._held_out))
         return super()._step(batch)
 
     def _architecture_step(self, batch: Batch) -> None:
