@@ -16,6 +16,7 @@ from pipeline.stages import train
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.errors import CheckpointError
+from rdmc.genotype import GENOTYPE, Genotype, cost
 from tests.support.data import make_dataset, tiny_params
 
 LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
@@ -26,7 +27,10 @@ def stop(*_: object) -> None:
 
 
 def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, params, settings = Workspace(tmp_path), tiny_params(LIGHT), Settings(workers=1, gpu=False)
+    few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
+    (tmp_path / GENOTYPE).write_text(few.to_json())
+    params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
+    workspace, settings = Workspace(tmp_path), Settings(workers=1, gpu=False)
     make_dataset(workspace, "light")
     with monkeypatch.context() as patch:
         patch.setattr(train, "bring_home", stop)
@@ -44,7 +48,14 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     metrics = json.loads(workspace.train_metrics.read_text())
     assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
     assert list(workspace.runs.iterdir()) == []
-    assert MlflowClient(store).get_run(str(run_id)).info.status == "FINISHED"
+    client, config = MlflowClient(store), load_model(workspace.best)[0].config
+    run = client.get_run(str(run_id))
+    assert run.info.status == "FINISHED"
+    assert (config.connections, config.upsample) == (few.connections, few.upsample)
+    assert run.data.params["network.connections"] == run.data.params["genotype.connections"] == str(list(few.connections))
+    assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
+    text = Path(client.download_artifacts(str(run_id), GENOTYPE, str(tmp_path))).read_text()
+    assert Genotype.from_json(text, GENOTYPE).connections == few.connections
 
 
 def test_later_report_of_a_step_counts(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ from rdmc.training import Run, TrainConfig, learning_rate
 from tests.support.data import make_dataset
 
 NETWORK = RDMCConfig(width=2, passes=2)
-TRAIN = TrainConfig(global_batch_size=4, crop=32, lr=2e-3, warmup_steps=2, validate_every=4, ema_decay=0.5, weight_decay=0.01)
+TRAIN = TrainConfig(
+    global_batch_size=4, crop=32, lr=2e-3, warmup_steps=2, validate_every=4, ema_decay=0.5, weight_decay=0.01, clip_norm=1e-3
+)
 SEARCH = SearchConfig(steps=6, lr=1e-2, keep=3)
 LOSS = LossConfig(pixel="mse", ssim=0.0, contrastive=0.0)
 
@@ -86,6 +88,8 @@ def test_one_scene_cannot_be_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_each_kind_of_step_moves_its_own_parameters_only(norm: str) -> None:
     run = make_run(replace(NETWORK, norm=norm))
+    with torch.no_grad():  # gradients that have to be clipped, and strengths with a part in them
+        run.network.get_parameter("head.weight").normal_(generator=torch.Generator().manual_seed(0))
     weights, architecture = state(run, False), state(run, True)
     assert len(architecture) == 9
     buffers = {name: buffer.clone() for name, buffer in run.network.named_buffers()}
@@ -97,6 +101,8 @@ def test_each_kind_of_step_moves_its_own_parameters_only(norm: str) -> None:
     Run._step(run, random_batch(1))
     assert same(state(run, True), moved)
     assert not any(torch.equal(after, weights[name]) for name, after in state(run, False).items() if "weight" in name)
+    own = [p.grad.flatten() for n, p in run.network.named_parameters() if p.grad is not None and not is_architecture(n)]
+    assert torch.cat(own).norm().item() == pytest.approx(TRAIN.clip_norm, rel=2e-5), "clipped by other gradients than its own"
 
 
 def reference(stores: tuple[PairStore, PairStore], steps: int) -> dict[str, Tensor]:
