@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format tune ablation mlflow plots push pull clean
+.PHONY: help setup repro test test-slow check format tune search ablation mlflow plots push pull clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ tune: setup ## Search tune.space of params.yaml; ends with best_params.yaml
 
 ablation: setup ## Compare the recipe with and without its parts; ends with docs/ablation.md
 	python -m pipeline ablate --write docs/ablation.md
+
+search: setup ## Search for a smaller architecture; ends with architectures/searched
+	python -m pipeline search
 
 mlflow: setup ## Serve the MLflow UI on this machine and say where (PORT=5001 for another port)
 	@python -m pipeline ui $(if $(PORT),--port $(PORT))

@@ -84,6 +84,17 @@ def train(params: ParamsFile = PARAMS) -> None:
 
 
 @app.command()
+def search(params: ParamsFile = PARAMS) -> None:
+    """Search which of RDMC's connections and which upsampling are worth having: they learn on pairs held out from the weights.
+
+    Writes `architectures/searched`, to train with `dvc exp run -S architecture=architectures/searched`.
+    """
+    from pipeline.stages import search as stage
+
+    stage.run(_read(params), read_settings(), _workspace())
+
+
+@app.command()
 def tune(params: ParamsFile = PARAMS) -> None:
     """Search `tune.space` for better params: a sweep of short trainings, the worst stopped early.
 

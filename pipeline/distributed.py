@@ -141,6 +141,11 @@ def workers(settings: Settings) -> int:
     return count
 
 
+def training(params: Params, device: torch.device) -> Run:
+    """What a worker runs, unless ``launch`` is told otherwise."""
+    return Run(params.network, params.loss, params.train, params.seed, device)
+
+
 def launch(
     params: Params,
     settings: Settings,
@@ -148,8 +153,11 @@ def launch(
     name: str,
     follow: Callable[[Row], None],
     callbacks: list[UserCallback] | None = None,
+    make: Callable[[Params, torch.device], Run] = training,
 ) -> Outcome:
     """Train ``params`` on the cluster and return its checkpoints; ``follow`` is called with every report, in order.
+
+    ``make`` is called in each worker and gives the training that it runs; it must be a function of a module.
 
     A worker that dies is replaced and the training goes on from the last checkpoint. A launch under the ``name`` of one
     that was stopped goes on where that one was. Raises ConfigError for a batch that does not divide, DataError for shards
@@ -173,6 +181,7 @@ def launch(
                 "params": params.model_dump(mode="json", by_alias=True),
                 "settings": settings.model_dump(),
                 "root": str(workspace.root.absolute()),
+                "make": make,
             },
             scaling_config=ray.train.ScalingConfig(num_workers=count, use_gpu=on_gpu(settings)),
             run_config=ray.train.RunConfig(
@@ -249,7 +258,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
     train = PairStore(folders, "train", settings.cache_mb)
     validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True)
-    run = Run(params.network, params.loss, params.train, params.seed, device)
+    run: Run = config["make"](params, device)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
@@ -297,11 +306,18 @@ def bring_home(outcome: Outcome, workspace: Workspace) -> None:
 
     Raises ServiceError where one of them cannot be read or written; the run can be brought home again.
     """
-    with _faults(outcome.best.path), outcome.best.as_directory() as source, new_folder(workspace.best) as target:
+    with opened(outcome.best) as source, new_folder(workspace.best) as target:
         for name in (WEIGHTS, FACTS):
-            shutil.copy2(Path(source) / name, target / name)
-    with _faults(outcome.last.path), outcome.last.as_directory() as source, new_folder(workspace.last) as target:
+            shutil.copy2(source / name, target / name)
+    with opened(outcome.last) as source, new_folder(workspace.last) as target:
         shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+@contextmanager
+def opened(checkpoint: ray.train.Checkpoint) -> Iterator[Path]:
+    """A checkpoint of Ray's storage as a folder here. Raises ServiceError where it, or what is made of it, fails."""
+    with _faults(checkpoint.path), checkpoint.as_directory() as folder:
+        yield Path(folder)
 
 
 def forget(settings: Settings, workspace: Workspace, name: str) -> bool:

@@ -19,9 +19,11 @@ from ruamel.yaml.error import YAMLError
 from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict, by_keys
 from rdmc.baselines import PReNetConfig, UNetConfig
 from rdmc.errors import ConfigError
+from rdmc.genotype import narrowed, read_genotype
 from rdmc.losses import LossConfig
 from rdmc.network import RDMCConfig
 from rdmc.networks import NetworkConfig
+from rdmc.search import SearchConfig
 from rdmc.training import TrainConfig
 
 TAGS = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
@@ -139,9 +141,12 @@ class Params(Strict):
     datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     prepare: Prepare
     pack: Pack
+    architecture: str = Field(min_length=1)
+    """Folder of an architecture, relative to the project's: which of ``network``'s connections stay, and which upsampling."""
     network_: Network = Field(alias="network")
     loss: LossConfig
     train: TrainConfig
+    search: SearchConfig
     evaluate: Evaluate
     register_: Register = Field(alias="register")
     tune: Tune
@@ -206,6 +211,17 @@ def trial_params(params: Params, steps: int, overrides: Mapping[str, Any]) -> Pa
     """
     short = {"train.steps": steps, "train.warmup_steps": min(params.train.warmup_steps, steps // 10)}
     return with_overrides(params, {**short, **overrides})
+
+
+def with_architecture(params: Params, project: Path = Path()) -> Params:
+    """``params`` with ``network`` narrowed to what its ``architecture`` names (``rdmc.genotype.narrowed``).
+
+    Raises ConfigError where the folder's genotype cannot be read or does not suit the network.
+    """
+    chosen = narrowed(params.network, read_genotype(project / params.architecture))
+    if chosen == params.network or not isinstance(chosen, RDMCConfig):
+        return params
+    return with_overrides(params, {"network.connections": list(chosen.connections), "network.upsample": chosen.upsample})
 
 
 def flatten(params: Params) -> dict[str, Any]:

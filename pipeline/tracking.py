@@ -25,6 +25,7 @@ from urllib.request import urlopen
 
 from pipeline.console import say
 from pipeline.settings import Settings
+from pipeline.storage import refusals
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Tracker:
         self._monitor: Any = None  # MLflow's thread that samples the load; untyped
         self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
         self._figures: list[Figure] = []
+        self._attached: list[Callable[[MlflowClient], None]] = []
         self._lost, self._down, self._pause, self._next = 0, False, PAUSES[0], 0.0
 
     def __enter__(self) -> Tracker:
@@ -103,6 +105,19 @@ class Tracker:
         if not self._down or time.monotonic() >= self._next:
             self._send()
 
+    def attach(self, texts: Mapping[str, str], params: Mapping[str, Any] | None = None) -> None:
+        """Send texts as artifacts, by their names, and further params, or keep them until MLflow answers again."""
+
+        def send(client: MlflowClient) -> None:
+            send_params(client, str(self.run_id), params or {}, {})
+            with refusals(self._settings.bucket or "MLflow's bucket"):
+                for name, text in texts.items():
+                    client.log_text(str(self.run_id), text, name)
+
+        self._attached.append(send)
+        if not self._down or time.monotonic() >= self._next:
+            self._send()
+
     def finish(self, status: str = "FINISHED") -> None:
         """Send what is left and end the run as FINISHED, FAILED or KILLED; says so if something could not be sent."""
         self._status = status
@@ -112,7 +127,10 @@ class Tracker:
         self._send()
         unsent = self._lost + len(self._figures)
         if unsent or self._down:
-            say(f"MLflow: {unsent} figures of this run were never sent; `python -m pipeline register` adds them to it")
+            files = f" and {len(self._attached)} files" if self._attached else ""
+            say(
+                f"MLflow: {unsent} figures{files} of this run were never sent; `python -m pipeline register` adds figures to it"
+            )
 
     def _send(self) -> None:
         """Do what is due, in order; on a fault keep the rest for later."""
@@ -128,6 +146,9 @@ class Tracker:
                 del self._figures[:METRICS_A_CALL]
             if self._status:
                 self._client.set_terminated(str(self.run_id), self._status)
+            while self._attached:  # after the figures, which a bucket that refuses must not hold up
+                self._attached[0](self._client)
+                del self._attached[0]
         except ServiceError as error:
             self._went_down(error)
         except faults() as error:  # looked at second, for it imports MLflow

@@ -84,6 +84,11 @@ class Workspace:
         return self.root / "ablation"
 
     @property
+    def searched(self) -> Path:
+        """``search``: the architecture that was found (genotype.json) and its weights, a model folder."""
+        return self.root / "architectures/searched"
+
+    @property
     def runs(self) -> Path:
         """Ray's storage for runs in the making; not a DVC out, so a stopped run can go on."""
         return self.root / "runs"

@@ -70,7 +70,9 @@ def load_model(folder: Path) -> tuple[Restorer, dict[str, Any]]:
     return network.eval(), facts
 
 
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path, params: str = "network") -> None:
+def load_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], source: Path, params: str = "network` and `architecture"
+) -> None:
     """Copy ``weights`` into ``network``; CheckpointError names the first key or shape that does not fit, and its params."""
     expected, cure = network.state_dict(), f"check `{params}` in params.yaml"
     for name in sorted(set(expected) ^ set(weights)):

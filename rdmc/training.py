@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,20 +140,17 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
         self.heads: nn.Module = objective.heads
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
-        self.optimiser = torch.optim.AdamW(
-            list(self._learnt().values()), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimiser: torch.optim.Optimizer = adamw(self._learnt().values(), config)
+        self.optimisers = dict.fromkeys(self._learnt().values(), self.optimiser)
+        """The optimiser that moves each parameter; an architecture search has a second one."""
 
-    def reports(self, train: PairStore, validation: PairStore | None) -> Iterator[Report]:
+    def reports(self, train: PairStore, validation: PairStore | None) -> Generator[Report, None, None]:
         """Train from the step reached to the last, yielding a report every few steps and at every validation.
 
         Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
-        stream = batches(
-            train, seed=self.seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
-            steps=config.steps, rank=self.rank, world=self.world,
-        )  # fmt: skip
+        stream = self._stream(train, self.seed)
         sums: dict[str, float] = {}
         count, seconds = 0, 0.0
         with closing(stream):
@@ -181,20 +178,26 @@ class Run:
                     )
                     sums, count, seconds = {}, 0, 0.0
 
+    def _stream(self, pairs: PairStore, seed: int) -> Generator[Batch, None, None]:
+        """This rank's batches, from the step reached to the last."""
+        config = self.config
+        return batches(
+            pairs, seed=seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
+            steps=config.steps, rank=self.rank, world=self.world,
+        )  # fmt: skip
+
     def _step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns this rank's loss and its terms."""
         lr = learning_rate(self.config, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
-        first = stream_positions(self.step, self.config.global_batch_size, self.rank, self.world).start
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            terms = self.objective(rainy, clean, first)
+        terms = self._terms(self.objective, batch)
         values = dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
         self._require_finite("loss", values["loss"], batch)
         self.optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(self._learnt().values(), self.config.clip_norm)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        moved = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(moved, self.config.clip_norm)
         self._require_finite("gradient norm", norm.item(), batch)
         self.optimiser.step()
         self._update_average()
@@ -204,6 +207,14 @@ class Run:
         """Every parameter that learns, by its name in the training state: the network's, and the heads' of the prior."""
         heads = {f"prior/{name}": parameter for name, parameter in self.heads.named_parameters()}
         return dict(self.network.named_parameters()) | heads
+
+    def _terms(self, objective: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The loss of this step's batch and its terms, scalars, in the precision of the recipe."""
+        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
+        first = stream_positions(self.step, self.config.global_batch_size, self.rank, self.world).start
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            terms: dict[str, Tensor] = objective(rainy, clean, first)
+        return terms
 
     def _require_finite(self, what: str, value: float, batch: Batch) -> None:
         if not math.isfinite(value):
@@ -249,8 +260,8 @@ class Run:
         state |= {f"prior/{name}": tensor for name, tensor in self.heads.state_dict().items()}
         for name, parameter in self._learnt().items():
             for moment in MOMENTS:
-                if parameter in self.optimiser.state:
-                    state[f"{moment}/{name}"] = self.optimiser.state[parameter][moment]
+                if parameter in self.optimisers[parameter].state:
+                    state[f"{moment}/{name}"] = self.optimisers[parameter].state[parameter][moment]
         save_tensors(folder / STATE, state)
         write_text(folder / PLACE, json.dumps({"step": self.step, "seed": self.seed}) + "\n")
 
@@ -266,7 +277,7 @@ class Run:
             load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
             for name, parameter in self._learnt().items():
                 moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
-                self.optimiser.state[parameter] = {
+                self.optimisers[parameter].state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device),
                     **{key: moment.contiguous(memory_format=_layout(parameter)) for key, moment in moments.items()},
                 }
@@ -277,6 +288,11 @@ class Run:
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+
+
+def adamw(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of the recipe."""
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def _place(network: Restorer, device: torch.device) -> Restorer:

@@ -19,7 +19,7 @@ from tests.support.imports import ROOT
 from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.slow
-COPIED = ("rdmc", "pipeline", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
+COPIED = ("rdmc", "pipeline", "architectures", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
 STAGES = ["prepare@light", "pack@light", "train", "evaluate", "register"]
 
 

@@ -19,7 +19,7 @@ from pipeline.console import say, table
 from pipeline.distributed import Outcome, Row, cluster, forget, workers
 from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.measuring import device_of, measured, open_stores, summary
-from pipeline.params import Params, flatten, trial_params
+from pipeline.params import Params, flatten, trial_params, with_architecture
 from pipeline.registry import registry
 from pipeline.report import seed_dots
 from pipeline.settings import Settings
@@ -42,6 +42,7 @@ def run(params: Params, settings: Settings, workspace: Workspace, fresh: bool = 
     ConfigError for a variant or a file that cannot be used and DataError where there is nothing to train or to test on;
     TrainingError, after all else is done, where a trial failed.
     """
+    params = with_architecture(params)
     settings = settings.model_copy(update={"workers": settings.workers or 1})
     check_bucket(settings)
     if write:

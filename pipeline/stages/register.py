@@ -28,6 +28,8 @@ from rdmc.data.pairs import SPLITS
 from rdmc.data.shards import read_manifest
 from rdmc.errors import DataError
 from rdmc.files import write_text
+from rdmc.genotype import GENOTYPE, Genotype, genotype_of
+from rdmc.network import RDMC
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +41,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     Raises DataError or CheckpointError for missing results of the stages before, ServiceError where MLflow or the bucket
     fails.
     """
-    load_model(workspace.best)  # a model that cannot be loaded is not worth registering
+    network, _ = load_model(workspace.best)  # a model that cannot be loaded is not worth registering
     evaluation, history = _json(workspace.evaluate_metrics, "evaluate"), read_history(workspace.history)
     run_id = _json(workspace.run, "train")["run_id"]
     known = lineage()
@@ -56,6 +58,8 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         add_evaluation(client, run_id, evaluation, step)
         add_datasets(client, run_id, datasets)
         add_files(client, run_id, params, workspace, history)
+        if isinstance(network, RDMC):
+            add_genotype(client, run_id, genotype_of(network))
         model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
         overall = evaluation["overall"]
         tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
@@ -133,6 +137,12 @@ def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Work
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(params.model_dump(mode="json", by_alias=True), text)
     client.log_text(run_id, text.getvalue(), "params.yaml")
+
+
+def add_genotype(client: MlflowClient, run_id: str, genotype: Genotype) -> None:
+    """Log what the model is and costs as params, and with its learned strengths in the place of what ``train`` logged."""
+    send_params(client, run_id, genotype.flat(), {})
+    client.log_text(run_id, genotype.to_json(), GENOTYPE)
 
 
 def describe(evaluation: dict[str, Any]) -> str:

@@ -8,20 +8,20 @@ import io
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.distributed import Row, bring_home, cluster, forget, launch, workers
 from pipeline.lineage import code_digest, git_commit, git_dirty
-from pipeline.params import Params, flatten
+from pipeline.notes import Notes
+from pipeline.params import Params, flatten, with_architecture
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
 from rdmc.cost import cost
 from rdmc.data.shards import read_manifest
-from rdmc.errors import CheckpointError
 from rdmc.files import write_text
+from rdmc.genotype import GENOTYPE, genotype_for
 
 SIDE = 128
 """Pixels a side of the image whose cost is named, as in the papers of this field."""
@@ -33,45 +33,36 @@ TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
 def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     """Train on the cluster of the settings and write the model, its state, its history and its MLflow run."""
     started = time.monotonic()
+    params = with_architecture(params)
     check_bucket(settings)
     digests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json").digest for name in params.datasets]
     name = run_name(params, [*digests, code_digest()])
-    notes = workspace.runs / f"{name}.jsonl"
-    run_id, rows = recall(notes)  # of a training that was stopped: it goes on in the same MLflow run
-    costs, stepping = cost(params.network, SIDE, SIDE), 0.0
+    notes = Notes(workspace.runs / f"{name}.jsonl")  # of a training that was stopped: it goes on in the same MLflow run
+    costs = cost(params.network, SIDE, SIDE)
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
         say(f"train: {params.loss.described}")
-        notes.parent.mkdir(parents=True, exist_ok=True)
         tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "train"}
         shown = {**flatten(params), "cost.parameters": costs.parameters, f"cost.gflop_{SIDE}x{SIDE}": round(costs.gflop, 4)}
         with (
-            Tracker.start(settings, name, shown, tags, run_id=run_id) as tracker,
+            Tracker.start(settings, name, shown, tags, run_id=notes.run_id) as tracker,
             TrainingDisplay(params.train.steps) as display,
-            notes.open("a", buffering=1) as file,
+            notes.following(tracker, display) as follow,
         ):
-            file.write(json.dumps({"run_id": tracker.run_id}) + "\n")
-
-            def follow(row: Row) -> None:
-                nonlocal stepping
-                rows[int(row["step"])] = row
-                file.write(json.dumps(row) + "\n")
-                stepping += row["step_seconds"]
-                display(row)
-                tracker.log({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
-
+            if genotype := genotype_for(params.network):
+                tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
             outcome = launch(params, settings, workspace, name, follow)
         bring_home(outcome, workspace)
-    rows = {int(row["step"]): row for row in (outcome.metrics, outcome.final)} | rows  # Ray knows these two for certain
+    rows = {int(row["step"]): row for row in (outcome.metrics, outcome.final)} | notes.rows  # Ray knows these two for certain
     write_text(workspace.run, json.dumps({"run_id": tracker.run_id}) + "\n")
     write_text(workspace.history, history_csv(rows))
     write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")
     if forget(settings, workspace, name):
-        notes.unlink()
+        notes.path.unlink()
     network = f"{params.network.kind}: {costs} for {SIDE}x{SIDE} pixels"
-    _summary(network, rows, outcome.metrics, ready - started, stepping, time.monotonic() - started)
+    _summary(network, rows, outcome.metrics, ready - started, notes.stepping, time.monotonic() - started)
 
 
 def run_name(params: Params, digests: list[str]) -> str:
@@ -79,25 +70,6 @@ def run_name(params: Params, digests: list[str]) -> str:
     chosen = params.model_dump(mode="json", include={"seed", "loss", "train"})
     digest = hashlib.sha256(json.dumps([chosen, asdict(params.network), digests], sort_keys=True).encode()).hexdigest()
     return f"train-{digest[:12]}"
-
-
-def recall(notes: Path) -> tuple[str | None, dict[int, Row]]:
-    """The MLflow run and the rows, by step, that a stopped training noted; of a step it took twice, the later row.
-
-    Raises CheckpointError where the notes are damaged.
-    """
-    run_id: str | None = None
-    rows: dict[int, Row] = {}
-    for line in notes.read_text().splitlines() if notes.is_file() else []:
-        try:
-            noted = json.loads(line)
-        except ValueError as error:
-            raise CheckpointError(f"{notes}: {error}; delete that file, the training goes on without its history") from None
-        if "step" in noted:
-            rows[int(noted["step"])] = noted
-        else:
-            run_id = noted["run_id"]
-    return run_id, rows
 
 
 def history_csv(rows: dict[int, Row]) -> str:

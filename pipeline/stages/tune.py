@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from pipeline.console import say, table
 from pipeline.distributed import cluster, forget, workers
 from pipeline.lineage import git_commit
-from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, trial_params
+from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, trial_params, with_architecture
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.tracking import Tracker
@@ -33,7 +33,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     Raises, before anything starts, ConfigError for a space with a value that cannot be used and DataError where there is
     nothing to train or to score on; TrainingError where every trial failed.
     """
-    name = f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name, params = f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}", with_architecture(params)
     check_space(params)
     check_bucket(settings)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]

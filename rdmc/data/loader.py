@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -82,6 +83,18 @@ class PairStore:
         with self._lock:
             self._keep(index, pair)
         return pair
+
+    def labels(self) -> list[tuple[str, str]]:
+        """Key (``dataset/name``) and scene of every pair, in order."""
+        return [(f"{dataset}/{sample.key}", sample.scene) for dataset, _, sample in self._places]
+
+    def select(self, keys: Collection[str]) -> PairStore:
+        """The pairs of these keys, in the same order, as a store of its own with its share of the cache."""
+        part = copy(self)
+        part._places = [place for place in self._places if f"{place[0]}/{place[2].key}" in keys]
+        part._kept, part._lock = OrderedDict(), Lock()
+        part._room = self._room * len(part) // max(len(self), 1)
+        return part
 
     def _read(self, index: int) -> Pair:
         dataset, shard, sample = self._places[index]

@@ -19,7 +19,7 @@ import pytest
 from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
-ACTS = {"prepare", "pack", "train", "tune", "ablate", "evaluate", "register", "derain", "connect", "ui"}
+ACTS = {"prepare", "pack", "train", "search", "tune", "ablate", "evaluate", "register", "derain", "connect", "ui"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -127,7 +127,7 @@ def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: 
             b'{"max_results": 9}',
             {"Content-Type": "application/json"},
         )
-        for _ in range(300):
+        for _ in range(1200):
             try:
                 with urllib.request.urlopen(search, timeout=5) as answer:  # noqa: S310
                     assert b"Default" in answer.read()

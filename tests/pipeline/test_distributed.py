@@ -12,9 +12,10 @@ import ray
 import ray.train
 import torch
 
-from pipeline.distributed import Outcome, Row, _following, bring_home, cluster, forget, launch
+from pipeline.distributed import Outcome, Row, _following, bring_home, cluster, forget, launch, opened
 from pipeline.params import Params
 from pipeline.settings import Settings
+from pipeline.stages.search import searching
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore
@@ -75,6 +76,18 @@ def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, works
     assert [row["step"] for row in second] == [6]
     forget(SETTINGS, workspace, "again")
     assert not (workspace.runs / "again").exists()
+
+
+def test_stopped_search_goes_on_from_its_checkpoint(workspace: Workspace) -> None:
+    for steps, done in ((2, [2]), (4, [4])):
+        params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})
+        rows: list[Row] = []
+        outcome = launch(params, SETTINGS, workspace, "searched", rows.append, make=searching)
+        assert [row["step"] for row in rows] == done
+    with opened(outcome.last) as folder:
+        state = load_tensors(folder / "training.safetensors")
+    assert {"exp_avg/strength.enc1->dec2", "exp_avg/upsample.mix", "exp_avg/head.weight"} <= state.keys()
+    assert rows[-1]["strength/enc1-to-dec2"] != 0
 
 
 def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> None:

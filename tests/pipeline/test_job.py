@@ -23,6 +23,7 @@ MUST_STAY = (
     ".cache/shards/x.tar",
     "data/shards/light/train-00000.tar",
     "checkpoints/best/model.safetensors",
+    "architectures/searched/model.safetensors",
     "runs/state",
     "plots/pictures/x.png",
     "mlflow.db",
@@ -30,6 +31,8 @@ MUST_STAY = (
     "infra/.env",
     "rdmc/__pycache__/x.pyc",
 )
+TRAVEL = {"params.yaml", "architectures/full/genotype.json"}
+"""What travels beside the code."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def head() -> Iterator[Head]:
 def project(tmp_path: Path) -> Path:
     """The code with tiny params and, beside it, everything that must not travel; no .gitignore to help."""
     root = tmp_path / "project"
-    for name in ("rdmc", "pipeline"):
+    for name in ("rdmc", "pipeline", "architectures/full"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
@@ -83,7 +86,7 @@ def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: 
     packages = list((head.folder / "session_latest/runtime_resources/working_dir_files").glob("_ray_pkg_*"))
     travelled = {path.relative_to(package).as_posix() for package in packages for path in package.rglob("*") if path.is_file()}
     assert {"params.yaml", "pipeline/__main__.py", "rdmc/network.py"} <= travelled
-    assert {name for name in travelled if not name.endswith((".py", ".pyc")) or name in MUST_STAY} == {"params.yaml"}
+    assert {name for name in travelled if not name.endswith((".py", ".pyc")) or name in MUST_STAY} == TRAVEL
 
 
 def test_without_the_token_nothing_is_accepted(head: Head, project: Path) -> None:

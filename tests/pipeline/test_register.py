@@ -28,7 +28,9 @@ from rdmc.data.images import read_rgb, write_png
 from rdmc.data.shards import read_manifest
 from rdmc.errors import CheckpointError, DataError, ServiceError
 from rdmc.files import write_text
+from rdmc.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.inference import derain_image
+from rdmc.network import RDMC
 from tests.support.s3 import S3Server
 
 COMMIT, TRAINED = "a" * 40, "b" * 40
@@ -73,7 +75,10 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     result = place.result()
     assert result["run_id"] == json.loads(place.workspace.run.read_text())["run_id"], "the training's own run"
     run = place.client.get_run(result["run_id"])
-    assert run.data.params == {name: str(value) for name, value in flatten(params).items()}
+    network, _ = load_model(place.workspace.best)
+    assert isinstance(network, RDMC)
+    genotype = genotype_of(network)
+    assert run.data.params == {name: str(value) for name, value in {**flatten(params), **genotype.flat()}.items()}
     for name, expected in {"loss": [0.5, 0.25], "psnr_y": [20.25, 22.5], "ssim_y": [0.7], "epoch": [1.5, 3.0]}.items():
         assert [figure.value for figure in place.client.get_metric_history(run.info.run_id, name)] == expected
     means = json.loads(place.workspace.evaluate_metrics.read_text())
@@ -89,6 +94,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
+    assert Genotype.from_json((files / GENOTYPE).read_text(), GENOTYPE) == genotype, "with the strengths that it learned"
     assert read_params(files / "params.yaml") == params, "the params as logged can be run again"
 
     assert run.inputs

@@ -75,6 +75,21 @@ def test_a_run_holds_params_tags_figures_and_load(
     assert capfd.readouterr() == ("", ""), "MLflow itself says nothing"
 
 
+def test_a_file_that_cannot_be_kept_holds_up_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:
+    (tmp_path / "mlartifacts").write_text("a file where a folder should be")
+    tracker = Tracker.start(Settings(), "files", {})
+    tracker.attach({"a.json": "{}"}, {"later": 1})
+    tracker.log({"loss": 0.5}, 1)
+    tracker.finish()
+    client = MlflowClient(store, store)
+    run = client.get_run(str(tracker.run_id))
+    assert (run.info.status, run.data.metrics["loss"], run.data.params) == ("FINISHED", 0.5, {"later": "1"})
+    assert "0 figures and 1 files of this run were never sent" in heard[-1]
+    (tmp_path / "mlartifacts").unlink()
+    tracker.finish()
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["a.json"]
+
+
 def test_artifacts_lie_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RDMC_BUCKET", "s3://somewhere/rdmc")
     with pytest.raises(KeyboardInterrupt), Tracker.start(Settings(experiment="other"), "bucket", {}) as tracker:

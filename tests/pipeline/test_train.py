@@ -10,11 +10,15 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.lineage import code_digest
+from pipeline.notes import recall
 from pipeline.settings import Settings
 from pipeline.stages import train
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
+from rdmc.cost import cost
 from rdmc.errors import CheckpointError
+from rdmc.genotype import GENOTYPE, Genotype
+from rdmc.network import RDMCConfig
 from tests.support.data import make_dataset, tiny_params
 
 LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
@@ -25,14 +29,17 @@ def stop(*_: object) -> None:
 
 
 def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, params, settings = Workspace(tmp_path), tiny_params(LIGHT), Settings(workers=1, gpu=False)
+    few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
+    (tmp_path / GENOTYPE).write_text(few.to_json())
+    params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
+    workspace, settings = Workspace(tmp_path), Settings(workers=1, gpu=False)
     make_dataset(workspace, "light")
     with monkeypatch.context() as patch:
         patch.setattr(train, "bring_home", stop)
         with pytest.raises(KeyboardInterrupt):
             train.run(params, settings, workspace)
     (notes,) = workspace.runs.glob("*.jsonl")
-    run_id, noted = train.recall(notes)
+    run_id, noted = recall(notes)
     assert list(noted) == [3, 6]
 
     train.run(params, settings, workspace)
@@ -45,22 +52,27 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     metrics = json.loads(workspace.train_metrics.read_text())
     assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
     assert list(workspace.runs.iterdir()) == []
-    tracked = MlflowClient(store).get_run(str(run_id))
-    assert tracked.info.status == "FINISHED"
-    assert tracked.data.metrics["contrastive"] == noted[6]["contrastive"]
-    weights = sum(weight.numel() for weight in load_model(workspace.best)[0].parameters())
-    assert tracked.data.params["cost.parameters"] == str(weights)
-    assert float(tracked.data.params["cost.gflop_128x128"]) > 0
+    client, config = MlflowClient(store), load_model(workspace.best)[0].config
+    run = client.get_run(str(run_id))
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["contrastive"] == noted[6]["contrastive"]
+    assert isinstance(config, RDMCConfig)
+    assert (config.connections, config.upsample) == (few.connections, few.upsample)
+    assert run.data.params["network.connections"] == run.data.params["genotype.connections"] == str(list(few.connections))
+    assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
+    assert float(run.data.params["cost.gflop_128x128"]) > 0
+    text = Path(client.download_artifacts(str(run_id), GENOTYPE, str(tmp_path))).read_text()
+    assert Genotype.from_json(text, GENOTYPE).connections == few.connections
 
 
 def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
     notes = tmp_path / "notes.jsonl"
-    assert train.recall(notes) == (None, {})
+    assert recall(notes) == (None, {})
     notes.write_text('{"run_id": "a"}\n{"step": 3, "loss": 2.0}\n{"run_id": "b"}\n{"step": 3, "loss": 1.0}\n')
-    assert train.recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
+    assert recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
     notes.write_text('{"run_id": "a"}\n{"step"')
     with pytest.raises(CheckpointError, match=r"notes\.jsonl"):
-        train.recall(notes)
+        recall(notes)
 
 
 def test_history_has_the_terms_of_the_loss() -> None:
