@@ -160,12 +160,13 @@ def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
     folder = shards(arguments.pairs, Workspace(arguments.work), params)
     if rates.keys() - state["step_seconds"].keys():
         state["step_seconds"] |= step_seconds(params, rates, decoded(folder))
+        write_text(arguments.json, json.dumps(state, indent=2) + "\n")
     for kind, lr in rates.items():
         if kind not in state["networks"]:
             steps = max(1, round(60 * arguments.minutes / state["step_seconds"][kind]))
             say(f"{kind}: {steps} steps of {1e3 * state['step_seconds'][kind]:.0f} ms")
             state["networks"][kind] = in_fresh_process(arguments, kind, lr, steps)
-        write_text(arguments.json, json.dumps(state, indent=2) + "\n")
+            write_text(arguments.json, json.dumps(state, indent=2) + "\n")
     return state
 
 
