@@ -1,7 +1,7 @@
 """RDMC's default against the baselines, each trained for the same wall-clock time and tested on the same images.
 
-    python benchmarks/equal_time.py --minutes 10 --work /tmp/equal-time --json /tmp/equal-time/10.json
-    python benchmarks/equal_time.py --minutes 0.2 --test 5 --work /tmp/equal-time --json /tmp/equal-time/try.json
+    python benchmarks/equal_time.py --minutes 10
+    python benchmarks/equal_time.py --minutes 0.2 --test 5 --kinds rdmc unet --lr unet=4e-3 --json try.json
 
 First the step of every network is timed, in turn and in one process, so that a change of the machine's speed meets all
 alike; the time divided by a step gives each its number of steps and so its cosine schedule. Then each is trained and
@@ -17,6 +17,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ DATASET, SIDE, THREADS = "rain800", 128, 2
 RATES = {"rdmc": 4e-3, "prenet": 1e-3, "unet": 2e-3}
 BURST, ROUNDS = 2, 6
 """Steps that a network takes at a time while steps are timed, and how often; the first time is not counted."""
+WORK = Path(tempfile.gettempdir()) / "rdmc-equal-time"
 CACHE_MB = 4096
 LONG = 10**6
 """Steps of a run that is never finished."""
@@ -147,7 +149,7 @@ def _figures(means: dict[str, float]) -> list[str]:
 
 def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
     """Time, then train and test what has no results yet; every result is written at once."""
-    rates = {kind: arguments.lr.get(kind, RATES[kind]) for kind in arguments.kinds.split(",")}
+    rates = {kind: arguments.lr.get(kind, RATES[kind]) for kind in arguments.kinds}
     recipe = params.model_dump(mode="json", include={"seed", "loss", "train", "network_"})
     settings = {"minutes": arguments.minutes, "test": arguments.test, "threads": THREADS, "params": recipe}
     state: dict[str, Any] = {"settings": settings, "step_seconds": {}, "networks": {}}
@@ -158,12 +160,13 @@ def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
     folder = shards(arguments.pairs, Workspace(arguments.work), params)
     if rates.keys() - state["step_seconds"].keys():
         state["step_seconds"] |= step_seconds(params, rates, decoded(folder))
+        write_text(arguments.json, json.dumps(state, indent=2) + "\n")
     for kind, lr in rates.items():
         if kind not in state["networks"]:
             steps = max(1, round(60 * arguments.minutes / state["step_seconds"][kind]))
             say(f"{kind}: {steps} steps of {1e3 * state['step_seconds'][kind]:.0f} ms")
             state["networks"][kind] = in_fresh_process(arguments, kind, lr, steps)
-        write_text(arguments.json, json.dumps(state, indent=2) + "\n")
+            write_text(arguments.json, json.dumps(state, indent=2) + "\n")
     return state
 
 
@@ -176,10 +179,10 @@ def main() -> None:
     """Measure, print a table in Markdown, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, for each network")
-    parser.add_argument("--kinds", default=",".join(RATES), help="networks, by their kinds")
+    parser.add_argument("--kinds", nargs="+", choices=list(RATES), default=list(RATES), help="networks, by their kinds")
     parser.add_argument("--lr", type=_rate, nargs="*", default=[], help=f"learning rates, as kind=rate; else {RATES}")
     parser.add_argument("--pairs", type=Path, default=Path("../shared/data/rain800"), help="folder with train/ and test/")
-    parser.add_argument("--work", type=Path, default=Path("equal-time"), help="folder for pairs and shards; kept")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for pairs and shards; kept")
     parser.add_argument("--json", type=Path, help="results, also those to go on from; else equal-time.json in --work")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe, and the networks' shapes")
     parser.add_argument("--test", type=int, default=0, help="test only on this many images")
