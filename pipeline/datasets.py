@@ -81,7 +81,23 @@ class Folders(Strict):
         return self
 
 
-Dataset = Annotated[Embedded | Folders, Field(discriminator="source")]
+class Published(Strict):
+    """A copy of a benchmark of ``rdmc.data.benchmarks``: its layout is found, its counts and figures are checked."""
+
+    source: Literal["benchmark"]
+    name: str
+    """As ``python -m pipeline datasets`` lists it."""
+    path: str
+    """Folder of the unpacked copy, relative to the project's folder or absolute."""
+    split: Literal["train", "validation", "test"] | None = None
+    """The split of pictures whose folders do not tell one; unset takes the benchmark's own rule."""
+    partial: bool = False
+    """Take a copy that is only a part of the benchmark."""
+    validation_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the training scenes that becomes the validation split, where the copy has none."""
+
+
+Dataset = Annotated[Embedded | Folders | Published, Field(discriminator="source")]
 
 
 class Prepare(Strict):

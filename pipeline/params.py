@@ -21,7 +21,7 @@ from rdmc.losses import LossConfig
 from rdmc.networks import NetworkConfig
 from rdmc.training import TrainConfig
 
-TAGS = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
+TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""
 NETWORKS = ("rdmc", "prenet", "unet")
 """The kinds of network; pydantic adds the one at hand after ``network``."""

@@ -25,12 +25,12 @@ def noise(seed: int, height: int = 20, width: int = 24) -> np.ndarray[Any, np.dt
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def write_pairs(folder: Path, count: int) -> dict[str, str]:
+def write_pairs(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
     """``count`` good pairs below ``folder``, and their globs."""
     for half in ("rain", "clean"):
         (folder / half).mkdir(parents=True)
         for i in range(count):
-            (folder / half / f"{half}-{i:02d}.png").write_bytes(encode_png(noise(i + 100 * (half == "rain"))))
+            (folder / half / f"{half}-{i:02d}.png").write_bytes(encode_png(noise(seed + i + 100 * (half == "rain"))))
     return {"rainy": f"{folder}/rain/*", "clean": f"{folder}/clean/*"}
 
 
@@ -72,12 +72,15 @@ def test_pairs_in_folders_keep_their_bytes(
         number = entry.name.removeprefix("rain-")
         assert (tmp_path / "out" / entry.rainy).read_bytes() == (folder / f"rain/rain-{number}.png").read_bytes()
         assert (tmp_path / "out" / entry.clean).read_bytes() == (folder / f"clean/clean-{number}.png").read_bytes()
-    assert json.loads((tmp_path / "out/quarantine.json").read_text()) == {"examined": 10, "quarantined": []}
+    report = json.loads((tmp_path / "out/quarantine.json").read_text())
+    assert (report["examined"], report["quarantined"]) == (10, [])
+    assert report["splits"]["train"]["read"] == report["splits"]["train"]["kept"] == 10
     assert "dvc repro -f prepare@mine" in capsys.readouterr().out
 
 
 def test_splits_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
-    given = {split: write_pairs(tmp_path / split, count) for split, count in (("train", 4), ("validation", 2), ("test", 3))}
+    counts = {"train": 4, "validation": 2, "test": 3}
+    given = {split: write_pairs(tmp_path / split, count, 1000 * count) for split, count in counts.items()}
     prepare.run("mine", folders(**given), STRICT, 0, tmp_path / "out", processes=1)
     entries = read_index(tmp_path / "out")
     assert [entry.split for entry in entries] == ["test"] * 3 + ["train"] * 4 + ["validation"] * 2
