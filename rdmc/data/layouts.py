@@ -125,7 +125,7 @@ class _Place:
 
 def _place(root: Path, path: Path, hints: Hints) -> _Place:
     relative = PurePosixPath(path.relative_to(root).as_posix())
-    split = _split([*relative.parts[:-1], root.name]) or _by_number(path.stem, hints) or hints.split
+    split = _split(relative.parts[:-1]) or _by_number(path.stem, hints) or _split([root.name]) or hints.split
     if not split:
         raise DataError(f"{path}: no folder tells train from test; set `split: train` or `split: test` for this dataset")
     for folder in relative.parents:
