@@ -39,6 +39,10 @@ HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """Errors of this machine's disk, which are no fault of an archive."""
 
 
+HERE = {".", "./"}
+"""Names by which many a tar begins with its own folder."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much may come out of an archive; the defaults hold the largest rain dataset."""
@@ -98,6 +102,8 @@ def _write(archive: Path, file: BinaryIO, folder: Path, limits: Limits) -> int:
             raise DataError(f"{archive}: more than {limits.members:,} members, a bomb; get another copy")
         if member.refused:
             raise DataError(f"{archive}: {member.name!r} is {member.refused}, the rule is files and folders; get another copy")
+        if member.content is None and member.name in HERE:
+            continue
         path = safe_name(member.name)
         _take(archive, path, member.content is None, taken)
         if member.content is None:
