@@ -11,7 +11,7 @@ from rdmc.data.benchmark_facts import Benchmark
 from rdmc.data.benchmarks import BENCHMARKS, benchmark
 
 
-def run(name: str, as_json: bool) -> None:
+def run(name: str, as_json: bool = False) -> None:
     """Show all benchmarks, or all that is known of ``name`` where it is not empty. Raises ConfigError for an unknown one."""
     if as_json:
         shown = asdict(benchmark(name)) if name else {entry.name: asdict(entry) for entry in BENCHMARKS.values()}
@@ -32,6 +32,25 @@ def counts(entry: Benchmark) -> str:
 def inputs(entry: Benchmark) -> str:
     """The fingerprints of the whole benchmark, as ``22.59 test``."""
     return _joined({split: f"{psnr:.2f}" for split, psnr in entry.copies[0].psnr_y.items()} if entry.copies else {})
+
+
+def markdown() -> str:
+    """The registry as the Markdown of docs/datasets.md."""
+    lines = ["| name | rain | pairs | input PSNR-Y, dB | layouts met | licence |", "|---|---|---|---|---|---|"]
+    for entry in BENCHMARKS.values():
+        layouts = "; ".join(entry.layouts)
+        name = f"[{entry.name}]({entry.home})"
+        lines.append(f"| {name} | {entry.kind} | {counts(entry)} | {inputs(entry)} | {layouts} | {entry.licence} |")
+    for entry in BENCHMARKS.values():
+        lines += ["", f"**{entry.name}**: {entry.title}. {entry.paper}. Split: {entry.split}.", ""]
+        for copy in entry.copies:
+            figures = _joined({split: f"{psnr:.2f} dB" for split, psnr in copy.psnr_y.items()})
+            source = f"{copy.source}; {copy.psnr_source}" if copy.psnr_source else copy.source
+            lines.append(f"- {copy.what}: {_joined({s: str(n) for s, n in copy.pairs.items()})}; input {figures} ({source})")
+        lines += [f"- {note.text} ({note.source})" for note in entry.notes]
+        results = [f"{r.method} {r.psnr:.2f}{'' if r.ssim is None else f'/{r.ssim:.3f}'} ({r.source})" for r in entry.results]
+        lines += [f"- published, {entry.results[0].convention}: {', '.join(results)}"] if results else []
+    return "\n".join(lines) + "\n"
 
 
 def _joined(values: Mapping[str, str]) -> str:

@@ -177,7 +177,10 @@ SYNTHETIC = (
             Note(
                 "a part of the rain darkens the picture: 40 of the 100 test images are darker than their clean ones", MEASURED
             ),
-            Note("three test pairs repeat the rainy picture of another one, pixel by pixel", MEASURED),
+            Note(
+                "59 training and 3 test pairs repeat another pair of their split, pixel by pixel; no pair is in both splits so",
+                MEASURED,
+            ),
             Note("one training picture has 3907x2211 pixels, far more than the others", MEASURED),
         ),
         (

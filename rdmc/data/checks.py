@@ -3,7 +3,7 @@
 Rain adds thin bright streaks. So of the two pictures the rainy one has more fine detail, and the difference of their fine
 details (what a Gaussian of ``FINE`` pixels removes) leans to the bright side: its skewness is above zero. Mean brightness
 tells nothing: some benchmarks render rain that darkens. Exchanged pairs change both signs. On the 903 pairs of Rain100L,
-Rain200H, Rain1400 and Rain800 at hand none lies beyond ``SUSPECT``, and exchanged they do in 13 of 18 cases
+Rain200H, Rain1400 and Rain800 at hand none lies beyond ``SUSPECT``, and exchanged two of three do
 (docs/datasets.md); ``CERTAIN`` keeps twice that distance.
 
 A shift is the peak of the phase correlation of both lumas (Kuglin and Hines, 1975); rain has peaks of its own, so it only

@@ -183,7 +183,7 @@ def check_mutations(folder: Path, seeds: range) -> None:
 
 
 def test_damaged_archives_end_in_one_line(tmp_path: Path) -> None:
-    check_mutations(tmp_path, range(400))
+    check_mutations(tmp_path, range(250))
 
 
 @pytest.mark.slow
