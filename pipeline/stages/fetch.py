@@ -100,14 +100,18 @@ def partly(counts: dict[str, int]) -> set[str]:
 
 def candidates(dest: Path, source: str) -> list[str]:
     """Benchmarks whose counts the folder has, those that ``source`` or ``dest`` name first."""
-    named = f"{source} {dest}".lower()
-    fitting = [name for name, entry in BENCHMARKS.items() if _fits(dest, entry.hints, [dict(c.pairs) for c in entry.copies])]
-    return sorted(fitting, key=lambda name: name not in named)
+    hints = {entry.hints if entry.hints.split else replace(entry.hints, split="test") for entry in BENCHMARKS.values()}
+    counted = {hint: _counts(dest, hint) for hint in hints}  # few, and every one goes through all files
+    fitting = []
+    for name, entry in BENCHMARKS.items():
+        counts = counted[entry.hints if entry.hints.split else replace(entry.hints, split="test")]
+        if counts and any(counts.items() <= copy.pairs.items() for copy in entry.copies):
+            fitting.append(name)
+    return sorted(fitting, key=lambda name: name not in f"{source} {dest}".lower())
 
 
-def _fits(dest: Path, hints: Hints, known: list[dict[str, int]]) -> bool:
+def _counts(dest: Path, hints: Hints) -> dict[str, int]:
     try:
-        counts = find_pairs(dest, replace(hints, split=hints.split or "test")).counts()
+        return find_pairs(dest, hints).counts()
     except DataError:
-        return False
-    return bool(counts) and any(counts.items() <= copy.items() for copy in known)
+        return {}

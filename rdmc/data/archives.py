@@ -150,7 +150,10 @@ def _members(archive: Path, file: BinaryIO, bound: int) -> Iterator[Member]:
         return _of_tar(_Guard(lzma.LZMAFile(file), most))
     if _is_tar(file):
         return _of_tar(_Guard(file, most))
-    raise DataError(f"{archive}: no zip or tar (first bytes {head!r}); a page may have come instead of the file, look at it")
+    raise DataError(
+        f"{archive}: no zip or tar (first bytes {head!r}), perhaps a page that came instead; "
+        "look at it, unpack other kinds by their own program and fetch the folder"
+    )
 
 
 def _is_tar(file: BinaryIO) -> bool:

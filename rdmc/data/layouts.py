@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -40,6 +41,8 @@ NAMED = {
 """Names of files, without extension."""
 SPLIT_NAMES = {"train": re.compile(r"train|^rain12600$"), "test": re.compile(r"test"), "validation": re.compile(r"(^|[-_])val")}
 """What the lower-case name of a folder or list has for each split."""
+LONGEST = 4096
+"""Characters that are read of a list's line."""
 SAMPLED = 9
 """Files that are opened to see whether they hold two halves."""
 ALIKE = 0.5
@@ -154,25 +157,25 @@ def _from_places(places: Iterable[_Place]) -> Found:
             groups[place.split, place.group].append(place)
         elif not place.role:
             faults.append(Fault(str(place.path), "neither rainy nor clean by its name or folder; move it away", "unmatched"))
+    groups_of = Counter(split for split, _ in groups)
     for (split, group), members in groups.items():
         halves = {role: [place.path for place in members if place.role == role] for role in ("rainy", "clean")}
         found, alone = match_files(split, halves["rainy"], halves["clean"])
-        several = sum(other == split for other, _ in groups) > 1
-        matches += [_inside(match, group) for match in found] if several else found
+        matches += [_inside(match, group) for match in found] if groups_of[split] > 1 else found
         faults += alone
     many = len({match.clean for match in matches}) < len(matches)
     return Found("one-clean-many-rainy" if many else "folder", distinct(matches), faults)
 
 
 def _from_halves(places: Sequence[_Place], left: str) -> Found:
-    groups = {(place.split, place.group): [] for place in places}  # type: dict[tuple[str, PurePosixPath], list[Path]]
+    groups: dict[tuple[str, PurePosixPath], list[Path]] = defaultdict(list)
     for place in places:
         groups[place.split, place.group].append(place.path)
+    groups_of = Counter(split for split, _ in groups)
     matches: list[Match] = []
     for (split, group), files in groups.items():
-        several = sum(other == split for other, _ in groups) > 1
         found = match_halves(split, files, left)
-        matches += [_inside(match, group) for match in found] if several else found
+        matches += [_inside(match, group) for match in found] if groups_of[split] > 1 else found
     return Found("side-by-side", distinct(matches), left=left)
 
 
@@ -187,7 +190,7 @@ def _from_list(root: Path, path: Path, hints: Hints) -> Iterator[Match]:
     """The pairs of a list; none where the text is no such list. Raises DataError for a file outside of ``root``."""
     split = _split([path.stem]) or hints.split or "train"
     with path.open(errors="replace") as lines:
-        for line in lines:
+        for line in iter(partial(lines.readline, LONGEST), ""):
             names = [PurePosixPath(word.lstrip("/")) for word in line.split()]
             if len(names) != 2 or any(name.suffix.lower() not in PICTURES for name in names):
                 return
