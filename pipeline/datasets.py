@@ -105,6 +105,8 @@ class Prepare(Strict):
 
     max_quarantined: float = Field(ge=0, le=1)
     """Share of the pairs that may be set aside before ``prepare`` fails."""
+    judge_sides: bool = True
+    """Set aside pairs of which the clean picture has the streaks, and refuse a dataset of many; false for drops on glass."""
 
 
 class Pack(Strict):

@@ -74,7 +74,7 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
         say(f"{name}: found {planned.layout}")
     with new_folder(out) as folder:
         jobs = planned.jobs
-        made = list(track(_make_all(jobs, folder, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
+        made = list(track(_make_all(jobs, folder, rules, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
         kept = _settle(folder, dataset, planned, made)
         found = _judge(name, dataset, made, kept, rules, _report(out))
         entries = kept.entries
@@ -136,9 +136,9 @@ def _match(split: str, source: PairFolders | SideBySide) -> tuple[list[Match], l
     return match_files(split, find(source.rainy), find(source.clean))
 
 
-def _make_all(jobs: Sequence[Shower | Match], folder: Path, processes: int) -> Iterator[Made]:
+def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, processes: int) -> Iterator[Made]:
     """Make the pairs, in the order of ``jobs``, in processes that are started afresh (threads do not survive a fork)."""
-    make = partial(_make, folder=folder)
+    make = partial(_make, folder=folder, judge_sides=rules.judge_sides)
     if min(processes, len(jobs)) < 2:
         yield from map(make, jobs)
         return
@@ -146,9 +146,9 @@ def _make_all(jobs: Sequence[Shower | Match], folder: Path, processes: int) -> I
         yield from pool.map(make, jobs, chunksize=CHUNK)
 
 
-def _make(job: Shower | Match, folder: Path) -> Made:
+def _make(job: Shower | Match, folder: Path, judge_sides: bool) -> Made:
     if isinstance(job, Match):
-        return job.make(folder)
+        return job.make(folder, judge_sides)
     entry = job.make(folder)
     return Made(entry, split=entry.split)
 
@@ -185,7 +185,8 @@ def _judge(name: str, dataset: Dataset, made: Sequence[Made], kept: Settled, rul
     _show(f"{name}: kept, but worth a look, {len(kept.found.warnings)} of {kept.examined}", kept.found.warnings)
     said: list[str] = []
     try:
-        check_sides(name, made)
+        if rules.judge_sides:
+            check_sides(name, made)
         # repeated pairs are a benchmark's own fault: its figures, checked next, count them
         bad = [fault for fault in kept.faults if fault.kind != "duplicate" or not isinstance(dataset, Published)]
         check_share(name, bad, kept.examined, rules.max_quarantined, report)

@@ -1,10 +1,9 @@
 """Is a rainy and a clean picture a pair? Identical, shifted or exchanged ones are told from those that only look odd.
 
-Rain adds thin bright streaks. So of the two pictures the rainy one has more fine detail, and the difference of their fine
-details (what a Gaussian of ``FINE`` pixels removes) leans to the bright side: its skewness is above zero. Mean brightness
-tells nothing: some benchmarks render rain that darkens. Exchanged pairs change both signs. On the 903 pairs of Rain100L,
-Rain200H, Rain1400 and Rain800 at hand none lies beyond ``SUSPECT``, and exchanged two of three do
-(docs/datasets.md); ``CERTAIN`` keeps twice that distance.
+Rain adds thin bright streaks. So of the two pictures the rainy one has more fine detail (what a Gaussian of ``FINE`` pixels
+removes), and its detail that the clean one does not share leans to the bright side: its skewness is above zero. Exchanged
+pairs change both signs. Mean brightness tells nothing: some benchmarks render rain that darkens. Drops on glass blur what
+lies behind them and look exchanged: `prepare.judge_sides: false` is for them. docs/datasets.md has what was measured.
 
 A shift is the peak of the phase correlation of both lumas (Kuglin and Hines, 1975); rain has peaks of its own, so it only
 counts where moving the clean picture back makes the pair clearly more alike.
@@ -34,6 +33,8 @@ SUSPECT, CERTAIN = (-0.1, -0.05), (-0.2, -0.1)
 """Skewness and log energy ratio (rainy to clean) below which a pair may be, or is, exchanged."""
 BETTER, CLEARLY = 0.5, 1.0
 """dB by which the shift found must improve the PSNR: for a warning, and for quarantine."""
+LITTLE = 1e-3
+"""Keeps flat pictures from a division by nothing."""
 FARTHEST = 0.25
 """Larger shifts, as a share of the window's side, are noise of the correlation."""
 
@@ -104,17 +105,17 @@ def shift(rainy: Plane, clean: Plane) -> tuple[tuple[int, int], float]:
 
 
 def leaning(rainy: Plane, clean: Plane) -> tuple[float, float]:
-    """Skewness of the difference of the fine details, and log of their energy ratio: both above zero for most rain.
+    """How much more bright detail ``rainy`` has, and the log of both energies of detail: above zero for most rain.
 
-    Both lumas are (H, W); exchanging them changes both signs.
+    The first is the skewness of what is left of the rainy detail without its share of the clean one, less the same the
+    other way round, halved; so a veil that lowers the contrast changes nothing. Both lumas are (H, W); exchanging them
+    changes both signs.
     """
-    fine_rainy, fine_clean = rainy - _blurred(rainy), clean - _blurred(clean)
-    difference = fine_rainy - fine_clean
-    difference -= difference.mean()
-    squares = difference * difference
-    spread = float(np.sqrt(squares.mean())) + 1e-6
-    energies = [float(np.mean(fine**2)) + 1e-3 for fine in (fine_rainy, fine_clean)]
-    return float(np.mean(squares * difference)) / spread**3, float(np.log(energies[0] / energies[1]))
+    a, b = (plane - np.asarray(cv2.GaussianBlur(plane, (0, 0), FINE), dtype=np.float32) for plane in (rainy, clean))
+    energy_a, energy_b, both = (float(np.mean(x * y)) for x, y in ((a, a), (b, b), (a, b)))
+    energy_a, energy_b = energy_a + LITTLE, energy_b + LITTLE
+    more = (_skewness(a - both / energy_b * b) - _skewness(b - both / energy_a * a)) / 2
+    return more, float(np.log(energy_a / energy_b))
 
 
 def pixel_digest(image: Image) -> str:
@@ -130,12 +131,14 @@ def _luma(image: Image) -> Plane:
     return np.asarray(cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
-def _blurred(plane: Plane) -> Plane:
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), FINE), dtype=np.float32)
+def _skewness(plane: Plane) -> float:
+    centred = plane - plane.mean()
+    squares = centred * centred
+    return float(np.mean(squares * centred)) / (float(np.mean(squares)) + LITTLE) ** 1.5
 
 
 def _mse(a: Plane, b: Plane) -> float:
-    return float(np.mean((a - b) ** 2)) + 1e-3
+    return float(np.mean((a - b) ** 2)) + LITTLE
 
 
 def _overlap(rainy: Plane, clean: Plane, place: tuple[int, int], edge: tuple[int, int]) -> tuple[Plane, Plane]:

@@ -52,8 +52,11 @@ class Match:
         clean, rainy = halves if self.left == "clean" else halves[::-1]
         return rainy, clean
 
-    def make(self, folder: Path) -> Made:
-        """Read, look at and write the pair below ``folder``; one that cannot be used is a fault that names the file."""
+    def make(self, folder: Path, judge_sides: bool = True) -> Made:
+        """Read, look at and write the pair below ``folder``; one that cannot be used is a fault that names the file.
+
+        Without ``judge_sides`` a pair that looks exchanged is kept, with a warning.
+        """
         try:
             rainy, clean = self.read()
         except DataError as error:
@@ -64,7 +67,7 @@ class Match:
             return Made(fault=self._fault(error, "size"), split=self.split)
         found, digest = examine(rainy.pixels, clean.pixels), pixel_digest(rainy.pixels)
         strange = Fault(str(self.rainy), found.reason, found.kind) if found.kind else None
-        if strange and found.certain:
+        if strange and found.certain and (judge_sides or found.kind != "swapped"):
             return Made(fault=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
         entry = write_pair(folder, self.split, self.name, self.scene, rainy, clean)
         return Made(entry, warning=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)

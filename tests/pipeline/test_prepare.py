@@ -257,9 +257,16 @@ def test_a_training_pair_that_is_in_the_test_split_leaves_training(tmp_path: Pat
 def test_exchanged_globs_are_refused(tmp_path: Path) -> None:
     globs = photographs(tmp_path / "mine", 6)
     wrong = {"rainy": globs["clean"], "clean": globs["rainy"]}
-    with pytest.raises(DataError, match="in 6 of 6 pairs the clean picture has the rain, .*; exchange the globs"):
+    with pytest.raises(
+        DataError,
+        match="in 6 of 6 pairs the clean picture has the rain, .*; exchange the globs or `left`, or set prepare.judge_sides",
+    ):
         prepare.run("mine", folders(train=wrong), LENIENT, 0, tmp_path / "out", processes=1)
     assert (tmp_path / "out.quarantine.json").is_file()
+    unjudged = Prepare(max_quarantined=1.0, judge_sides=False)
+    prepare.run("mine", folders(train=wrong), unjudged, 0, tmp_path / "out", processes=1)
+    report = json.loads((tmp_path / "out/quarantine.json").read_text())
+    assert (report["quarantined"], {fault["kind"] for fault in report["warnings"]}) == ([], {"swapped"})
 
 
 def test_an_unknown_benchmark_or_a_missing_copy_is_refused(tmp_path: Path) -> None:

@@ -66,3 +66,10 @@ def test_the_digest_is_of_pixels_and_shape() -> None:
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     assert pixel_digest(image) == pixel_digest(image[:, ::-1][:, ::-1])
     assert pixel_digest(image) != pixel_digest(image.reshape(2, 8, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_veil_over_the_rain_does_not_make_it_look_exchanged(name: str) -> None:
+    rainy, clean = pair(name, "light")
+    veiled = (0.55 * rainy + 0.45 * 200).astype(np.uint8)
+    assert examine(veiled, clean).kind == ""
