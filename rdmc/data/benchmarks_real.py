@@ -71,7 +71,7 @@ REAL = (
             Note("the files released are fewer than the paper's 1,000 real images", RAINDS_5),
             Note("one file of test_set/rainstreak, IMG_7435.png, has no ground truth", "data loaders in public repositories"),
             Note(
-                "drops on glass are another task than streaks, and blur: set prepare.judge_sides: false, or name a folder of streaks alone",
+                "drops on glass are another task and blur: set prepare.judge_sides: false, or name a folder of streaks alone",
                 MET,
             ),
         ),
