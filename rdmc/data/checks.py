@@ -134,7 +134,7 @@ def _luma(image: Image) -> Plane:
 def _skewness(plane: Plane) -> float:
     centred = plane - plane.mean()
     squares = centred * centred
-    return float(np.mean(squares * centred)) / (float(np.mean(squares)) + LITTLE) ** 1.5
+    return float(np.mean(squares * centred) / (np.mean(squares) + LITTLE) ** 1.5)
 
 
 def _mse(a: Plane, b: Plane) -> float:
