@@ -50,6 +50,30 @@ def _known(params: Params, dataset: str) -> str:
 
 
 @app.command()
+def datasets(
+    name: Annotated[str, typer.Argument(help="One of them, to see all that is known of it.", show_default=False)] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the rain benchmarks that are known: counts, figures, faults, published results, and who says so."""
+    from pipeline.stages import datasets as stage
+
+    stage.run(name, as_json)
+
+
+@app.command()
+def fetch(
+    source: Annotated[str, typer.Argument(help="A folder, an archive, or its s3:// or https:// address.", show_default=False)],
+    dest: Annotated[Path, typer.Argument(help="The folder to make, as raw/rain800.", show_default=False)],
+    sha256: Annotated[str, typer.Option(help="What the archive must be.")] = "",
+    dvc: Annotated[bool, typer.Option("--dvc", help="Put the folder under DVC.")] = False,
+) -> None:
+    """Bring a dataset in: download what goes on where it stopped, unpack with suspicion, say what it looks like."""
+    from pipeline.stages import fetch as stage
+
+    stage.run(source, dest, sha256, dvc)
+
+
+@app.command()
 def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
     """Make or find a dataset's pairs and check each one.
 

@@ -81,7 +81,23 @@ class Folders(Strict):
         return self
 
 
-Dataset = Annotated[Embedded | Folders, Field(discriminator="source")]
+class Published(Strict):
+    """A copy of a benchmark of ``rdmc.data.benchmarks``: its layout is found, its counts and figures are checked."""
+
+    source: Literal["benchmark"]
+    name: str
+    """As ``python -m pipeline datasets`` lists it."""
+    path: str
+    """Folder of the unpacked copy, relative to the project's folder or absolute."""
+    split: Literal["train", "validation", "test"] | None = None
+    """The split of pictures whose folders do not tell one; unset takes the benchmark's own rule."""
+    partial: bool = False
+    """Take a copy that is only a part of the benchmark."""
+    validation_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the training scenes that becomes the validation split, where the copy has none."""
+
+
+Dataset = Annotated[Embedded | Folders | Published, Field(discriminator="source")]
 
 
 class Prepare(Strict):
@@ -89,6 +105,8 @@ class Prepare(Strict):
 
     max_quarantined: float = Field(ge=0, le=1)
     """Share of the pairs that may be set aside before ``prepare`` fails."""
+    judge_sides: bool = True
+    """Set aside pairs of which the clean picture has the streaks, and refuse a dataset of many; false for drops on glass."""
 
 
 class Pack(Strict):

@@ -26,7 +26,7 @@ from rdmc.networks import NetworkConfig
 from rdmc.search import SearchConfig
 from rdmc.training import TrainConfig
 
-TAGS = {"embedded", "folders", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
+TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""
 
 

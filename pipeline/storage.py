@@ -132,6 +132,43 @@ def fetch_dataset(settings: Settings, workspace: Workspace, dataset: str) -> Pat
     return folder
 
 
+def open_object(url: str, start: int, tag: str) -> tuple[Iterator[bytes], int, str]:
+    """The bytes of ``s3://bucket/key`` from ``start`` on, where its tag is still ``tag``; else all, from 0.
+
+    Returns the chunks, the place of the first byte and the tag. Raises DataError where there is no such object,
+    ServiceError where the store cannot be used.
+    """
+    parts = urlsplit(url)
+    key = parts.path.lstrip("/")
+    with refusals(url):
+        client = _client()
+        try:
+            head = client.head_object(Bucket=parts.netloc, Key=key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
+                raise DataError(f"{url}: no such object; mend the address") from None
+            raise
+        found = str(head["ETag"])
+        start = start if found == tag and start < head["ContentLength"] else 0
+        body = (
+            client.get_object(Bucket=parts.netloc, Key=key, Range=f"bytes={start}-")["Body"] if head["ContentLength"] else None
+        )
+    return _chunks(body) if body else iter(()), start, found
+
+
+def _chunks(body: Any) -> Iterator[bytes]:
+    """The pieces of an object. Raises ConnectionError where the store breaks off."""
+    try:
+        yield from body.iter_chunks(CHUNK)
+    except BotoCoreError as error:
+        raise ConnectionError(" ".join(str(error).split())) from None
+
+
+def dvc_add(root: Path, path: Path) -> None:
+    """Put ``path`` under DVC in the repository at ``root``. Raises ServiceError with what DVC says."""
+    _dvc(root, "add", str(path))
+
+
 def _download_folder(client: Any, bucket: Bucket, folder_md5: str, folder: Path) -> None:
     """The files of one of DVC's folder listings (a JSON list of relpath and md5) into ``folder``, those absent only."""
     listing = folder / ".listing"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pipeline.console import table
 from pipeline.datasets import Pack
-from rdmc.data.pairs import SPLITS, read_index
+from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
 from rdmc.data.shards import Manifest, write_shards
 from rdmc.files import new_folder
 
@@ -16,10 +17,13 @@ MB = 1_000_000
 def run(name: str, pairs: Path, rules: Pack, out: Path) -> None:
     """Pack the pairs that ``prepare`` wrote into ``pairs``; ``out`` appears only once all of it is written.
 
-    Raises DataError where the pairs are missing, damaged or changed.
+    The report of prepare's checks comes along, for ``register`` may run where the pairs are not. Raises DataError
+    where the pairs are missing, damaged or changed.
     """
     with new_folder(out) as folder:
         manifest = write_shards(read_index(pairs), pairs, folder, name, int(rules.shard_mb * MB))
+        if (pairs / QUARANTINE).is_file():
+            shutil.copyfile(pairs / QUARANTINE, folder / QUARANTINE)
     table(f"{name}: shards ({manifest.digest[:12]})", ["split", "pairs", "shards", "MB"], _summary(manifest))
 
 

@@ -1,68 +1,104 @@
-"""``prepare``: photographs and rain, or somebody's own pairs -> checked pairs by split, an index and a quarantine report."""
+"""``prepare``: photographs and rain, or pairs of files -> checked pairs by split, an index and a report of the checks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from pipeline.console import say, table, track
-from pipeline.datasets import Dataset, Embedded, Folders, PairFolders, Prepare, SideBySide
+from pipeline.datasets import Dataset, Embedded, Folders, PairFolders, Prepare, Published, SideBySide
+from rdmc.data.benchmarks import benchmark, recognise
+from rdmc.data.checks import Made
 from rdmc.data.embedded import Shower, showers
+from rdmc.data.layouts import find_pairs
 from rdmc.data.matching import Match, find, match_files, match_halves
-from rdmc.data.pairs import SPLITS, Entry, Fault, move_pair, validation_scenes, write_index, write_quarantine
+from rdmc.data.pairs import (
+    SPLITS,
+    Entry,
+    Fault,
+    Findings,
+    move_pair,
+    remove_pair,
+    validation_scenes,
+    write_index,
+    write_quarantine,
+)
+from rdmc.data.review import check_share, check_sides, findings, measured, repeated
 from rdmc.errors import DataError
 from rdmc.files import new_folder
 
 SHOWN = 20
-"""Rows of the quarantine table; quarantine.json has all."""
+"""Rows of the tables of bad and of odd pairs; quarantine.json has all."""
 CHUNK = 4
 """Pairs handed to a process at once."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be made, the files that have no partner, and how the files lie where that was found out."""
+
+    jobs: Sequence[Shower | Match]
+    faults: Sequence[Fault] = ()
+    layout: str = ""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The pairs that are kept, what was set aside, and what else the checks found."""
+
+    entries: Sequence[Entry]
+    faults: Sequence[Fault]
+    found: Findings
+
+    @property
+    def examined(self) -> int:
+        """Pairs and single files looked at."""
+        return len(self.entries) + len(self.faults)
 
 
 def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, processes: int | None = None) -> None:
     """Write the pairs of ``dataset`` to ``out``, which appears only once all of them are written and checked.
 
     The bytes do not depend on the number of ``processes`` (default: one per core). Raises DataError where images are
-    missing or more pairs are bad than ``rules`` allow; what was in ``out`` before then stays, and the report of the bad ones
-    lies beside it.
+    missing, more pairs are bad than ``rules`` allow, rainy and clean are exchanged, or a benchmark is not what it is
+    called; what was in ``out`` before then stays, and the report of the checks lies beside it. Raises ConfigError for an
+    unknown benchmark.
     """
-    jobs, faults = plan(dataset, seed)
+    planned = plan(dataset, seed)
+    if planned.layout:
+        say(f"{name}: found {planned.layout}")
     with new_folder(out) as folder:
-        made = list(track(_make_all(jobs, folder, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
-        entries = [pair for pair in made if isinstance(pair, Entry)]
-        faults = faults + [pair for pair in made if isinstance(pair, Fault)]
-        _judge(name, faults, len(entries) + len(faults), rules, _report(out))
-        if isinstance(dataset, Folders) and dataset.validation is None:
+        jobs = planned.jobs
+        made = list(track(_make_all(jobs, folder, rules, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
+        kept = _settle(folder, dataset, planned, made)
+        found = _judge(name, dataset, made, kept, rules, _report(out))
+        entries = kept.entries
+        if not isinstance(dataset, Embedded) and all(pair.split != "validation" for pair in made):
             entries = hold_out(folder, entries, dataset.validation_share, seed)
-        write_index(folder, name, entries, len(entries) + len(faults), faults)
+        write_index(folder, name, entries, kept.examined, kept.faults, found)
     _report(out).unlink(missing_ok=True)
     table(f"{name}: pairs", ["split", "pairs", "scenes"], _summary(entries))
-    if isinstance(dataset, Folders):
-        say(f"{name}: files that change at the same globs are taken up by `dvc repro -f prepare@{name}`")
+    if not isinstance(dataset, Embedded):
+        say(f"{name}: files that change at the same place are taken up by `dvc repro -f prepare@{name}`")
 
 
-def plan(dataset: Dataset, seed: int) -> tuple[Sequence[Shower | Match], list[Fault]]:
+def plan(dataset: Dataset, seed: int) -> Plan:
     """What is to be made, and the files that have no partner. Raises DataError where images are missing."""
     if isinstance(dataset, Embedded):
-        return showers(dataset.rain, dataset.variants, seed), []
-    matches: list[Match] = []
-    faults: list[Fault] = []
-    for split, source in zip(SPLITS, (dataset.train, dataset.validation, dataset.test), strict=True):
-        if source is not None:
-            found, alone = _match(split, source)
-            matches += found
-            faults += alone
+        return Plan(showers(dataset.rain, dataset.variants, seed))
+    planned = _plan_benchmark(dataset) if isinstance(dataset, Published) else _plan_folders(dataset)
     seen: dict[Path, str] = {}
-    for match in matches:
+    for match in (job for job in planned.jobs if isinstance(job, Match)):
         for path in (match.rainy, match.clean):
             first = seen.setdefault(path.resolve(), match.split)
             if first != match.split:
                 raise DataError(f"{path}: is in {first} and {match.split}, the rule is one split; narrow a glob in params.yaml")
-    return matches, faults
+    return planned
 
 
 def hold_out(folder: Path, entries: Sequence[Entry], share: float, seed: int) -> list[Entry]:
@@ -71,15 +107,38 @@ def hold_out(folder: Path, entries: Sequence[Entry], share: float, seed: int) ->
     return [move_pair(folder, entry, "validation") if entry.scene in chosen else entry for entry in entries]
 
 
+def _plan_folders(dataset: Folders) -> Plan:
+    matches: list[Match] = []
+    faults: list[Fault] = []
+    for split, source in zip(SPLITS, (dataset.train, dataset.validation, dataset.test), strict=True):
+        if source is not None:
+            found, alone = _match(split, source)
+            matches += found
+            faults += alone
+    return Plan(matches, faults)
+
+
+def _plan_benchmark(dataset: Published) -> Plan:
+    entry, root = benchmark(dataset.name), Path(dataset.path)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; unpack a copy there with `python -m pipeline fetch SOURCE {root}`")
+    found = find_pairs(root, replace(entry.hints, split=dataset.split) if dataset.split else entry.hints)
+    if not found.matches:
+        raise DataError(
+            f"{root}: {found.layout}, training and measuring need pairs; use `python -m pipeline derain {root} OUT`"
+        )
+    return Plan(found.matches, found.faults, str(found))
+
+
 def _match(split: str, source: PairFolders | SideBySide) -> tuple[list[Match], list[Fault]]:
     if isinstance(source, SideBySide):
         return match_halves(split, find(source.images), source.left), []
     return match_files(split, find(source.rainy), find(source.clean))
 
 
-def _make_all(jobs: Sequence[Shower | Match], folder: Path, processes: int) -> Iterator[Entry | Fault]:
+def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, processes: int) -> Iterator[Made]:
     """Make the pairs, in the order of ``jobs``, in processes that are started afresh (threads do not survive a fork)."""
-    make = partial(_make, folder=folder)
+    make = partial(_make, folder=folder, judge_sides=rules.judge_sides)
     if min(processes, len(jobs)) < 2:
         yield from map(make, jobs)
         return
@@ -87,27 +146,65 @@ def _make_all(jobs: Sequence[Shower | Match], folder: Path, processes: int) -> I
         yield from pool.map(make, jobs, chunksize=CHUNK)
 
 
-def _make(job: Shower | Match, folder: Path) -> Entry | Fault:
-    return job.make(folder) if isinstance(job, Shower) else job.make_or_fault(folder)
+def _make(job: Shower | Match, folder: Path, judge_sides: bool) -> Made:
+    if isinstance(job, Match):
+        return job.make(folder, judge_sides)
+    entry = job.make(folder)
+    return Made(entry, split=entry.split)
+
+
+def _settle(folder: Path, dataset: Dataset, planned: Plan, made: Sequence[Made]) -> Settled:
+    """What is kept, set aside and only shown; pairs that repeat another are taken away again.
+
+    Those of a benchmark's test split stay: published figures count them.
+    """
+    entries: list[Entry] = []
+    faults = [*planned.faults, *(pair.fault for pair in made if pair.fault)]
+    warnings = [pair.warning for pair in made if pair.warning]
+    again = repeated(made)
+    for place, pair in enumerate(made):
+        job, fault = planned.jobs[place], again.get(place)
+        named = replace(fault, file=str(job.rainy)) if fault and isinstance(job, Match) else fault
+        if pair.entry and named and not (isinstance(dataset, Published) and pair.split == "test"):
+            remove_pair(folder, pair.entry)
+            faults.append(named)
+        elif pair.entry:
+            entries.append(pair.entry)
+            warnings += [named] if named else []
+    return Settled(entries, faults, findings(made, entries, warnings, planned.layout))
 
 
 def _report(out: Path) -> Path:
-    """Where the quarantine report of a refused dataset stays; the one of an accepted dataset lies inside ``out``."""
+    """Where the report of a refused dataset stays; the one of an accepted dataset lies inside ``out``."""
     return out.with_name(f"{out.name}.quarantine.json")
 
 
-def _judge(name: str, faults: Sequence[Fault], examined: int, rules: Prepare, report: Path) -> None:
-    """Show what was set aside; refuse a dataset with too much of it, or with nothing else, and leave the ``report``."""
+def _judge(name: str, dataset: Dataset, made: Sequence[Made], kept: Settled, rules: Prepare, report: Path) -> Findings:
+    """Show what is bad or odd; refuse a dataset that may not be used and leave the ``report``; say what it looks like."""
+    _show(f"{name}: set aside {len(kept.faults)} of {kept.examined}", kept.faults)
+    _show(f"{name}: kept, but worth a look, {len(kept.found.warnings)} of {kept.examined}", kept.found.warnings)
+    said: list[str] = []
+    try:
+        if rules.judge_sides:
+            check_sides(name, made)
+        # repeated pairs are a benchmark's own fault: its figures, checked next, count them
+        bad = [fault for fault in kept.faults if fault.kind != "duplicate" or not isinstance(dataset, Published)]
+        check_share(name, bad, kept.examined, rules.max_quarantined, report)
+        if isinstance(dataset, Published):
+            said = recognise(benchmark(dataset.name), measured(made), dataset.partial)
+    except DataError:
+        write_quarantine(report, kept.examined, kept.faults, kept.found)
+        raise
+    for line in said:
+        say(line)
+    return replace(kept.found, said=said)
+
+
+def _show(title: str, faults: Sequence[Fault]) -> None:
     if faults:
-        rows = [[fault.file, fault.reason] for fault in faults[:SHOWN]]
         more = f", the first {SHOWN} of them" if len(faults) > SHOWN else ""
-        table(f"{name}: set aside {len(faults)} of {examined}{more}", ["file", "reason"], rows)
-    if len(faults) > rules.max_quarantined * examined or len(faults) == examined:
-        write_quarantine(report, examined, faults)
-        first = f"{faults[0].file} {faults[0].reason}"
-        raise DataError(
-            f"{name}: {len(faults)} of {examined} pairs are bad, the rule is at most {rules.max_quarantined:.0%} and not all "
-            f"(first: {first}); mend those of {report} or raise prepare.max_quarantined in params.yaml"
+        table(
+            f"{title}{more}", ["file", "kind", "reason"], [[fault.file, fault.kind, fault.reason] for fault in faults[:SHOWN]]
         )
 
 

@@ -24,7 +24,7 @@ from pipeline.tracking import now_ms, send_metrics, send_params
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png
-from rdmc.data.pairs import SPLITS
+from rdmc.data.pairs import QUARANTINE, SPLITS
 from rdmc.data.shards import read_manifest
 from rdmc.errors import DataError
 from rdmc.files import write_text
@@ -60,6 +60,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         add_files(client, run_id, params, workspace, history)
         if isinstance(network, RDMC):
             add_genotype(client, run_id, genotype_of(network))
+        add_checks(client, run_id, {name: fetch_dataset(settings, workspace, name) for name in params.datasets})
         model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
         overall = evaluation["overall"]
         tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
@@ -143,6 +144,13 @@ def add_genotype(client: MlflowClient, run_id: str, genotype: Genotype) -> None:
     """Log what the model is and costs as params, and with its learned strengths in the place of what ``train`` logged."""
     send_params(client, run_id, genotype.flat(), {})
     client.log_text(run_id, genotype.to_json(), GENOTYPE)
+
+
+def add_checks(client: MlflowClient, run_id: str, folders: Mapping[str, Path]) -> None:
+    """Log what prepare's checks found in each dataset as ``data/<name>/quarantine.json``."""
+    for name, folder in folders.items():
+        if (folder / QUARANTINE).is_file():
+            client.log_artifact(run_id, str(folder / QUARANTINE), f"data/{name}")
 
 
 def describe(evaluation: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 - ``{train,validation,test}/<name>.rainy.<ext>`` and ``<name>.clean.<ext>``: 8-bit RGB, ext png or jpg
 - ``index.json``: every pair, with its name, scene, split, size, files and their fingerprints
-- ``quarantine.json``: every file that was set aside, and why
+- ``quarantine.json``: every file that was set aside, and why; what else the checks found
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from rdmc.data.images import Picture
@@ -47,6 +47,25 @@ class Fault:
 
     file: str
     reason: str
+    kind: str = "unreadable"
+    """unreadable, size, unmatched, duplicate, identical, misaligned or swapped."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the checks found beside the faults."""
+
+    warnings: Sequence[Fault] = ()
+    """Of pairs that were kept, but are worth a look."""
+    splits: Mapping[str, Mapping[str, float | int | None]] = field(default_factory=dict)
+    """By split: pairs that could be read, pairs kept, and the mean PSNR in dB of the rainy lumas of all that could be read."""
+    layout: str = ""
+    """How the files lie, where that was found out and not told."""
+    said: Sequence[str] = ()
+    """What the counts and the figures say about which benchmark this is."""
+
+
+NONE = Findings()
 
 
 def clean_name(text: str) -> str:
@@ -56,18 +75,30 @@ def clean_name(text: str) -> str:
 
 def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> Entry:
     """Write both pictures below ``folder`` and give their entry. Raises DataError where they cannot be a pair."""
+    check_sizes(rainy, clean)
     height, width = rainy.pixels.shape[:2]
-    if clean.pixels.shape != rainy.pixels.shape:
-        other = f"{clean.pixels.shape[1]}x{clean.pixels.shape[0]}"
-        raise DataError(f"rainy is {width}x{height} and clean {other}, the rule is one size; crop or remove one of them")
-    if min(height, width) < MIN_SIDE:
-        raise DataError(f"{width}x{height} is smaller than {MIN_SIDE} pixels a side; remove it or give a larger one")
     files = {"rainy": f"{split}/{name}.rainy.{rainy.extension}", "clean": f"{split}/{name}.clean.{clean.extension}"}
     (folder / split).mkdir(parents=True, exist_ok=True)
     (folder / files["rainy"]).write_bytes(rainy.data)
     (folder / files["clean"]).write_bytes(clean.data)
     digests = {"sha256_rainy": sha256(rainy.data), "sha256_clean": sha256(clean.data)}
     return Entry(name, scene, split, height, width, **files, **digests)
+
+
+def check_sizes(rainy: Picture, clean: Picture) -> None:
+    """Raise DataError where both are not of one size, or too small."""
+    height, width = rainy.pixels.shape[:2]
+    if clean.pixels.shape != rainy.pixels.shape:
+        other = f"{clean.pixels.shape[1]}x{clean.pixels.shape[0]}"
+        raise DataError(f"rainy is {width}x{height} and clean {other}, the rule is one size; crop or remove one of them")
+    if min(height, width) < MIN_SIDE:
+        raise DataError(f"{width}x{height} is smaller than {MIN_SIDE} pixels a side; remove it or give a larger one")
+
+
+def remove_pair(folder: Path, entry: Entry) -> None:
+    """Take the files of a written pair away again."""
+    (folder / entry.rainy).unlink()
+    (folder / entry.clean).unlink()
 
 
 def move_pair(folder: Path, entry: Entry, split: str) -> Entry:
@@ -87,16 +118,18 @@ def validation_scenes(scenes: Iterable[str], share: float, seed: int) -> set[str
     return set(shuffled[: min(max(round(share * len(shuffled)), 1), len(shuffled) - 1)])
 
 
-def write_index(folder: Path, dataset: str, entries: Iterable[Entry], examined: int, faults: Iterable[Fault]) -> None:
+def write_index(
+    folder: Path, dataset: str, entries: Iterable[Entry], examined: int, faults: Iterable[Fault], found: Findings = NONE
+) -> None:
     """Write index.json and quarantine.json; ``examined`` counts all pairs looked at, good and bad."""
     pairs = sorted(entries, key=lambda entry: (entry.split, entry.name))
     _write_json(folder / INDEX, {"dataset": dataset, "pairs": [asdict(entry) for entry in pairs]})
-    write_quarantine(folder / QUARANTINE, examined, faults)
+    write_quarantine(folder / QUARANTINE, examined, faults, found)
 
 
-def write_quarantine(path: Path, examined: int, faults: Iterable[Fault]) -> None:
-    """Write the report of what was set aside, of all pairs ``examined``."""
-    _write_json(path, {"examined": examined, "quarantined": [asdict(fault) for fault in faults]})
+def write_quarantine(path: Path, examined: int, faults: Iterable[Fault], found: Findings = NONE) -> None:
+    """Write the report: what was set aside of all pairs ``examined``, and what else the checks found."""
+    _write_json(path, {"examined": examined, "quarantined": [asdict(fault) for fault in faults], **asdict(found)})
 
 
 def read_index(folder: Path) -> list[Entry]:

@@ -19,7 +19,7 @@ from pipeline.tracking import connect
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import write_model
 from rdmc.data.images import as_png
-from rdmc.data.pairs import read_index, write_index, write_pair
+from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
 from rdmc.data.shards import write_shards
 from rdmc.files import new_folder, write_text
 from rdmc.network import RDMC, RDMCConfig
@@ -92,3 +92,4 @@ def _pack(workspace: Workspace, dataset: str, tests: int, seed: int) -> None:
             entries.append(write_pair(pairs, split, f"{split}-{number}", f"{split}-{number}", as_png(rainy), as_png(clean)))
     write_index(pairs, dataset, entries, len(entries), [])
     write_shards(read_index(pairs), pairs, workspace.shards(dataset), dataset, 10**6)
+    shutil.copyfile(pairs / QUARANTINE, workspace.shards(dataset) / QUARANTINE)

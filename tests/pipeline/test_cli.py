@@ -19,7 +19,23 @@ import pytest
 from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
-ACTS = {"prepare", "pack", "train", "search", "tune", "ablate", "evaluate", "register", "derain", "connect", "ui"}
+ACTS = set(
+    [
+        "datasets",
+        "fetch",
+        "prepare",
+        "pack",
+        "train",
+        "search",
+        "tune",
+        "ablate",
+        "evaluate",
+        "register",
+        "derain",
+        "connect",
+        "ui",
+    ]
+)
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

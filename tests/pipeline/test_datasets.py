@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.datasets import Dataset, Embedded, Folders, Pack, PairFolders, Prepare, SideBySide
+from pipeline.datasets import Dataset, Embedded, Folders, Pack, PairFolders, Prepare, Published, SideBySide
 
 
 def parse(value: dict[str, Any]) -> Dataset:
@@ -27,9 +27,17 @@ def test_both_sources_and_both_layouts_are_read() -> None:
     assert found.validation is None
 
 
+def test_a_benchmark_needs_a_name_and_a_place() -> None:
+    found = parse({"source": "benchmark", "name": "rain800", "path": "raw/rain800", "split": "test"})
+    assert isinstance(found, Published)
+    assert (found.partial, found.validation_share) == (False, 0.05)
+
+
 @pytest.mark.parametrize(
     "value",
     [
+        {"source": "benchmark", "name": "rain800"},
+        {"source": "benchmark", "name": "rain800", "path": "x", "split": "all"},
         {"source": "web"},
         {"source": "embedded", "rain": "drizzle", "variants": 2},
         {"source": "embedded", "rain": "light", "variants": 0},

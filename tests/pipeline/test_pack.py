@@ -7,7 +7,7 @@ import webdataset as wds
 from pipeline.datasets import Pack
 from pipeline.stages import pack
 from rdmc.data.images import as_png, read_rgb
-from rdmc.data.pairs import read_index, write_index, write_pair
+from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
 from rdmc.data.rain import render
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.errors import DataError
@@ -37,6 +37,7 @@ def test_pack_writes_shards_that_anybody_reads(tmp_path: Path, pairs: Path, caps
     assert sorted(found) == sorted(entry.name for entry in read_index(pairs))
     assert (found["test-1"]["clean.png"] == scene(1)).all()
     assert (found["test-1"]["rainy.png"] == read_rgb(pairs / "test/test-1.rainy.png")).all()
+    assert (tmp_path / "out" / QUARANTINE).read_bytes() == (pairs / QUARANTINE).read_bytes()
     shown = capsys.readouterr().out
     assert manifest.digest[:12] in shown
     assert all(split in shown for split in ("train", "validation", "test"))

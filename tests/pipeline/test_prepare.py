@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ import pytest
 from PIL import Image as Pillow
 from pydantic import TypeAdapter
 
-from pipeline.datasets import Dataset, Embedded, Folders, Prepare
+from pipeline.datasets import Dataset, Embedded, Folders, Prepare, Published
 from pipeline.stages import prepare
+from rdmc.data.embedded import PHOTOS, photograph
 from rdmc.data.images import encode_png, read_rgb
 from rdmc.data.pairs import read_index
-from rdmc.errors import DataError
+from rdmc.data.rain import render
+from rdmc.errors import ConfigError, DataError
+from rdmc.metrics import psnr_y
 
 STRICT, LENIENT = Prepare(max_quarantined=0.0), Prepare(max_quarantined=1.0)
 
@@ -25,12 +29,12 @@ def noise(seed: int, height: int = 20, width: int = 24) -> np.ndarray[Any, np.dt
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def write_pairs(folder: Path, count: int) -> dict[str, str]:
+def write_pairs(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
     """``count`` good pairs below ``folder``, and their globs."""
     for half in ("rain", "clean"):
         (folder / half).mkdir(parents=True)
         for i in range(count):
-            (folder / half / f"{half}-{i:02d}.png").write_bytes(encode_png(noise(i + 100 * (half == "rain"))))
+            (folder / half / f"{half}-{i:02d}.png").write_bytes(encode_png(noise(seed + i + 100 * (half == "rain"))))
     return {"rainy": f"{folder}/rain/*", "clean": f"{folder}/clean/*"}
 
 
@@ -72,12 +76,15 @@ def test_pairs_in_folders_keep_their_bytes(
         number = entry.name.removeprefix("rain-")
         assert (tmp_path / "out" / entry.rainy).read_bytes() == (folder / f"rain/rain-{number}.png").read_bytes()
         assert (tmp_path / "out" / entry.clean).read_bytes() == (folder / f"clean/clean-{number}.png").read_bytes()
-    assert json.loads((tmp_path / "out/quarantine.json").read_text()) == {"examined": 10, "quarantined": []}
+    report = json.loads((tmp_path / "out/quarantine.json").read_text())
+    assert (report["examined"], report["quarantined"]) == (10, [])
+    assert report["splits"]["train"]["read"] == report["splits"]["train"]["kept"] == 10
     assert "dvc repro -f prepare@mine" in capsys.readouterr().out
 
 
 def test_splits_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
-    given = {split: write_pairs(tmp_path / split, count) for split, count in (("train", 4), ("validation", 2), ("test", 3))}
+    counts = {"train": 4, "validation": 2, "test": 3}
+    given = {split: write_pairs(tmp_path / split, count, 1000 * count) for split, count in counts.items()}
     prepare.run("mine", folders(**given), STRICT, 0, tmp_path / "out", processes=1)
     entries = read_index(tmp_path / "out")
     assert [entry.split for entry in entries] == ["test"] * 3 + ["train"] * 4 + ["validation"] * 2
@@ -201,3 +208,70 @@ def test_the_share_kept_for_validation_follows_scenes_and_the_seed(tmp_path: Pat
         chosen |= held
     assert len(chosen) > 1
     assert isinstance(dataset, Folders)
+
+
+def photographs(folder: Path, count: int) -> dict[str, str]:
+    """``count`` good pairs of 96x128 below ``folder``, and their globs."""
+    astronaut = photograph(PHOTOS[0]).pixels
+    for half in ("rain", "clean"):
+        (folder / half).mkdir(parents=True)
+    for i in range(count):
+        clean = astronaut[30 * i : 30 * i + 96, 20 * i : 20 * i + 128]
+        (folder / f"clean/clean-{i:02d}.png").write_bytes(encode_png(clean))
+        (folder / f"rain/rain-{i:02d}.png").write_bytes(encode_png(render(clean, "light", (i,))))
+    return {"rainy": f"{folder}/rain/*", "clean": f"{folder}/clean/*"}
+
+
+def test_odd_pairs_are_set_aside_by_what_they_show(tmp_path: Path) -> None:
+    globs = photographs(tmp_path / "mine", 12)
+    rain, clean = tmp_path / "mine/rain", tmp_path / "mine/clean"
+    shutil.copyfile(rain / "rain-00.png", rain / "rain-11.png")
+    shutil.copyfile(clean / "clean-00.png", clean / "clean-11.png")
+    shutil.copyfile(clean / "clean-01.png", rain / "rain-01.png")
+    shifted = np.roll(read_rgb(clean / "clean-09.png"), (5, 9), (0, 1))
+    (clean / "clean-09.png").write_bytes(encode_png(shifted))
+    kept = (rain / "rain-03.png").read_bytes()
+    (rain / "rain-03.png").write_bytes((clean / "clean-03.png").read_bytes())
+    (clean / "clean-03.png").write_bytes(kept)
+    prepare.run("mine", folders(train=globs), LENIENT, 0, tmp_path / "out", processes=1)
+    report = json.loads((tmp_path / "out/quarantine.json").read_text())
+    found = {Path(fault["file"]).name: fault["kind"] for fault in report["quarantined"]}
+    odd = {"rain-01.png": "identical", "rain-09.png": "misaligned", "rain-03.png": "swapped"}
+    assert found in ({**odd, "rain-00.png": "duplicate"}, {**odd, "rain-11.png": "duplicate"})
+    assert report["examined"] == 12
+    assert (report["splits"]["train"]["read"], report["splits"]["train"]["kept"]) == (12, 8)
+    assert len([path for path in content(tmp_path / "out") if path.endswith(".png")]) == 16
+    figures = [psnr_y(read_rgb(rain / f"rain-{i:02d}.png"), read_rgb(clean / f"clean-{i:02d}.png")) for i in range(12)]
+    assert report["splits"]["train"]["psnr_y"] == pytest.approx(np.mean(figures), abs=1e-3)
+
+
+def test_a_training_pair_that_is_in_the_test_split_leaves_training(tmp_path: Path) -> None:
+    train, test = photographs(tmp_path / "a", 6), photographs(tmp_path / "b", 1)
+    prepare.run("mine", folders(train=train, test=test), LENIENT, 0, tmp_path / "out", processes=1)
+    assert quarantined(tmp_path / "out") == {
+        "rain-00.png": "has the same rainy pixels as test pair rain-00; remove one of them"
+    }
+    assert {entry.name for entry in read_index(tmp_path / "out") if entry.split == "test"} == {"rain-00"}
+
+
+def test_exchanged_globs_are_refused(tmp_path: Path) -> None:
+    globs = photographs(tmp_path / "mine", 6)
+    wrong = {"rainy": globs["clean"], "clean": globs["rainy"]}
+    with pytest.raises(
+        DataError,
+        match="in 6 of 6 pairs the clean picture has the rain, .*; exchange the globs or `left`, or set prepare.judge_sides",
+    ):
+        prepare.run("mine", folders(train=wrong), LENIENT, 0, tmp_path / "out", processes=1)
+    assert (tmp_path / "out.quarantine.json").is_file()
+    unjudged = Prepare(max_quarantined=1.0, judge_sides=False)
+    prepare.run("mine", folders(train=wrong), unjudged, 0, tmp_path / "out", processes=1)
+    report = json.loads((tmp_path / "out/quarantine.json").read_text())
+    assert (report["quarantined"], {fault["kind"] for fault in report["warnings"]}) == ([], {"swapped"})
+
+
+def test_an_unknown_benchmark_or_a_missing_copy_is_refused(tmp_path: Path) -> None:
+    given = {"source": "benchmark", "path": str(tmp_path / "raw")}
+    with pytest.raises(ConfigError, match="'rain99': no such benchmark"):
+        prepare.run("x", Published.model_validate({**given, "name": "rain99"}), STRICT, 0, tmp_path / "out")
+    with pytest.raises(DataError, match="raw: no such folder; unpack a copy there with `python -m pipeline fetch SOURCE"):
+        prepare.run("x", Published.model_validate({**given, "name": "rain12"}), STRICT, 0, tmp_path / "out")

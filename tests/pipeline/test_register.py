@@ -93,6 +93,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
+    assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "what the checks found"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
     assert Genotype.from_json((files / GENOTYPE).read_text(), GENOTYPE) == genotype, "with the strengths that it learned"
     assert read_params(files / "params.yaml") == params, "the params as logged can be run again"

@@ -6,7 +6,7 @@ import pytest
 
 from rdmc.data.images import Image, encode_png, read_rgb
 from rdmc.data.matching import Match, find, match_files, match_halves
-from rdmc.data.pairs import Entry, Fault
+from rdmc.data.pairs import Fault
 from rdmc.errors import DataError
 
 Picture = Callable[..., Image]
@@ -25,13 +25,16 @@ def paths(folder: str, *names: str) -> list[Path]:
         (["rain7.png", "rain8.png"], ["clean7.png", "clean8.png"]),
         (["rain_img_5.png", "rain_img_6.png"], ["img_5.png", "img_6.png"]),
         (["1_rain.png", "1.png"], ["1_rain.png", "1.png"]),
+        (["7_rain.png", "8_rain.png"], ["7_clean.png", "8_clean.png"]),
+        (["pie-rd-rain-5.png", "rd-rain-5.png"], ["pie-norain-5.png", "norain-5.png"]),
+        (["A_0-0-Webcam-R-001.png"], ["A_0-0-Webcam-C-000.png"]),
     ],
 )
 def test_names_in_use_are_matched(rainy: list[str], clean: list[str]) -> None:
     matches, faults = match_files("train", paths("rainy", *rainy), paths("clean", *clean))
     assert [(match.rainy.name, match.clean.name) for match in matches] == list(zip(rainy, clean, strict=True))
     assert faults == []
-    assert len({match.scene for match in matches}) == len({match.name for match in matches}) == 2
+    assert len({match.scene for match in matches}) == len({match.name for match in matches}) == len(rainy)
 
 
 @pytest.mark.parametrize("word", ["", "rain-"])
@@ -53,15 +56,15 @@ def test_files_without_a_partner_are_faults() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png", "3.png"), paths("c", "2.png", "3.png", "4.png"))
     assert [match.name for match in matches] == ["2", "3"]
     assert faults == [
-        Fault("r/1.png", "has no clean image (named 1); add it or remove the rainy one"),
-        Fault("c/4.png", "has no rainy image; add it or remove the clean one"),
+        Fault("r/1.png", "has no clean image (named 1); add it or remove the rainy one", "unmatched"),
+        Fault("c/4.png", "has no rainy image; add it or remove the clean one", "unmatched"),
     ]
 
 
 def test_two_clean_images_of_one_name_are_a_fault() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png"), paths("c", "1.png", "1.jpg", "2.png"))
     assert [match.name for match in matches] == ["2"]
-    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; remove one of them")]
+    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; remove one of them", "unmatched")]
 
 
 def test_a_file_that_both_globs_match_is_refused() -> None:
@@ -89,7 +92,8 @@ def test_find_sorts_and_refuses_an_empty_glob(tmp_path: Path) -> None:
 def test_halves_are_told_apart(left: str, tmp_path: Path, picture: Picture) -> None:
     image = picture(20, 60)
     (tmp_path / "1.png").write_bytes(encode_png(image))
-    entry = match_halves("test", [tmp_path / "1.png"], left)[0].make(tmp_path / "out")
+    entry = match_halves("test", [tmp_path / "1.png"], left)[0].make(tmp_path / "out").entry
+    assert entry is not None
     right = "rainy" if left == "clean" else "clean"
     assert np.array_equal(read_rgb(tmp_path / "out" / getattr(entry, left)), image[:, :30])
     assert np.array_equal(read_rgb(tmp_path / "out" / getattr(entry, right)), image[:, 30:])
@@ -98,8 +102,9 @@ def test_halves_are_told_apart(left: str, tmp_path: Path, picture: Picture) -> N
 
 def test_an_odd_width_has_no_halves(tmp_path: Path, picture: Picture) -> None:
     (tmp_path / "1.png").write_bytes(encode_png(picture(20, 61)))
-    found = match_halves("test", [tmp_path / "1.png"], "clean")[0].make_or_fault(tmp_path / "out")
-    assert isinstance(found, Fault)
+    found = match_halves("test", [tmp_path / "1.png"], "clean")[0].make(tmp_path / "out").fault
+    assert found is not None
+    assert (found.kind, Path(found.file).name) == ("unreadable", "1.png")
     assert found.reason.startswith("61 pixels wide, two halves need an even width")
 
 
@@ -108,7 +113,8 @@ def test_a_fault_names_the_file_that_is_to_blame(bad: str, named: str, tmp_path:
     files = {"rainy": tmp_path / "r.png", "clean": tmp_path / "c.png"}
     for path in files.values():
         path.write_bytes(encode_png(picture()))
-    assert isinstance(Match("train", "x", "x", files["rainy"], files["clean"]).make_or_fault(tmp_path / "out"), Entry)
+    files["clean"].write_bytes(encode_png(picture(seed=1)))
+    assert Match("train", "x", "x", files["rainy"], files["clean"]).make(tmp_path / "out").entry
     files[bad].write_bytes(b"")
-    found = Match("train", "x", "x", files["rainy"], files["clean"]).make_or_fault(tmp_path / "out")
-    assert found == Fault(str(tmp_path / named), "zero bytes; fetch it again or remove it")
+    found = Match("train", "x", "x", files["rainy"], files["clean"]).make(tmp_path / "out").fault
+    assert found == Fault(str(tmp_path / named), "zero bytes; fetch it again or remove it", "unreadable")

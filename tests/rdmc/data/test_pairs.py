@@ -19,10 +19,10 @@ def test_an_index_comes_back_sorted(tmp_path: Path, picture: Picture) -> None:
     write_index(tmp_path, "mine", entries, 4, [Fault("x.png", "bad")])
     assert read_index(tmp_path) == [entries[2], entries[1], entries[0]]
     assert json.loads((tmp_path / INDEX).read_text())["dataset"] == "mine"
-    assert json.loads((tmp_path / QUARANTINE).read_text()) == {
-        "examined": 4,
-        "quarantined": [{"file": "x.png", "reason": "bad"}],
-    }
+    report = json.loads((tmp_path / QUARANTINE).read_text())
+    assert report["examined"] == 4
+    assert report["quarantined"] == [{"file": "x.png", "reason": "bad", "kind": "unreadable"}]
+    assert report["warnings"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,216 @@
+"""Unpacking archives that nobody vouches for: only plain files and folders, only below the target, only so much.
+
+Refused: names that are absolute, climb (``..``) or hold backslashes, drive letters or control characters; links, devices,
+encrypted and sparse members; a name twice, also where a file system ignores case; a file where a folder must be; more
+members, more bytes, or more bytes per byte of the archive than ``Limits``. What is written has mode 0644 whatever the
+archive says. Members are judged by what comes out of them and not by the sizes that they announce.
+"""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import lzma
+import stat
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, cast
+
+from rdmc.errors import DataError
+from rdmc.files import new_folder
+
+CHUNK = 1 << 20
+LARGEST_HEADER = 1 << 22
+"""Bytes that a tar may ask for at once beside contents: its long names and attributes are read into memory."""
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError),
+    *(LookupError, ArithmeticError, TypeError, AttributeError, AssertionError, MemoryError),  # they trust the bytes
+)
+"""What the standard library's readers raise for damaged archives."""
+HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of this machine's disk, which are no fault of an archive."""
+
+
+HERE = {".", "./"}
+"""Names by which many a tar begins with its own folder."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may come out of an archive; the defaults hold the largest rain dataset."""
+
+    total: int = 200_000_000_000
+    """Bytes."""
+    ratio: float = 100.0
+    """Bytes for each byte of the archive; pictures do not shrink, and lists of names some twentyfold."""
+    free: int = 50_000_000
+    """Bytes up to which the ratio does not matter."""
+    members: int = 3_000_000
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive, or a folder where ``content`` is None."""
+
+    name: str
+    content: IO[bytes] | None
+    refused: str = ""
+    """Why it may not be unpacked, whatever else holds."""
+
+
+def unpack(archive: Path, target: Path, limits: Limits | None = None) -> int:
+    """Unpack a zip or tar (plain, gz, bz2, xz) into ``target``, which appears only whole; returns the number of files.
+
+    Raises DataError for what is no archive, is damaged, or breaks a rule of this module; nothing is left then.
+    """
+    with new_folder(target) as folder:
+        try:
+            with archive.open("rb") as file:
+                return _write(archive, file, folder, limits or Limits())
+        except BROKEN as error:
+            if isinstance(error, OSError) and error.errno in HOST:
+                raise
+            raise DataError(f"{archive}: damaged archive ({_line(error)}); fetch it again") from None
+
+
+def safe_name(name: str) -> PurePosixPath:
+    """The relative path that ``name`` is. Raises DataError where it is none that is safe everywhere."""
+    path = PurePosixPath(name)
+    if not name or not path.parts or name.startswith("/"):
+        raise DataError(f"{name!r}: an absolute or empty name, the rule is a path below the archive; get another copy")
+    if "\\" in name or ":" in path.parts[0] or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise DataError(f"{name!r}: a name with backslash, drive or control characters; get another copy")
+    if ".." in path.parts or any(len(part.encode()) > 255 for part in path.parts) or len(name.encode()) > 1024:
+        raise DataError(f"{name[:80]!r}: a name that climbs out or is too long; get another copy")
+    return path
+
+
+def _write(archive: Path, file: BinaryIO, folder: Path, limits: Limits) -> int:
+    bound = min(limits.total, max(limits.free, int(limits.ratio * archive.stat().st_size)))
+    taken: dict[str, bool] = {}  # by name as a file system without case has it: is it a folder?
+    files = written = 0
+    for count, member in enumerate(_members(archive, file, bound), 1):
+        if count > limits.members:
+            raise DataError(f"{archive}: more than {limits.members:,} members, a bomb; get another copy")
+        if member.refused:
+            raise DataError(f"{archive}: {member.name!r} is {member.refused}, the rule is files and folders; get another copy")
+        if member.content is None and member.name in HERE:
+            continue
+        path = safe_name(member.name)
+        _take(archive, path, member.content is None, taken)
+        if member.content is None:
+            (folder / path).mkdir(parents=True, exist_ok=True)
+            continue
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        files += 1
+        with (folder / path).open("xb") as out:
+            while chunk := member.content.read(CHUNK):
+                written += len(chunk)
+                if written > bound:
+                    raise DataError(f"{archive}: gives more than {bound:,} bytes, a bomb; get another copy")
+                out.write(chunk)
+    if not files:
+        raise DataError(f"{archive}: holds no files; fetch it again")
+    return files
+
+
+def _take(archive: Path, path: PurePosixPath, is_folder: bool, taken: dict[str, bool]) -> None:
+    """Claim a name and the folders above it."""
+    for parent in [*reversed(path.parents)][1:]:
+        if not taken.setdefault(_folded(parent), True):
+            raise DataError(f"{archive}: {path} lies below a file; get another copy")
+    if taken.get(_folded(path)) is not None and not (is_folder and taken[_folded(path)]):
+        raise DataError(f"{archive}: {path} comes twice, or differs from another name only by case; get another copy")
+    taken[_folded(path)] = is_folder
+
+
+def _folded(path: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _members(archive: Path, file: BinaryIO, bound: int) -> Iterator[Member]:
+    head = file.read(6)
+    file.seek(0)
+    if head.startswith(b"PK"):
+        return _of_zip(file)
+    most = bound + 64 * CHUNK  # headers come on top of contents
+    if head.startswith(b"\x1f\x8b"):
+        return _of_tar(_Guard(gzip.GzipFile(fileobj=file), most))
+    if head.startswith(b"BZh"):
+        return _of_tar(_Guard(bz2.BZ2File(file), most))
+    if head.startswith(b"\xfd7zXZ\0"):
+        return _of_tar(_Guard(lzma.LZMAFile(file), most))
+    if _is_tar(file):
+        return _of_tar(_Guard(file, most))
+    raise DataError(
+        f"{archive}: no zip or tar (first bytes {head!r}), perhaps a page that came instead; "
+        "look at it, unpack other kinds by their own program and fetch the folder"
+    )
+
+
+def _is_tar(file: BinaryIO) -> bool:
+    block = file.read(512)
+    file.seek(0)
+    return block[257:262] == b"ustar"
+
+
+def _of_zip(file: BinaryIO) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as opened:
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                yield Member(info.filename, None, "a link or device")
+            elif info.flag_bits & 1:
+                yield Member(info.filename, None, "encrypted")
+            elif info.is_dir():
+                yield Member(info.filename, None)
+            else:
+                with opened.open(info) as content:
+                    yield Member(info.filename, content)
+
+
+def _of_tar(file: _Guard) -> Iterator[Member]:
+    with closing(file), tarfile.open(fileobj=cast("IO[bytes]", file), mode="r:") as opened:
+        for info in opened:
+            if info.isdir():
+                yield Member(info.name, None)
+            elif not info.isreg() or info.issparse():
+                yield Member(info.name, None, "a link, device or sparse file")
+            else:
+                yield Member(info.name, opened.extractfile(info))
+            vars(opened)["members"].clear()  # it would keep them all
+
+
+class _Guard:
+    """A stream that refuses to be read in huge pieces or beyond ``bound`` bytes, whatever the headers in it ask for."""
+
+    def __init__(self, file: BinaryIO | BufferedIOBase, bound: int) -> None:
+        self._file, self._bound = file, bound
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST_HEADER:
+            raise DataError(f"the tar asks for {size:,} bytes of header at once, a bomb; get another copy")
+        return self._file.read(size)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence or place > self._bound:
+            raise DataError(f"the tar goes on beyond {self._bound:,} bytes, a bomb; get another copy")
+        return self._file.seek(place)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
