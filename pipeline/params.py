@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, Tag, ValidationError,
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict, by_keys
+from pipeline.datasets import NAME, Dataset, Leaks, Pack, Prepare, Strict, by_keys
 from rdmc.errors import ConfigError
 from rdmc.losses import LossConfig
 from rdmc.networks import NetworkConfig
@@ -100,6 +100,7 @@ class Params(Strict):
     seed: int = Field(ge=0, lt=2**32)
     datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     prepare: Prepare
+    leaks: Leaks
     pack: Pack
     network: Annotated[NetworkConfig, Field(discriminator="kind")]
     loss: LossConfig
