@@ -72,7 +72,7 @@ def leaks(
     layout: Annotated[
         list[Layout] | None, typer.Option(help="What the files of a folder are: one for all, or one for each in order.")
     ] = None,
-    score: Annotated[float, typer.Option(min=0.01, max=1, help="Agreement of the pixels that counts, for folders.")] = 0.5,
+    score: Annotated[float, typer.Option(min=0.01, max=1, help="Agreement of the pixels that counts, for folders.")] = 0.4,
     json: Annotated[Path | None, typer.Option(help="Also write what is found here, for folders.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Draw what is found side by side into this new folder.")] = None,
     params: ParamsFile = PARAMS,

@@ -30,13 +30,16 @@ MIN_CELLS = 4
 """Places with structure, of CELLS ** 2, without which there is nothing to decide by."""
 DETAIL = 2.0
 """Standard deviation, in pixels, of the blur that is taken off to leave the detail."""
-STRUCTURE = 2.0
+STRUCTURE = 1.0
 """Root mean square of the detail, in levels of 255, below which a place is noise or flat."""
 SAME = 1
 """Largest difference, in levels of 255, of pictures that are equal but for rounding."""
 MAX_STRETCH, MAX_SHIFT = 0.2, 0.15
 """How far an alignment may go, as shares of a side. What is farther off is another crop."""
-ITERATIONS, PRECISION = 30, 1e-4
+COARSE, FINE = 64, 128
+"""Pixels a side of the pictures that are aligned."""
+ITERATIONS, PRECISION, BLUR = 30, 1e-4, 3
+"""Of the alignment: steps, change of the correlation that ends them, pixels of the blur against noise."""
 
 
 class View(NamedTuple):
@@ -112,7 +115,7 @@ def agreement(first: Grey, second: Grey) -> float:
     """How far two square pictures of one size show the same detail in the same places, 0 to 1.
 
     The second is aligned to the first by an affine map, found by the enhanced correlation coefficient (Evangelidis and
-    Psarakis, PAMI 2008). The agreement is the median, over the places with structure in both, of the correlation of detail;
+    Psarakis, PAMI 2008). The agreement is the median, over the places with structure in either, of the correlation of detail;
     0 where the alignment goes too far or too few places have structure. Pictures that are equal but for rounding agree by 1.
     """
     if int(cv2.absdiff(first, second).max()) <= SAME:
@@ -131,40 +134,51 @@ def agreement(first: Grey, second: Grey) -> float:
 
 
 def _correlation(one: Floats, other: Floats, both: Floats) -> float:
-    """The median of the cells' correlations; cells without structure, or mostly outside of ``both``, do not count."""
+    """The median of the cells' correlations; cells without structure in either, or mostly outside of ``both``, do not count."""
     count = _cells(both)
     power, power2 = _cells(one * one), _cells(other * other)
     whole = (one.shape[0] // CELLS) ** 2
-    usable = (np.minimum(power, power2) > STRUCTURE**2 * count) & (count > whole / 2)
+    usable = (np.maximum(power, power2) > STRUCTURE**2 * count) & (count > whole / 2)
     if usable.sum() < MIN_CELLS:
         return 0.0
-    found = _cells(one * other)[usable] / np.sqrt(power[usable] * power2[usable])
+    found = _cells(one * other)[usable] / np.sqrt(power[usable] * power2[usable] + 1e-6)
     return float(np.clip(np.median(found), 0, 1))
 
 
 def _align(one: Floats, other: Floats) -> Floats | None:
-    """The map from places of ``one`` to those of ``other``, (2, 3), found at a quarter and at half of the size; or None."""
+    """The map from places of ``one`` to those of ``other``, (2, 3): a shift, found coarsely, and from there an affine map.
+
+    None where there is nothing to align by, or the alignment goes too far.
+    """
     side = one.shape[0]
-    warp = np.eye(2, 3, dtype=np.float32)
+    shift = _ecc(one, other, np.eye(2, 3, dtype=np.float32), COARSE, cv2.MOTION_TRANSLATION)
+    warp = _ecc(one, other, np.eye(2, 3, dtype=np.float32) if shift is None else shift, min(FINE, side), cv2.MOTION_AFFINE)
+    if warp is None or np.abs(warp[:, :2] - np.eye(2)).max() > MAX_STRETCH or np.abs(warp[:, 2]).max() > MAX_SHIFT * side:
+        return None
+    return warp
+
+
+def _ecc(one: Floats, other: Floats, start: Floats, side: int, motion: int) -> Floats | None:
+    """``start`` made better on both pictures at a size of ``side``; None where that does not converge."""
+    scale = np.array([1, 1, one.shape[0] / side], np.float32)
+    small = [np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)) for image in (one, other)]
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, ITERATIONS, PRECISION)
-    for part in (4, 2) if side >= 256 else (1,):
-        small = [
-            np.asarray(cv2.resize(image, None, fx=1 / part, fy=1 / part, interpolation=cv2.INTER_AREA))
-            for image in (one, other)
-        ]
-        warp[:, 2] /= part
-        try:
-            found = cv2.findTransformECC(small[0], small[1], warp, cv2.MOTION_AFFINE, criteria)[1]
-        except cv2.error:  # it does not converge where there is nothing to align by
-            return None
-        warp = np.asarray(found, np.float32)
-        warp[:, 2] *= part
-    near = np.abs(warp[:, :2] - np.eye(2)).max() <= MAX_STRETCH and np.abs(warp[:, 2]).max() <= MAX_SHIFT * side
-    return warp if near else None
+    try:
+        return (
+            np.asarray(
+                cv2.findTransformECC(
+                    small[0], small[1], start / scale, motion, criteria, np.full((side, side), 255, np.uint8), BLUR
+                )[1],
+                np.float32,
+            )
+            * scale
+        )
+    except cv2.error:
+        return None
 
 
 def _detail(image: Floats) -> Floats:
-    return image - np.asarray(cv2.GaussianBlur(image, (0, 0), DETAIL), np.float32)
+    return np.asarray(cv2.subtract(image, cv2.GaussianBlur(image, (0, 0), DETAIL)), np.float32)
 
 
 def _cells(values: Floats) -> Floats:
