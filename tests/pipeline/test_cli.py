@@ -19,7 +19,7 @@ import pytest
 from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
-ACTS = {"prepare", "pack", "train", "tune", "evaluate", "register", "derain", "connect", "ui"}
+ACTS = {"prepare", "leaks", "pack", "train", "tune", "evaluate", "register", "derain", "connect", "ui"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
