@@ -190,7 +190,7 @@ def _cells(values: Floats) -> Floats:
 def _upright(first: Code, second: Code) -> Floats:
     """``best_likeness`` over the four views without a transposition."""
     even, across, down, odd = (_product(first, second, rows, columns) for rows, columns in product((0, 1), repeat=2))
-    return np.maximum(even + odd + np.abs(across + down), even - odd + np.abs(across - down))
+    return np.asarray(np.maximum(even + odd + np.abs(across + down), even - odd + np.abs(across - down)), np.float32)
 
 
 def _product(first: Code, second: Code, rows: int, columns: int) -> Floats:

@@ -26,7 +26,7 @@ def scene(seed: int) -> Image:
     """Structure at every scale, (120, 160, 3)."""
     rng = np.random.default_rng(seed)
     layers = [cv2.resize(rng.normal(0, 1, (n, n, 3)), (160, 120), interpolation=cv2.INTER_CUBIC) for n in (3, 6, 12, 48)]
-    return (128 + 30 * np.sum(layers, 0)).clip(0, 255).astype(np.uint8)
+    return np.asarray(128 + 30 * np.sum(layers, 0)).clip(0, 255).astype(np.uint8)
 
 
 def mirrored(seed: int) -> Image:
@@ -184,7 +184,7 @@ def test_exit_codes_of_the_act(places: dict[str, str], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (3, "")
     assert "1.png" in done.stdout
     assert len(report(tmp_path / "r.json")["leaks"]) == len(list((tmp_path / "p").iterdir())) == 1
-    done = act("leaks", "--train", both, "--test", none, *layout)
+    done = act("leaks", "--train", both, "--test", f"{none}/z*", *layout)
     assert (done.returncode, done.stderr) == (0, "")
     done = act("leaks", "--train", both, "--test", f"{tmp_path}/nowhere")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -158,7 +158,7 @@ def test_luma_of_any_mode(mode: str, picture: Picture) -> None:
 
 
 def test_luma_of_16_bits_and_of_a_turned_picture(picture: Picture) -> None:
-    values = cv2.imdecode(np.frombuffer(png16((6, 9)), np.uint8), cv2.IMREAD_UNCHANGED)
+    values = np.asarray(cv2.imdecode(np.frombuffer(png16((6, 9)), np.uint8), cv2.IMREAD_UNCHANGED))
     assert np.array_equal(decode_grey(png16((6, 9)), "x", 8), (values >> 8).astype(np.uint8))
     exif = Pillow.Exif()
     exif[images.ORIENTATION] = 6

@@ -15,7 +15,7 @@ def noise(seed: int, height: int = 120, width: int = 160) -> Grey:
     """Structure at every scale."""
     rng = np.random.default_rng(seed)
     layers = [cv2.resize(rng.normal(0, 1, (n, n)), (width, height), interpolation=cv2.INTER_CUBIC) for n in (3, 6, 12, 48)]
-    return (128 + 30 * np.sum(layers, 0)).clip(0, 255).astype(np.uint8)
+    return np.asarray(128 + 30 * np.sum(layers, 0)).clip(0, 255).astype(np.uint8)
 
 
 def recompressed(image: Grey, quality: int = 50) -> Grey:
@@ -84,7 +84,7 @@ def test_skies_agree_with_nothing() -> None:
 def test_a_frame_around_other_pictures_does_not_make_them_agree() -> None:
     """The eye's ground fills a disc: two quarters of it have the same bright arc, and other vessels within."""
     (retina,) = (photograph(photo).pixels for photo in PHOTOS if photo.name == "retina")
-    grey = cv2.cvtColor(retina, cv2.COLOR_RGB2GRAY)
+    grey = np.asarray(cv2.cvtColor(retina, cv2.COLOR_RGB2GRAY), np.uint8)
     height, width = grey.shape[0] // 2, grey.shape[1] // 2
     upper, lower = square(grey[:height, width:], 256), square(grey[height:, width:][::-1], 256)
     assert float((code(upper) * code(lower)).sum()) > 0.7
