@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from pipeline.console import table
+from pipeline.console import say
 from rdmc.data.images import Image
 from rdmc.data.leakage import THUMBNAIL, Look, Scene, candidates, find_twins, look, look_at_all
 from rdmc.data.likeness import code, square
@@ -47,17 +47,10 @@ def scene(number: int, part: int = 1) -> Image:
     """(321, 481, 3) over ``part``: a layout and noise at five scales, the coarse ones strongest, as in photographs."""
     height, width = HEIGHT // part, WIDTH // part
     rng, layout = np.random.default_rng((1, number)), np.random.default_rng((2, number % LAYOUTS))
-    pixels = np.full((height, width, 3), 128, np.float32)
-    for source, cells, strength in (
-        (layout, 3, LAYOUT),
-        (rng, 4, 20),
-        (rng, 8, 16),
-        (rng, 16, 16),
-        (rng, 64, 10),
-        (rng, 200, 8),
-    ):
-        coarse = source.normal(0, strength, (cells, cells, 3)).astype(np.float32)
-        pixels += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    pixels = cv2.resize(layout.normal(128, LAYOUT, (3, 3, 3)).astype(np.float32), (width, height))
+    for cells, strength in ((4, 20), (8, 16), (16, 16), (64, 10), (200, 8)):
+        if cells <= width:  # finer than a pixel is nothing
+            pixels += cv2.resize(rng.normal(0, strength, (cells, cells, 3)).astype(np.float32), (width, height))
     return pixels.clip(0, 255).astype(np.uint8)
 
 
@@ -123,7 +116,7 @@ def of_thumbnails(count: int, threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print a table, write JSON."""
+    """Measure, print a line each: seconds of the clock (and of the processor); write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--scenes", type=int, nargs="*", default=[1000, 5000, 20000])
@@ -131,19 +124,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    rows = {f"{arguments.files:,} files": of_files(arguments.files, arguments.threads)}
-    rows |= {f"{count:,} thumbnails": of_thumbnails(count, arguments.threads) for count in arguments.scenes}
-    shown = [
-        [
-            name,
-            *(_seconds(row.get(key)) for key in ("reading", "codes", "find_twins")),
-            str(row["candidates"]),
-            str(row["twins"]),
-        ]
-        for name, row in rows.items()
-    ]
-    columns = ["scenes", "reading", "candidates", "find_twins, with these", "number of candidates", "of copies"]
-    table(f"leaks with {arguments.threads} threads: seconds (of the processor)", columns, shown)
+    rows = {}
+    for name, count, act in [
+        ("files", arguments.files, of_files),
+        *(("thumbnails", n, of_thumbnails) for n in arguments.scenes),
+    ]:
+        rows[f"{count:,} {name}"] = row = act(count, arguments.threads)
+        shown = "  ".join(f"{key} {_seconds(row.get(key))}" for key in ("reading", "codes", "find_twins"))
+        say(f"{count:,} {name}: {shown}  candidates {row['candidates']}  copies {row['twins']}  peak {row['mb']:.0f} MB")
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
 
