@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a plain traceback of a fault of ours; locals could hold secrets
     rich_markup_mode="markdown",
     help="Train, evaluate and use RDMC, a network that removes rain from photographs.\n\n"
-    "`make repro` runs prepare, pack, train, evaluate and register in order and skips what has not changed. "
+    "`make repro` runs prepare, leaks, pack, train, evaluate and register in order and skips what has not changed. "
     "What changes a result stands in `params.yaml`; where things run is set by the environment (`docs/operations.md`).",
 )
 
