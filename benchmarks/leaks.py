@@ -6,7 +6,7 @@ Files: so many synthetic scenes, 481x321, two thirds JPEG of quality 90 and one 
 measured), read and searched, from files to the list of leaks. Scenes: so many thumbnails are made in memory, since reading
 is the same work for each, and searched; only the copies among them are files. One scene in five is a test; one test in ten
 is a copy of a training scene (mirrored, cut, recompressed). Scenes have one of a few layouts, sky over ground for instance,
-chosen so that about as many pairs of them become candidates as of photographs (6 in 100,000). Seconds of the
+chosen so that about as many pairs of them become candidates as of photographs (2 to 3 in 10,000). Seconds of the
 clock and of the processor. It ends with an error where a copy is missed or another pair is found.
 """
 

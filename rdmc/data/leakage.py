@@ -26,7 +26,7 @@ from rdmc.errors import DataError
 Part = Literal["whole", "left", "right"]
 Relation = Literal["leak", "duplicate"]
 
-CANDIDATE = 0.75
+CANDIDATE = 0.7
 """Cosine of two codes from which pixels are compared. Copies cropped by up to 4 % of a side have 0.85 and more."""
 THUMBNAIL, FULL = 64, 256
 """Pixels a side of the pictures that are kept for a first look at candidates, and of those that decide."""
