@@ -64,4 +64,4 @@ pull: setup ## Pull data and models from the bucket (RDMC_BUCKET)
 	dvc pull
 
 clean: ## Remove what the pipeline made, except DVC's cache and the MLflow store
-	rm -rf data/pairs data/shards checkpoints runs derained dvc_plots
+	rm -rf data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots

@@ -19,7 +19,7 @@ import psutil
 
 from pipeline.console import table
 
-STAGES = ("prepare@light", "prepare@heavy", "pack@light", "pack@heavy", "train", "evaluate", "register")
+STAGES = ("prepare@light", "prepare@heavy", "leaks", "pack@light", "pack@heavy", "train", "evaluate", "register")
 
 
 def measure(command: list[str]) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""The acts of the training pipeline: prepare, pack, train, tune, evaluate, register, derain. ``python -m pipeline --help``."""
+"""The acts of the training pipeline: prepare, leaks, pack, train, tune, evaluate, register, derain; see ``--help``."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from pipeline.datasets import Layout
 from pipeline.settings import read_settings
 from pipeline.workspace import Workspace
 from rdmc.errors import ConfigError, RdmcError
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a plain traceback of a fault of ours; locals could hold secrets
     rich_markup_mode="markdown",
     help="Train, evaluate and use RDMC, a network that removes rain from photographs.\n\n"
-    "`make repro` runs prepare, pack, train, evaluate and register in order and skips what has not changed. "
+    "`make repro` runs prepare, leaks, pack, train, evaluate and register in order and skips what has not changed. "
     "What changes a result stands in `params.yaml`; where things run is set by the environment (`docs/operations.md`).",
 )
 
@@ -31,6 +32,8 @@ Dataset = Annotated[str, typer.Argument(help="A key of `datasets` in params.yaml
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 PARAMS = Path("params.yaml")
 INTERRUPTED = 130
+LEAKS = 3
+"""Exit code of ``leaks`` where it finds some; 1 and 2 say that it could not look."""
 
 
 def _read(path: Path) -> Params:
@@ -87,13 +90,41 @@ def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
 
 
 @app.command()
+def leaks(
+    train: Annotated[list[str] | None, typer.Option(help="A folder, or a quoted glob, of clean training images.")] = None,
+    test: Annotated[list[str] | None, typer.Option(help="A folder, or a quoted glob, of clean test images.")] = None,
+    layout: Annotated[
+        list[Layout] | None, typer.Option(help="What the files of a folder are: one for all, or one for each in order.")
+    ] = None,
+    score: Annotated[float, typer.Option(min=0.01, max=1, help="Agreement of the pixels that counts, for folders.")] = 0.4,
+    json: Annotated[Path | None, typer.Option(help="Also write what is found here, for folders.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Draw what is found side by side into this new folder.")] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Find clean scenes that training and test share: exact, cropped, recompressed, resized, mirrored or turned copies.
+
+    With `--train` and `--test` (each may be repeated): of these folders; exit code 3 where there are leaks, 0 where there are
+    none. Without: of the prepared datasets of params.yaml, and `data/leaks.json` is what `pack` leaves out.
+    """
+    from pipeline.stages import leaks as stage
+
+    if train or test:
+        if stage.check(train or [], test or [], layout or [Layout.CLEAN], score, json, pictures):
+            raise typer.Exit(LEAKS)
+        return
+    read = _read(params)
+    stage.run(read.datasets, read.leaks, _workspace(), pictures)
+
+
+@app.command()
 def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
     """Pack a dataset's pairs into WebDataset shards with a manifest of digests and offsets."""
     from pipeline.stages import pack as stage
 
     read = _read(params)
     name = _known(read, dataset)
-    stage.run(name, _workspace().pairs(name), read.pack, _workspace().shards(name))
+    workspace = _workspace()
+    stage.run(name, workspace.pairs(name), read.pack, workspace.shards(name), workspace.leaks if read.leaks.exclude else None)
 
 
 @app.command()

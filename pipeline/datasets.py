@@ -5,6 +5,7 @@ Apart from the rest of the params, so that a change of the training's params or 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -30,6 +31,14 @@ def by_keys(*models: type[BaseModel]) -> Discriminator:
 
     wanted = ", or ".join(" and ".join(model.model_fields) for model in models)
     return Discriminator(choose, custom_error_type="no_such_keys", custom_error_message=f"Input should be a map with {wanted}")
+
+
+class Layout(StrEnum):
+    """What the files of a bare folder are: clean images, or pairs side by side with the clean half on that side."""
+
+    CLEAN = "clean"
+    CLEAN_LEFT = "clean-left"
+    CLEAN_RIGHT = "clean-right"
 
 
 class Embedded(Strict):
@@ -107,6 +116,15 @@ class Prepare(Strict):
     """Share of the pairs that may be set aside before ``prepare`` fails."""
     judge_sides: bool = True
     """Set aside pairs of which the clean picture has the streaks, and refuse a dataset of many; false for drops on glass."""
+
+
+class Leaks(Strict):
+    """Scenes that two splits share, of one dataset or of two."""
+
+    exclude: bool
+    """Leave out of the shards the training pairs that show a scene of a validation or test, and such validation pairs."""
+    score: float = Field(gt=0, le=1)
+    """Agreement of the pixels from which two images show one scene (``rdmc.data.likeness.agreement``)."""
 
 
 class Pack(Strict):

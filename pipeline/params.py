@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, Tag, Valid
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.datasets import NAME, Dataset, Pack, Prepare, Strict, by_keys
+from pipeline.datasets import NAME, Dataset, Leaks, Pack, Prepare, Strict, by_keys
 from rdmc.baselines import PReNetConfig, UNetConfig
 from rdmc.errors import ConfigError
 from rdmc.genotype import narrowed, read_genotype
@@ -140,6 +140,7 @@ class Params(Strict):
     seed: int = Field(ge=0, lt=2**32)
     datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     prepare: Prepare
+    leaks: Leaks
     pack: Pack
     architecture: str = Field(min_length=1)
     """Folder of an architecture, relative to the project's: which of ``network``'s connections stay, and which upsampling."""

@@ -19,6 +19,11 @@ class Workspace:
         """``prepare``: checked pairs by split, index.json, quarantine.json."""
         return self.root / "data/pairs" / dataset
 
+    @property
+    def leaks(self) -> Path:
+        """``leaks``: scenes that two splits share (JSON)."""
+        return self.root / "data/leaks.json"
+
     def shards(self, dataset: str) -> Path:
         """``pack``: WebDataset tars and manifest.json."""
         return self.root / "data/shards" / dataset

@@ -75,7 +75,7 @@ def _stages() -> dict[str, dict[str, list[str]]]:
     return {name: stage.get("do", stage) for name, stage in stages.items()}
 
 
-@pytest.mark.parametrize("stage", ["prepare", "pack", "train", "evaluate", "register"])
+@pytest.mark.parametrize("stage", ["prepare", "leaks", "pack", "train", "evaluate", "register"])
 def test_dvc_deps_are_the_imports(stage: str) -> None:
     declared = {dep for dep in _stages()[stage]["deps"] if dep.endswith(".py")}
     imported = {str(module) for module in closure(Path(f"pipeline/stages/{stage}.py"))}
@@ -84,7 +84,7 @@ def test_dvc_deps_are_the_imports(stage: str) -> None:
     assert declared == {path for path in imported if (ROOT / path).read_text().strip()}
 
 
-@pytest.mark.parametrize("stage", ["prepare", "pack"])
+@pytest.mark.parametrize("stage", ["prepare", "leaks", "pack"])
 def test_training_code_does_not_prepare_the_data_again(stage: str) -> None:
     declared = set(_stages()[stage]["deps"])
     assert not declared & {"rdmc/training.py", "rdmc/network.py", "rdmc/losses.py", "pipeline/params.py"}

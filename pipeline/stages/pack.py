@@ -7,21 +7,32 @@ from pathlib import Path
 
 from pipeline.console import table
 from pipeline.datasets import Pack
+from pipeline.leak_report import read_excluded
 from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
 from rdmc.data.shards import Manifest, write_shards
+from rdmc.errors import DataError
 from rdmc.files import new_folder
 
 MB = 1_000_000
 
 
-def run(name: str, pairs: Path, rules: Pack, out: Path) -> None:
+def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = None) -> None:
     """Pack the pairs that ``prepare`` wrote into ``pairs``; ``out`` appears only once all of it is written.
 
-    The report of prepare's checks comes along, for ``register`` may run where the pairs are not. Raises DataError
-    where the pairs are missing, damaged or changed.
+    Pairs that the report ``leaks`` lists are left out; the manifest has them. The report of prepare's checks comes along, for
+    ``register`` may run where the pairs are not. Raises DataError where the pairs or a report are missing, damaged or changed,
+    and where all training pairs leak.
     """
+    entries = read_index(pairs)
+    excluded = read_excluded(leaks, name) if leaks else {}
+    kept = [entry for entry in entries if f"{entry.split}/{entry.name}" not in excluded]
+    if "train" in {entry.split for entry in entries} - {entry.split for entry in kept}:
+        raise DataError(
+            f"{name}: every training pair shows a scene of a validation or test ({leaks}); "
+            "name others in params.yaml, or set leaks.exclude: false there"
+        )
     with new_folder(out) as folder:
-        manifest = write_shards(read_index(pairs), pairs, folder, name, int(rules.shard_mb * MB))
+        manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded)
         if (pairs / QUARANTINE).is_file():
             shutil.copyfile(pairs / QUARANTINE, folder / QUARANTINE)
     table(f"{name}: shards ({manifest.digest[:12]})", ["split", "pairs", "shards", "MB"], _summary(manifest))

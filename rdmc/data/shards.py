@@ -11,7 +11,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Manifest:
 
     dataset: str
     shards: tuple[Shard, ...]
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    """Pairs that were left out, as split/name, and why."""
 
     def samples(self, split: str) -> list[tuple[Shard, Sample]]:
         """The pairs of a split, in the order of the shards."""
@@ -69,17 +71,25 @@ class Manifest:
         return sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode())
 
 
-def write_shards(entries: Iterable[Entry], pairs: Path, folder: Path, dataset: str, shard_bytes: int) -> Manifest:
+def write_shards(
+    entries: Iterable[Entry],
+    pairs: Path,
+    folder: Path,
+    dataset: str,
+    shard_bytes: int,
+    excluded: Mapping[str, str] | None = None,
+) -> Manifest:
     """Pack the ``entries`` of an index, whose files lie below ``pairs``, into ``folder``, and write the manifest.
 
-    A shard is closed once it holds ``shard_bytes``. Raises DataError where a file is no longer what the index says.
+    A shard is closed once it holds ``shard_bytes``. What was ``excluded``, as split/name, is noted with its reason. Raises
+    DataError where a file is no longer what the index says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [
         _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs)
         for split, number, group in _groups(sorted(entries, key=lambda entry: (entry.split, entry.name)), pairs, shard_bytes)
     ]
-    manifest = Manifest(dataset, tuple(shards))
+    manifest = Manifest(dataset, tuple(shards), dict(excluded or {}))
     write_text(folder / MANIFEST, json.dumps({"version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True) + "\n")
     return manifest
 
@@ -90,7 +100,9 @@ def read_manifest(path: Path) -> Manifest:
         found = json.loads(path.read_text())
         if found["version"] != VERSION:
             raise ValueError(f"version {found['version']}, this program reads {VERSION}")
-        manifest = Manifest(str(found["dataset"]), tuple(_shard(shard) for shard in found["shards"]))
+        manifest = Manifest(
+            str(found["dataset"]), tuple(_shard(shard) for shard in found["shards"]), dict(found.get("excluded", {}))
+        )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {AGAIN}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

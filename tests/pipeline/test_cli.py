@@ -19,23 +19,8 @@ import pytest
 from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
-ACTS = set(
-    [
-        "datasets",
-        "fetch",
-        "prepare",
-        "pack",
-        "train",
-        "search",
-        "tune",
-        "ablate",
-        "evaluate",
-        "register",
-        "derain",
-        "connect",
-        "ui",
-    ]
-)
+ACTS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
+ACTS |= {"ablate", "evaluate", "register", "search", "train", "tune"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

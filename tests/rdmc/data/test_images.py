@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from rdmc.data import images
-from rdmc.data.images import Image, encode_png, read_picture, read_rgb, write_png
+from rdmc.data.images import Image, decode_grey, encode_png, read_picture, read_rgb, write_png
 from rdmc.errors import DataError
 
 Picture = Callable[..., Image]
@@ -148,3 +148,38 @@ def test_another_format_is_kept_as_a_lossless_png(tmp_path: Path, picture: Pictu
     found = read_picture(tmp_path / "a.bmp")
     assert found.extension == "png"
     assert np.array_equal(read_rgb(found.data), picture())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "LA", "RGBA", "CMYK", "1"])
+def test_luma_of_any_mode(mode: str, picture: Picture) -> None:
+    image = Pillow.fromarray(picture()).convert(mode)
+    found = decode_grey(encoded(image, "TIFF" if mode == "CMYK" else "PNG"), "x", 8)
+    assert np.array_equal(found, np.array(image.convert("L")))
+
+
+def test_luma_of_16_bits_and_of_a_turned_picture(picture: Picture) -> None:
+    values = np.asarray(cv2.imdecode(np.frombuffer(png16((6, 9)), np.uint8), cv2.IMREAD_UNCHANGED))
+    assert np.array_equal(decode_grey(png16((6, 9)), "x", 8), (values >> 8).astype(np.uint8))
+    exif = Pillow.Exif()
+    exif[images.ORIENTATION] = 6
+    upright = Pillow.fromarray(picture()).convert("L")
+    assert np.array_equal(decode_grey(encoded(upright, "PNG", exif=exif), "x", 8), np.rot90(np.array(upright), -1))
+
+
+def test_luma_of_a_jpeg_is_decoded_no_larger_than_needed() -> None:
+    data = encoded(Pillow.linear_gradient("L").resize((640, 400)).convert("RGB"), "JPEG")
+    whole = decode_grey(data, "x", 300)
+    assert whole.shape == (400, 640)
+    small = decode_grey(data, "x", 100)
+    assert small.shape == (100, 160)
+    assert np.abs(cv2.resize(whole, (160, 100), interpolation=cv2.INTER_AREA).astype(int) - small).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_luma_of_a_damaged_file_is_one_line(kind: str, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Pillow.fromarray(picture()), kind)
+    with pytest.raises(DataError, match="^x: damaged or cut short"):
+        decode_grey(data[: len(data) * 2 // 3], "x", 8)
+    monkeypatch.setattr(images, "MAX_PIXELS", 10)
+    with pytest.raises(DataError, match="^x: .* is more than 10 pixels"):
+        decode_grey(data, "x", 8)

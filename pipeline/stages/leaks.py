@@ -1,0 +1,139 @@
+"""``leaks``: clean scenes that training and test share, and that a test has twice -> a report that ``pack`` heeds."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+from pathlib import Path
+
+from pipeline.console import say, table, track
+from pipeline.datasets import Layout, Leaks
+from pipeline.leak_report import draw_sheets, write_report
+from pipeline.workspace import Workspace
+from rdmc.data.leakage import Look, Part, Scene, Twin, distinct, find_twins, look_at_all
+from rdmc.data.pairs import SPLITS, Entry, Fault, read_index
+from rdmc.errors import ConfigError, DataError
+
+PARTS: dict[Layout, Part] = {Layout.CLEAN: "whole", Layout.CLEAN_LEFT: "left", Layout.CLEAN_RIGHT: "right"}
+"""Layouts of a folder's files, and the part of each that is the clean image."""
+SHOWN = 20
+"""Rows of a table; the report has all."""
+
+
+def run(datasets: Iterable[str], rules: Leaks, workspace: Workspace, pictures: Path | None = None) -> bool:
+    """Compare all ``datasets`` that ``prepare`` wrote and write the report; whether there are leaks.
+
+    Raises DataError where pairs are missing or damaged.
+    """
+    scenes = [scene for name in datasets for scene in scenes_of(name, workspace.pairs(name))]
+    return _compare(scenes, rules.score, workspace.leaks, pictures)
+
+
+def check(
+    train: Sequence[str],
+    test: Sequence[str],
+    layouts: Sequence[Layout],
+    score: float,
+    report: Path | None = None,
+    pictures: Path | None = None,
+) -> bool:
+    """Compare bare folders, or globs of files; whether there are leaks.
+
+    ``layouts`` is one for all of them, or one for each, in the order of ``train`` and then ``test``. Raises ConfigError where
+    that does not fit, and DataError for a place without a readable image.
+    """
+    places = [("train", place) for place in train] + [("test", place) for place in test]
+    if len(layouts) not in (1, len(places)):
+        raise ConfigError(f"--layout: given {len(layouts)} times for {len(places)} folders; give one, or one for each in order")
+    scenes = [
+        Scene(place, split, path.name, path, PARTS[layout])
+        for (split, place), layout in zip(places, cycle(layouts), strict=False)
+        for path in files(place)
+    ]
+    return _compare(scenes, score, report, pictures)
+
+
+def scenes_of(dataset: str, folder: Path) -> list[Scene]:
+    """The clean images of prepared pairs; each once, whatever the number of pairs that show it."""
+    found: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in read_index(folder):
+        found.setdefault((entry.split, entry.scene, entry.sha256_clean), []).append(entry)
+    return [
+        Scene(dataset, split, scene, folder / entries[0].clean, pairs=tuple(entry.name for entry in entries))
+        for (split, scene, _), entries in found.items()
+    ]
+
+
+def files(place: str) -> list[Path]:
+    """The files of a folder, or those that a glob matches, sorted. Raises DataError where there are none."""
+    names = Path(place).iterdir() if Path(place).is_dir() else map(Path, glob.glob(place, recursive=True))  # noqa: PTH207
+    found = sorted(path for path in names if not path.is_dir() and not path.name.startswith("."))
+    if not found:
+        raise DataError(f"{place}: no files, a comparison needs images; name a folder or quote a glob")
+    return found
+
+
+def _compare(scenes: Sequence[Scene], score: float, report: Path | None, pictures: Path | None) -> bool:
+    seen = list(track(look_at_all(scenes), "leaks: images", len(scenes)))
+    looks = [item for item in seen if isinstance(item, Look)]
+    faults = [item for item in seen if isinstance(item, Fault)]
+    _judge(scenes, looks, faults)
+    twins = find_twins(looks, score)
+    leaks = [twin for twin in twins if twin.relation == "leak"]
+    duplicates = [twin for twin in twins if twin.relation == "duplicate" and twin.first.split != "train"]
+    splits = _splits(looks, twins)
+    if report:
+        write_report(report, score, splits, twins, faults)
+    _table(f"leaks: set aside {len(faults)}", ["file", "reason"], [[fault.file, fault.reason] for fault in faults])
+    _table(f"leaks: {len(leaks)} in two splits", TWINS, [_row(twin) for twin in leaks])
+    _table(f"leaks: {len(duplicates)} twice in one test or validation", TWINS, [_row(twin) for twin in duplicates])
+    table(
+        "leaks: clean images",
+        ["dataset", "split", "images", "scenes", "leaking"],
+        [[str(v) for v in row.values()] for row in splits],
+    )
+    if report:
+        say(f"leaks: the whole list is {report}")
+    if pictures and (drawn := draw_sheets(pictures, [*leaks, *duplicates])):
+        say(f"leaks: pictures are {drawn[0]} to {drawn[-1].name}")
+    return bool(leaks)
+
+
+TWINS = ["image", "split", "shows", "split", "view", "score"]
+
+
+def _judge(scenes: Sequence[Scene], looks: Sequence[Look], faults: Sequence[Fault]) -> None:
+    """Nothing may pass for free of leaks because nothing of it could be read. Raises DataError."""
+    seen = {(item.scene.dataset, item.scene.split) for item in looks}
+    for scene in scenes:
+        if (scene.dataset, scene.split) not in seen:
+            reasons = {fault.file: fault.reason for fault in faults}
+            raise DataError(
+                f"{scene.dataset}: no image of {scene.split} can be read (first: {scene.path.name} {reasons[str(scene.path)]})"
+                "; mend or remove it"
+            )
+
+
+def _splits(looks: Sequence[Look], twins: Sequence[Twin]) -> list[dict[str, str | int]]:
+    """A row per split of each dataset: its images, distinct scenes, and images that leak into a later split."""
+    images = Counter((item.scene.dataset, item.scene.split) for item in looks)
+    leaking = Counter((scene.dataset, scene.split) for scene in {twin.first for twin in twins if twin.relation == "leak"})
+    scenes = distinct(looks, twins)
+    order = sorted(images, key=lambda key: (key[0], SPLITS.index(key[1])))
+    return [
+        {"dataset": key[0], "split": key[1], "images": images[key], "scenes": scenes[key], "leaking": leaking[key]}
+        for key in order
+    ]
+
+
+def _row(twin: Twin) -> list[str]:
+    sides = [part for scene in (twin.first, twin.second) for part in (f"{scene.dataset}/{scene.name}", scene.split)]
+    return [*sides, twin.view, f"{twin.score:.3f}"]
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    more = f", the first {SHOWN} of them" if len(rows) > SHOWN else ""
+    if rows:
+        table(title + more, columns, rows[:SHOWN])

@@ -1,0 +1,205 @@
+"""How alike two pictures are: codes that find candidates among many, and a comparison of pixels that decides.
+
+A code is the low frequencies of a picture drawn to a square: robust to recompression, to rescaling and to cut-off borders. A
+mirrored or turned picture has the same frequencies with other signs or in another order, so that one product of matrices
+compares two lists of codes in all eight positions (``best_likeness``). The decision (``agreement``) aligns two pictures and
+correlates their fine detail place by place: a bright sky over a dark ground is alike in many photographs, the detail is not.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rdmc.data.images import Grey
+
+Code = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
+
+FREQUENCIES = 8
+"""Frequencies of a code each way; the highest has four waves across the picture."""
+SAMPLED = 32
+"""Pixels a side that a code is computed from."""
+CELLS = 8
+"""Places a side in which the detail of two pictures is correlated."""
+MIN_CELLS = 4
+"""Places with structure, of CELLS ** 2, without which there is nothing to decide by."""
+DETAIL = 2.0
+"""Standard deviation, in pixels, of the blur that is taken off to leave the detail."""
+STRUCTURE = 1.0
+"""Root mean square of the detail, in levels of 255, below which a place is noise or flat."""
+SAME = 1
+"""Largest difference, in levels of 255, of pictures that are equal but for rounding."""
+MAX_STRETCH, MAX_SHIFT = 0.2, 0.15
+"""How far an alignment may go, as shares of a side. What is farther off is another crop."""
+COARSE, FINE = 64, 128
+"""Pixels a side of the pictures that are aligned."""
+ITERATIONS, PRECISION, BLUR = 30, 1e-4, 3
+"""Of the alignment: steps, change of the correlation that ends them, pixels of the blur against noise."""
+
+
+class View(NamedTuple):
+    """What is done to a picture to make it like another: transposed first, then rows or columns reversed."""
+
+    transposed: bool
+    rows: bool
+    columns: bool
+
+    def of(self, image: Grey) -> Grey:
+        """The picture in this position."""
+        turned = image.swapaxes(0, 1) if self.transposed else image
+        return np.ascontiguousarray(turned[:: -1 if self.rows else 1, :: -1 if self.columns else 1])
+
+    def __str__(self) -> str:
+        return NAMES[self]
+
+
+VIEWS = tuple(View(*choice) for choice in product((False, True), repeat=3))
+NAMES = dict(
+    zip(
+        VIEWS,
+        (
+            "as it is",
+            "mirrored",
+            "upside down",
+            "turned 180",
+            "transposed",
+            "turned 90 right",
+            "turned 90 left",
+            "transposed back",
+        ),
+        strict=True,
+    )
+)
+SIGNS: Floats = (-1.0) ** np.arange(FREQUENCIES, dtype=np.float32)
+"""What reversing an axis does to its frequencies."""
+
+
+def square(image: Grey, side: int) -> Grey:
+    """``image`` (H, W) drawn to ``side`` pixels both ways."""
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def code(image: Grey) -> Code:
+    """The code of a picture: (FREQUENCIES, FREQUENCIES), of norm 1, or all zeros for a picture of one level.
+
+    Frequencies are weighed by their height, because photographs hold ever less of the higher ones.
+    """
+    found = cv2.dct(square(image, SAMPLED).astype(np.float32))[:FREQUENCIES, :FREQUENCIES]
+    height = np.hypot(*np.meshgrid(np.arange(FREQUENCIES), np.arange(FREQUENCIES))).astype(np.float32)
+    weighed = found * height  # the mean level goes: its height is 0
+    norm = float(np.linalg.norm(weighed))
+    return np.asarray(weighed / norm if norm > 1e-3 else np.zeros_like(weighed), np.float32)
+
+
+def best_likeness(first: Code, second: Code) -> Floats:
+    """(n, F, F) and (m, F, F) -> (n, m): the largest cosine of two codes in any of the eight views, -1 to 1.
+
+    Reversing rows changes the sign of the odd vertical frequencies, reversing columns that of the odd horizontal ones; so the
+    products of the four kinds, added with the right signs, are the cosines in four views.
+    """
+    return np.maximum(_upright(first, second), _upright(first, second.transpose(0, 2, 1)))
+
+
+def likely_views(first: Code, second: Code, least: float) -> list[View]:
+    """The views of the second code (F, F) whose cosine with the first reaches ``least``, the most alike first."""
+    cosines = {view: float((first * _turned(second, view)).sum()) for view in VIEWS}
+    return sorted((view for view in VIEWS if cosines[view] >= least), key=lambda view: -cosines[view])
+
+
+def agreement(first: Grey, second: Grey) -> float:
+    """How far two square pictures of one size show the same detail in the same places, 0 to 1.
+
+    The second is aligned to the first by an affine map, found by the enhanced correlation coefficient (Evangelidis and
+    Psarakis, PAMI 2008). The agreement is the median, over the places with structure in either, of the correlation of detail;
+    0 where the alignment goes too far or too few places have structure. Pictures that are equal but for rounding agree by 1.
+    """
+    if int(cv2.absdiff(first, second).max()) <= SAME:
+        return 1.0
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    warp = _align(one, other)
+    if warp is None:
+        return 0.0
+    side = one.shape[0]
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+    moved = np.asarray(cv2.warpAffine(other, warp, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    seen = cv2.warpAffine(np.ones_like(other), warp, (side, side), flags=flags)
+    margin = np.ones((2 * round(DETAIL) + 1,) * 2)
+    both = (cv2.erode(seen, margin, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0.999).astype(np.float32)
+    return _correlation(_detail(one) * both, _detail(moved) * both, both)
+
+
+def _correlation(one: Floats, other: Floats, both: Floats) -> float:
+    """The median of the cells' correlations; cells without structure in either, or mostly outside of ``both``, do not count."""
+    count = _cells(both)
+    power, power2 = _cells(one * one), _cells(other * other)
+    whole = (one.shape[0] // CELLS) ** 2
+    usable = (np.maximum(power, power2) > STRUCTURE**2 * count) & (count > whole / 2)
+    if usable.sum() < MIN_CELLS:
+        return 0.0
+    found = _cells(one * other)[usable] / np.sqrt(power[usable] * power2[usable] + 1e-6)
+    return float(np.clip(np.median(found), 0, 1))
+
+
+def _align(one: Floats, other: Floats) -> Floats | None:
+    """The map from places of ``one`` to those of ``other``, (2, 3): a shift, found coarsely, and from there an affine map.
+
+    None where there is nothing to align by, or the alignment goes too far.
+    """
+    side = one.shape[0]
+    shift = _ecc(one, other, np.eye(2, 3, dtype=np.float32), COARSE, cv2.MOTION_TRANSLATION)
+    warp = _ecc(one, other, np.eye(2, 3, dtype=np.float32) if shift is None else shift, min(FINE, side), cv2.MOTION_AFFINE)
+    if warp is None or np.abs(warp[:, :2] - np.eye(2)).max() > MAX_STRETCH or np.abs(warp[:, 2]).max() > MAX_SHIFT * side:
+        return None
+    return warp
+
+
+def _ecc(one: Floats, other: Floats, start: Floats, side: int, motion: int) -> Floats | None:
+    """``start`` made better on both pictures at a size of ``side``; None where that does not converge."""
+    scale = np.array([1, 1, one.shape[0] / side], np.float32)
+    small = [np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)) for image in (one, other)]
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, ITERATIONS, PRECISION)
+    try:
+        return (
+            np.asarray(
+                cv2.findTransformECC(
+                    small[0], small[1], start / scale, motion, criteria, np.full((side, side), 255, np.uint8), BLUR
+                )[1],
+                np.float32,
+            )
+            * scale
+        )
+    except cv2.error:
+        return None
+
+
+def _detail(image: Floats) -> Floats:
+    return np.asarray(cv2.subtract(image, cv2.GaussianBlur(image, (0, 0), DETAIL)), np.float32)
+
+
+def _cells(values: Floats) -> Floats:
+    """(S, S) -> (CELLS, CELLS): sums."""
+    side = values.shape[0] // CELLS
+    return np.asarray(values.reshape(CELLS, side, CELLS, side).sum((1, 3)), np.float32)
+
+
+def _upright(first: Code, second: Code) -> Floats:
+    """``best_likeness`` over the four views without a transposition."""
+    even, across, down, odd = (_product(first, second, rows, columns) for rows, columns in product((0, 1), repeat=2))
+    return np.asarray(np.maximum(even + odd + np.abs(across + down), even - odd + np.abs(across - down)), np.float32)
+
+
+def _product(first: Code, second: Code, rows: int, columns: int) -> Floats:
+    """The part of the cosines from frequencies of one kind, even (0) or odd (1) each way."""
+    left, right = (codes[:, rows::2, columns::2].reshape(len(codes), -1) for codes in (first, second))
+    return np.asarray(left @ right.T, np.float32)
+
+
+def _turned(found: Code, view: View) -> Code:
+    turned = found.T if view.transposed else found
+    turned = turned * SIGNS[:, None] if view.rows else turned
+    return turned * SIGNS if view.columns else turned
