@@ -51,7 +51,7 @@ def scene(number: int, part: int = 1) -> Image:
     pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     for cells, strength in ((4, 20), (8, 16), (16, 16), (64, 16), (200, 8)):
         if cells <= width:  # finer than a pixel is nothing
-            pixels += cv2.resize(rng.normal(0, strength, (cells, cells, 3)).astype(np.float32), (width, height))
+            pixels = pixels + cv2.resize(rng.normal(0, strength, (cells, cells, 3)).astype(np.float32), (width, height))
     return pixels.clip(0, 255).astype(np.uint8)
 
 
