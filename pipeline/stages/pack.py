@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipeline.console import table
+from pipeline.console import say, table
 from pipeline.datasets import Pack
 from pipeline.leak_report import read_excluded
 from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
@@ -35,6 +35,8 @@ def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = Non
         manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded)
         if (pairs / QUARANTINE).is_file():
             shutil.copyfile(pairs / QUARANTINE, folder / QUARANTINE)
+    if excluded:
+        say(f"{name}: left out {len(excluded)} of {len(entries)} pairs that leak; {leaks} and the manifest list them")
     table(f"{name}: shards ({manifest.digest[:12]})", ["split", "pairs", "shards", "MB"], _summary(manifest))
 
 

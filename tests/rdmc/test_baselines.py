@@ -155,7 +155,7 @@ def test_recomputed_passes_give_the_same_gradients() -> None:
 def test_the_prior_sees_as_many_levels_as_the_config_says(config: NetworkConfig) -> None:
     network, images = build(config), (image(1, 3, 32, 32), image(1, 3, 32, 32, seed=2))
     assert len(network.features(images[0], config.taps)) == config.taps
-    loss = Objective(network, LossConfig(ssim=0, contrastive=1.0, levels=config.taps))(*images)
+    loss = Objective(network, LossConfig(ssim=0, contrastive=1.0, levels=config.taps))(*images)["loss"]
     assert torch.isfinite(loss)
     with pytest.raises(ConfigError, match=f"loss.levels: {config.taps + 1} exceeds"):
         Objective(network, LossConfig(levels=config.taps + 1))

@@ -118,7 +118,7 @@ def reference(stores: tuple[PairStore, PairStore], steps: int) -> dict[str, Tens
 
     def loss(side: PairStore, seed: int, step: int) -> Tensor:
         batch = make_batch(side, seed, step, stream_positions(step, 4), 32)
-        found: Tensor = functional_call(objective, tensors, (batch.rainy, batch.clean))
+        found: Tensor = functional_call(objective, tensors, (batch.rainy, batch.clean))["loss"]
         return found
 
     for step in range(steps):
