@@ -237,7 +237,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         with checkpoint.as_directory() as folder:
             run.resume(Path(folder))
     facts = {"seed": params.seed, "data": train.digest, "datasets": list(params.datasets)}
-    for report in run.reports(train, validation):
+    for report in run.reports(train, validation, settings.loaders):
         kept = report.saves and context.get_world_rank() == 0
         with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
             if kept:

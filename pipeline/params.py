@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PositiveFloat, Tag, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PositiveFloat, Tag, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -114,6 +114,14 @@ class Params(Strict):
         if value.grace_steps > value.steps:
             raise ValueError(f"grace_steps {value.grace_steps} exceeds steps {value.steps}")
         return value
+
+    @model_validator(mode="after")
+    def _weights_name_datasets(self) -> Params:
+        if unknown := self.train.weights.keys() - self.datasets.keys():
+            raise ConfigError(
+                f"train.weights.{min(unknown)}: is not a dataset ({', '.join(self.datasets)}); mend its name or remove it"
+            )
+        return self
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:

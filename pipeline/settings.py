@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Folder that all workers can write, for checkpoints in the making; empty takes ``runs/`` or the bucket."""
     cache_mb: int = Field(default=1024, ge=16)
     """Decoded images that one worker may keep in memory, in MB."""
+    loaders: int = Field(default=0, ge=0, le=256)
+    """Processes that decode for each training worker; 0 leaves it to a thread of the worker's own."""
     experiment: str = "rdmc"
     """MLflow experiment."""
     mlflow_timeout: float = Field(default=5.0, gt=0)

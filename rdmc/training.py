@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save_tensors, write_model
-from rdmc.data.loader import Batch, PairStore, batches
-from rdmc.data.sampling import local_batch_size, rank_indices
+from rdmc.data.batches import Batch, batches
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import Sampling, local_batch_size, rank_indices
 from rdmc.errors import CheckpointError, ConfigError, TrainingError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
@@ -49,6 +50,12 @@ class TrainConfig:
     """Crops a step, over all workers."""
     crop: int = 96
     """Height and width of a training crop in pixels."""
+    crops_per_decode: int = 1
+    """Crops that are cut from a pair, over some tens of steps, before another takes its place: as many times less decoding."""
+    shuffle_shards: int = 16
+    """An epoch shuffles a dataset's shards, then the pairs within each so many of them: what a node needs at once."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """How often a pair of a dataset, by name, is drawn compared to one of another; 1 where it is not named."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: int = 50
@@ -67,11 +74,12 @@ class TrainConfig:
     """Steps between validations; each saves a checkpoint."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "global_batch_size", "validate_every"):
+        for name in ("steps", "global_batch_size", "crops_per_decode", "shuffle_shards", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}: {getattr(self, name)} is below 1; give a positive whole number")
         if self.crop < 16:
             raise ConfigError(f"train.crop: {self.crop} is below 16, the least the network and SSIM can use; raise it")
+        _check_weights(self.weights)
         for name in ("lr", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"train.{name}: {getattr(self, name)} is not above 0; give a positive number")
@@ -109,6 +117,12 @@ class Report:
         return {"step": self.step, **own, **(self.validation or {})}
 
 
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for dataset, weight in weights.items():
+        if not 1e-6 <= weight <= 1e6:
+            raise ConfigError(f"train.weights.{dataset}: {weight} is not within 1e-6 to 1e6; give a number near 1")
+
+
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
     if step < config.warmup_steps:
@@ -141,15 +155,24 @@ class Run:
             self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
 
-    def reports(self, train: PairStore, validation: PairStore | None) -> Iterator[Report]:
+    def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Iterator[Report]:
         """Train from the step reached to the last, yielding a report every few steps and at every validation.
+
+        ``loaders`` processes make the batches, or, for 0, a thread of this one.
 
         Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
+        sampling = Sampling(
+            seed=self.seed,
+            parts=train.parts(config.weights),
+            global_batch_size=config.global_batch_size,
+            crops_per_decode=config.crops_per_decode,
+            shuffle_shards=config.shuffle_shards,
+        )
         stream = batches(
-            train, seed=self.seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
-            steps=config.steps, rank=self.rank, world=self.world,
+            train, sampling, crop=config.crop, start=self.step, steps=config.steps, rank=self.rank, world=self.world,
+            loaders=loaders,
         )  # fmt: skip
         losses, count, seconds = 0.0, 0, 0.0
         with closing(stream):
