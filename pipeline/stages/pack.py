@@ -19,7 +19,7 @@ def run(name: str, pairs: Path, rules: Pack, out: Path) -> None:
     Raises DataError where the pairs are missing, damaged or changed.
     """
     with new_folder(out) as folder:
-        manifest = write_shards(read_index(pairs), pairs, folder, name, int(rules.shard_mb * MB))
+        manifest = write_shards(read_index(pairs), pairs, folder, name, int(rules.shard_mb * MB), rules.pixels == "raw")
     table(f"{name}: shards ({manifest.digest[:12]})", ["split", "pairs", "shards", "MB"], _summary(manifest))
 
 

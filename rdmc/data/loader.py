@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from rdmc.data.images import Image, decode
+from rdmc.data.images import Image, decode, decode_raw
 from rdmc.data.pairs import sha256
 from rdmc.data.sampling import Part
-from rdmc.data.shards import AGAIN, MANIFEST, Manifest, Sample, Shard, check_size, read_manifest
+from rdmc.data.shards import AGAIN, MANIFEST, RAW, Manifest, Sample, Shard, check_size, read_manifest
 from rdmc.errors import DataError
 
 Fetch = Callable[[Path, Shard], Path]
@@ -137,8 +137,9 @@ class PairStore:
         for extension, (offset, size) in place.sample.members.items():
             role, _, kind = extension.partition(".")
             if kind:
-                data = self._bytes(place, offset, size)
-                found[role] = decode(data, f"{place.folder / place.shard.name}: {place.sample.key}.{extension}")
+                read = decode_raw if kind == RAW else decode
+                name = f"{place.folder / place.shard.name}: {place.sample.key}.{extension}"
+                found[role] = read(self._bytes(place, offset, size), name)
         if set(found) != {"rainy", "clean"} or found["rainy"].shape != found["clean"].shape:
             name = f"{place.folder / place.shard.name}: {place.sample.key}"
             raise DataError(f"{name} is not a rainy and a clean image of one size; {AGAIN}")
