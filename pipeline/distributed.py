@@ -31,7 +31,7 @@ from ray.train.v2.api.callback import UserCallback
 from pipeline.console import say
 from pipeline.params import Params, parse_params
 from pipeline.settings import CPU_WORKERS, Settings
-from pipeline.storage import fetch_dataset, ray_storage, refusals
+from pipeline.storage import fetch_dataset, ray_storage, refusals, shard_fetch
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.data.loader import PairStore
@@ -143,8 +143,9 @@ def launch(
     count = workers(settings)
     local_batch_size(params.train.global_batch_size, count)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    PairStore(folders, "train")  # refused before work starts, not by workers that are then replaced
-    validated = len(PairStore(folders, "validation", allow_empty=True)) > 0
+    fetch = shard_fetch(settings, workspace)
+    PairStore(folders, "train", fetch=fetch)  # refused before work starts, not by workers that are then replaced
+    validated = len(PairStore(folders, "validation", allow_empty=True, fetch=fetch)) > 0
     best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
     _require_resources(count, on_gpu(settings))
     path, filesystem = ray_storage(settings, workspace)
@@ -229,8 +230,9 @@ def _train_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    train = PairStore(folders, "train", settings.cache_mb)
-    validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True)
+    fetch = shard_fetch(settings, workspace)
+    train = PairStore(folders, "train", settings.cache_mb, fetch=fetch)
+    validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True, fetch=fetch)
     run = Run(params.network, params.loss, params.train, params.seed, device)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:

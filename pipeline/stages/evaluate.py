@@ -17,7 +17,7 @@ from pipeline.console import say, table, track
 from pipeline.params import Evaluate, Params
 from pipeline.report import choose, gain_histogram, panel
 from pipeline.settings import Settings
-from pipeline.storage import fetch_dataset
+from pipeline.storage import fetch_dataset, shard_fetch
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
@@ -75,7 +75,8 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
 def open_stores(datasets: list[str], settings: Settings, workspace: Workspace) -> dict[str, PairStore]:
     """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
     folders = {name: fetch_dataset(settings, workspace, name) for name in datasets}
-    stores = {name: PairStore([folder], "test", CACHE_MB, allow_empty=True) for name, folder in folders.items()}
+    fetch = shard_fetch(settings, workspace)
+    stores = {name: PairStore([at], "test", CACHE_MB, allow_empty=True, fetch=fetch) for name, at in folders.items()}
     for name, store in stores.items():
         if not len(store):
             say(f"{name}: no test pairs, not evaluated")

@@ -23,7 +23,7 @@ from pipeline.distributed import cluster, forget, launch, root_cause, workers
 from pipeline.lineage import git_commit
 from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, parse_params, with_overrides
 from pipeline.settings import Settings
-from pipeline.storage import check_bucket, fetch_dataset, ray_storage
+from pipeline.storage import check_bucket, fetch_dataset, ray_storage, shard_fetch
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
 from rdmc.data.loader import PairStore
@@ -44,7 +44,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     check_bucket(settings)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
     for split in ("train", "validation"):
-        PairStore(folders, split)
+        PairStore(folders, split, fetch=shard_fetch(settings, workspace))
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the act, and its runs as stopped
     tags = {"git_commit": git_commit() or "unknown", "stage": "tune"}
     with (

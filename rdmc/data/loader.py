@@ -71,10 +71,10 @@ class PairStore:
         self._fetch, self._room = fetch, cache_mb * 2**20
         self._shards = [[(folder, shard) for shard in manifest.shards if shard.split == split] for folder, manifest in found]
         self._datasets = [manifest.dataset for _, manifest in found]
-        if fetch is local_shard:
-            for folder, manifest in found:
-                for shard in manifest.shards:
-                    check_size(folder / shard.name, shard)
+        for folder, manifest in found:
+            for shard in manifest.shards:
+                if fetch is local_shard or local_shard(folder, shard).exists():
+                    check_size(local_shard(folder, shard), shard)
         self._places = [
             _Place(dataset, folder, shard, sample)
             for dataset, shards in zip(self._datasets, self._shards, strict=True)
