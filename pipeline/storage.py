@@ -233,6 +233,8 @@ class Remote:
 
     def _rest(self, key: str, start: int, end: int | None, part: bytearray) -> None:
         """Read what ``part`` lacks of an object's bytes ``start`` to ``end`` - 1, or to its end."""
+        if end is not None and len(part) >= end - start:
+            return
         asked = f"bytes={start + len(part)}-{'' if end is None else end - 1}"
         body = self.client.get_object(Bucket=self.bucket.name, Key=key, Range=asked)["Body"]
         for chunk in body.iter_chunks(CHUNK):
@@ -244,7 +246,8 @@ class Remote:
         """``act``, again after a growing pause where the network or the server fails; not where it refuses."""
         for number in range(TRIES):
             try:
-                return act()
+                act()
+                return
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
                 status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -257,14 +260,18 @@ class Remote:
                 if number == TRIES - 1:
                     raise
             time.sleep(self.pause * 2**number * random.uniform(0.5, 1))  # noqa: S311  spreads those that failed together
-        return None
 
     @property
     def client(self) -> Any:
         """boto3's, made once; it is safe to use from several threads."""
         with self._lock:
             if self._client is None:
-                self._client = _client(connect_timeout=3, read_timeout=self.timeout, retries={"total_max_attempts": 1})
+                self._client = _client(
+                    connect_timeout=min(3, self.timeout),
+                    read_timeout=self.timeout,
+                    retries={"total_max_attempts": 1},
+                    response_checksum_validation="when_required",  # some servers send a range with the whole object's checksum
+                )
             return self._client
 
 

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pytest
 
 from pipeline.shard_cache import ShardCache
@@ -27,7 +27,7 @@ SIZE = 300_000
 
 
 def content(number: int) -> bytes:
-    return random.Random(number).randbytes(SIZE)
+    return np.random.default_rng(number).bytes(SIZE)
 
 
 def shard(number: int) -> Shard:
@@ -146,9 +146,9 @@ def test_kill_9_during_a_download_leaves_a_sound_cache(tmp_path: Path) -> None:
 
 
 def _use_many(folder: str, seed: int) -> None:
-    cache, rng = ShardCache(Path(folder), 1), random.Random(seed)
+    cache, rng = ShardCache(Path(folder), 1), np.random.default_rng(seed)
     for _ in range(40):
-        number = rng.randrange(8)
+        number = int(rng.integers(8))
         path = cache.path(shard(number), saves(number))
         try:
             data = path.read_bytes()

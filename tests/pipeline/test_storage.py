@@ -20,11 +20,13 @@ import ray.train
 
 from pipeline import storage
 from pipeline.settings import Settings
+from pipeline.shard_cache import ShardCache
 from pipeline.workspace import Workspace
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.errors import ConfigError, DataError, ServiceError
 from tests.support.data import make_dataset
+from tests.support.faults import FAULTS, FaultyProxy
 from tests.support.s3 import S3Server
 
 
@@ -208,6 +210,55 @@ def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Setting
     shutil.rmtree(pushed / ".cache")
     with pytest.raises(DataError, match=r"\.dir: no such object; run `dvc push`"):
         storage.fetch_dataset(settings, Workspace(pushed), "light")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_tenth_of_all_answers_may_be_spoilt(
+    seed: int, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PART", 4_000)
+    proxy = FaultyProxy(s3.endpoint, 0.1, seed, (*FAULTS[:2], *FAULTS[3:]) if seed else FAULTS)
+    local = PairStore([pushed / "source"], "train")
+    bucket = storage.bucket_of(settings)
+    assert bucket
+    cache = ShardCache(pushed / "cache", 1)
+    with proxy.running() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        fetch = storage.BucketShards(storage.Remote(bucket, timeout=0.3, pause=0.001), cache)
+        for _ in range(4):
+            folder = storage.fetch_dataset(settings, Workspace(pushed), "light")
+            store = PairStore([folder], "train", cache_mb=0, fetch=fetch)
+            assert same([store[i] for i in range(len(store))], [local[i] for i in range(len(local))])
+            shutil.rmtree(cache.folder)
+    assert len(proxy.met) >= 3
+    assert proxy.requests > 10 * len(proxy.met) / 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("5xx", "answers 503 .SlowDown.; try again"),
+        ("timeout", "ReadTimeoutError; start the store"),
+        ("reset", "Connection.*Error; start the store"),
+        ("short", "IncompleteRead|ResponseStreaming|no such|shorter"),
+        ("wrong", r"sha256 \w+, not what was packed; delete it, then `dvc push`"),
+    ],
+)
+def test_a_store_that_only_fails_is_one_line(
+    fault: str, said: str, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = storage.fetch_dataset(settings, Workspace(pushed), "light")
+    bucket = storage.bucket_of(settings)
+    assert bucket
+    monkeypatch.setattr(storage, "TRIES", 3)
+    with FaultyProxy(s3.endpoint, 1.0, faults=(fault,)).running() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        cache = ShardCache(pushed / "cache", 1)
+        fetch = storage.BucketShards(storage.Remote(bucket, timeout=0.2, pause=0.001), cache)
+        with pytest.raises((DataError, ServiceError), match=said) as caught:
+            PairStore([folder], "train", fetch=fetch)[0]
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in cache.folder.iterdir()] == ["locks"]
 
 
 def test_another_process_gets_no_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
