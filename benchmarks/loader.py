@@ -1,11 +1,12 @@
 """How many training crops a second one core makes, from pairs of 481x321: this project's loader and others.
 
-    python benchmarks/loader.py [--pairs 240] [--rounds 3] [--crop 128] [--batch 16] [--out figures.json]
+    python benchmarks/loader.py [--pairs 240] [--rounds 3] [--crop 128] [--batch 4] [--out figures.json]
     python benchmarks/loader.py --what pixels|crops|memory|start|bucket
 
 ``crops`` are a second of processor time, all threads counted, so that a busy machine moves them little; the variants take
 turns. A plain webdataset decodes both pictures and cuts once, as do litdata and mosaicml-streaming in the way that their
-first pages show; the latter two are measured where they are installed, which is nowhere in this project's constraints.
+first pages show; ours keeps
+no more pairs than its slots have in hand, far fewer than an epoch has, so every epoch decodes anew. The latter two are measured where they are installed, which is nowhere in this project's constraints.
 ``memory`` watches one loader over ten epochs, ``start`` begins an epoch of a million pairs, ``bucket`` compares epochs from
 a real S3 server on this machine with the disk.
 """
@@ -16,6 +17,7 @@ import argparse
 import importlib.util
 import itertools
 import json
+import math
 import os
 import shutil
 import statistics
@@ -41,7 +43,7 @@ from rdmc.data.images import Image, as_png, decode, decode_raw, encode_raw
 from rdmc.data.loader import Fetch, PairStore, local_shard
 from rdmc.data.pairs import read_index, write_index, write_pair
 from rdmc.data.rain import render
-from rdmc.data.sampling import Draw, Part, Sampling, crop_generator
+from rdmc.data.sampling import DEPTH, Draw, Part, Sampling, crop_generator
 from rdmc.data.shards import MANIFEST, read_manifest, write_shards
 from rdmc.data.transforms import crop_pair, to_tensor
 from rdmc.losses import Objective
@@ -51,32 +53,21 @@ from tests.support.s3 import s3_server
 
 HEIGHT, WIDTH = 321, 481
 Pairs = Iterator[tuple[Image, Image]]
-CACHE_MB = 160
-"""Far below what the pairs take decoded, so that each epoch decodes anew."""
 NAMES = {"webdataset": "plain webdataset, PNG", "litdata": "litdata, PIL images", "streaming": "mosaicml-streaming, PNG"}
 
 
 def make_pairs(folder: Path, count: int) -> None:
     """Rainy and clean PNGs of 481x321, cut from the embedded photographs."""
-    rng, entries = np.random.default_rng(0), []
-    photos = [photograph(photo).pixels for photo in PHOTOS]
-    photos = [pixels for pixels in photos if pixels.shape[0] >= HEIGHT and pixels.shape[1] >= WIDTH]
-    for number in range(count):
-        clean, _ = crop_view(photos[number % len(photos)], rng)
-        rainy = render(clean, "light", (number,))
-        entries.append(write_pair(folder, "train", f"p{number:05d}", f"s{number}", as_png(rainy), as_png(clean)))
+    photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS]
+    cleans = [np.ascontiguousarray(pixels) for pixels in photos if pixels.shape == (HEIGHT, WIDTH, 3)]
+    made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
+    entries = [write_pair(folder, "train", f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]
     write_index(folder, "bench", entries, count, [])
-
-
-def crop_view(pixels: Image, rng: np.random.Generator) -> tuple[Image, None]:
-    """A view of 481x321."""
-    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(pixels.shape, (HEIGHT, WIDTH), strict=False))
-    return np.ascontiguousarray(pixels[top : top + HEIGHT, left : left + WIDTH]), None
 
 
 def ours(folder: Path, arguments: argparse.Namespace, crops: int) -> Iterator[int]:
     """Crops made by this project's loader, without its thread: all of its work is this thread's."""
-    store = PairStore([folder], "train", CACHE_MB)
+    store = PairStore([folder], "train", arguments.cache)
     sampling = Sampling(0, store.parts(), arguments.batch, crops, TrainConfig().shuffle_shards)
     for step in itertools.count():
         yield len(make_batch(store, sampling, step, range(arguments.batch), arguments.crop).keys)
@@ -221,16 +212,16 @@ def compare_pixels(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
 
 def watch_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     """Resident MB after each of ten epochs of one loader."""
-    store = PairStore([folder / "png"], "train", CACHE_MB)
+    store = PairStore([folder / "png"], "train", arguments.cache)
     sampling = Sampling(0, store.parts(), arguments.batch, 8, 16)
     steps = len(store) * 8 // arguments.batch
-    held: list[float] = []
-    for batch in batches(store, sampling, crop=arguments.crop, start=0, steps=10 * steps):
-        if (batch.step + 1) % steps == 0:
-            held.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
-    table(
-        f"resident MB after each epoch of {len(store)} pairs", [str(i + 1) for i in range(10)], [[f"{mb:.0f}" for mb in held]]
-    )
+    held = [
+        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        for batch in batches(store, sampling, crop=arguments.crop, start=0, steps=10 * steps)
+        if (batch.step + 1) % steps == 0
+    ]
+    columns = [str(number + 1) for number in range(len(held))]
+    table(f"resident MB after each epoch of {len(store)} pairs", columns, [[f"{mb:.0f}" for mb in held]])
     return {"resident MB": held}
 
 
@@ -276,7 +267,7 @@ def compare_bucket(arguments: argparse.Namespace, folder: Path) -> dict[str, lis
 
 def _epoch(folder: Path, fetch: Fetch, arguments: argparse.Namespace) -> float:
     started = time.perf_counter()
-    store = PairStore([folder], "train", CACHE_MB, fetch=fetch)
+    store = PairStore([folder], "train", arguments.cache, fetch=fetch)
     sampling = Sampling(0, store.parts(), arguments.batch, 1, 16)
     for _ in batches(store, sampling, crop=arguments.crop, start=0, steps=len(store) // arguments.batch):
         pass
@@ -288,13 +279,14 @@ def main() -> None:
     from pipeline.params import read_params
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 16), ("seconds", 3)):
+    for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 4), ("seconds", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     every = ("pixels", "crops", "memory", "start", "bucket")
     parser.add_argument("--what", nargs="+", choices=every, default=every)
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()
     arguments.loss = read_params().loss
+    arguments.cache = math.ceil(1.1 * DEPTH * arguments.batch * 6 * HEIGHT * WIDTH / 2**20)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as at:
