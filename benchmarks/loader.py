@@ -5,8 +5,8 @@
 
 ``crops`` are a second of processor time, all threads counted, so that a busy machine moves them little; the variants take
 turns. A plain webdataset decodes both pictures and cuts once, as do litdata and mosaicml-streaming in the way that their
-first pages show; ours keeps
-no more pairs than its slots have in hand, far fewer than an epoch has, so every epoch decodes anew. The latter two are measured where they are installed, which is nowhere in this project's constraints.
+first pages show. Ours keeps no more pairs than its slots have in hand, far fewer than an epoch has, so every epoch decodes
+anew. litdata and mosaicml-streaming are measured where they are installed, which is nowhere in this project's constraints.
 ``memory`` watches one loader over ten epochs, ``start`` begins an epoch of a million pairs, ``bucket`` compares epochs from
 a real S3 server on this machine with the disk.
 """
