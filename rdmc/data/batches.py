@@ -124,15 +124,18 @@ def _by_processes(made: _Made, processes: int) -> Generator[Batch, None, None]:
     found = iter(
         DataLoader(made, batch_size=None, num_workers=processes, prefetch_factor=AHEAD, multiprocessing_context="spawn")
     )
-    for step in made.steps:
-        parts = []
-        for _ in range(processes):
-            part = next(found)
-            if isinstance(part, RdmcError):
-                raise part
-            parts.append(part)
-        keys = [key for part in parts for key in part.keys]
-        yield Batch(step, torch.cat([part.rainy for part in parts]), torch.cat([part.clean for part in parts]), keys)
+    try:
+        for step in made.steps:
+            parts = []
+            for _ in range(processes):
+                part = next(found)
+                if isinstance(part, RdmcError):
+                    raise part
+                parts.append(part)
+            keys = [key for part in parts for key in part.keys]
+            yield Batch(step, torch.cat([part.rainy for part in parts]), torch.cat([part.clean for part in parts]), keys)
+    finally:
+        del found  # ends the processes now, not when somebody lets go of this exception's traceback
 
 
 def _by_thread(items: Iterator[Batch | RdmcError]) -> Generator[Batch, None, None]:

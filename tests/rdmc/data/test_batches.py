@@ -1,8 +1,9 @@
 import gc
 import itertools
+import multiprocessing
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def fetchers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("rdmc-")]
 
 
-def gone(threads: Callable[[], list[threading.Thread]]) -> bool:
+def gone(threads: Callable[[], Sized]) -> bool:
     until = time.monotonic() + 5
     while threads() and time.monotonic() < until:
         time.sleep(0.01)
@@ -141,6 +142,7 @@ def test_an_error_in_a_loader_process_is_the_same_line(make_shards: MakeShards) 
     with pytest.raises(DataError, match=r"train-\d+\.tar: train-\d\.\w+\.png: not an image") as caught:
         some(store, loaders=1)
     assert "\n" not in str(caught.value)
+    assert gone(multiprocessing.active_children)
 
 
 def test_a_heavier_dataset_comes_oftener(store: PairStore) -> None:
