@@ -279,8 +279,8 @@ def main() -> None:
     from pipeline.params import read_params
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 4), ("seconds", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 4), ("seconds", 2.0)):
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     every = ("pixels", "crops", "memory", "start", "bucket")
     parser.add_argument("--what", nargs="+", choices=every, default=every)
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
