@@ -53,7 +53,7 @@ from tests.support.s3 import s3_server
 
 HEIGHT, WIDTH = 321, 481
 Pairs = Iterator[tuple[Image, Image]]
-NAMES = {"webdataset": "plain webdataset, PNG", "litdata": "litdata, PIL images", "streaming": "mosaicml-streaming, PNG"}
+NAMES = {"webdataset": "plain webdataset, PNG", "litdata": "litdata, PIL images", "streaming": "mosaicml-streaming, arrays"}
 
 
 def make_pairs(folder: Path, count: int) -> None:
@@ -112,14 +112,15 @@ class _Both:
         return {"rainy": Pillow.open(self.pairs / entry.rainy), "clean": Pillow.open(self.pairs / entry.clean)}
 
 
-def mosaic_pairs(pairs: Path, folder: Path, encoding: str) -> Callable[[], Pairs]:
-    """As its quick start shows: MDS shards, a streaming dataset over them."""
+def mosaic_pairs(pairs: Path, folder: Path) -> Callable[[], Pairs]:
+    """As its quick start shows: MDS shards, a streaming dataset over them; arrays, the fastest of its lossless encodings."""
     from streaming import MDSWriter, StreamingDataset
 
-    with MDSWriter(out=str(folder), columns={"rainy": encoding, "clean": encoding}) as out:
+    array = f"ndarray:uint8:{HEIGHT},{WIDTH},3"
+    with MDSWriter(out=str(folder), columns={"rainy": array, "clean": array}) as out:
         for entry in read_index(pairs):
             opened = {"rainy": Pillow.open(pairs / entry.rainy), "clean": Pillow.open(pairs / entry.clean)}
-            out.write(opened if encoding == "png" else {role: np.asarray(image) for role, image in opened.items()})
+            out.write({role: np.asarray(image) for role, image in opened.items()})
     dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=1)
     return lambda: ((np.asarray(found["rainy"]), np.asarray(found["clean"])) for found in dataset)
 
@@ -128,7 +129,7 @@ def training_step(arguments: argparse.Namespace) -> Iterator[int]:
     """Crops that a training step at width 16 consumes."""
     network = RDMC(RDMCConfig(width=16, passes=3, stem=1))
     objective = Objective(network, arguments.loss)
-    clean = torch.rand(2, 3, arguments.crop, arguments.crop)
+    clean = torch.rand(1, 3, arguments.crop, arguments.crop)
     while True:
         objective(clean, clean).backward()
         yield len(clean)
@@ -137,16 +138,14 @@ def training_step(arguments: argparse.Namespace) -> Iterator[int]:
 def compare_crops(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     """Crops a second of processor time of each variant, in rounds."""
     variants: dict[str, Iterator[int]] = {NAMES["webdataset"]: others(plain_webdataset(folder / "png"), arguments)}
-    for crops in (1, 4, 8, 16):
+    for crops in (1, 8, 16):
         variants[f"ours, PNG, {crops} crops a decode"] = ours(folder / "png", arguments, crops)
     for crops in (1, 8):
         variants[f"ours, raw, {crops} crops a decode"] = ours(folder / "raw", arguments, crops)
     if importlib.util.find_spec("litdata"):
         variants[NAMES["litdata"]] = others(litdata_pairs(folder / "pairs", folder / "litdata"), arguments)
     if importlib.util.find_spec("streaming"):
-        variants[NAMES["streaming"]] = others(mosaic_pairs(folder / "pairs", folder / "mds", "png"), arguments)
-        raw = mosaic_pairs(folder / "pairs", folder / "mdsraw", f"ndarray:uint8:{HEIGHT},{WIDTH},3")
-        variants["mosaicml-streaming, arrays"] = others(raw, arguments)
+        variants[NAMES["streaming"]] = others(mosaic_pairs(folder / "pairs", folder / "mds"), arguments)
     variants["a training step, width 16"] = training_step(arguments)
     found: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(arguments.rounds + 1):
