@@ -148,8 +148,12 @@ class PairStore:
     def _bytes(self, place: _Place, offset: int, size: int) -> bytes:
         """Read at a position, without a shared file pointer. A file opened for each read costs little beside decoding."""
         for _ in range(TRIES):
+            try:
+                path = self._fetch(place.folder, place.shard)
+            except DataError as error:
+                raise DataError(f"{place.dataset}: {place.shard.name}: {error}") from None
             with suppress(FileNotFoundError):
-                file = os.open(self._fetch(place.folder, place.shard), os.O_RDONLY)
+                file = os.open(path, os.O_RDONLY)
                 try:
                     return os.pread(file, size, offset)
                 finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -188,12 +187,11 @@ def test_a_damaged_object_is_named_and_the_training_goes_on_when_it_is_mended(
     whole = item.get()["Body"].read()
     for damaged, said in {
         whole[:-1] + bytes([whole[-1] ^ 1]): r"sha256 \w+, not what was packed; delete it, then `dvc push`",
-        whole[: len(whole) // 2]: "shorter than what was packed|RDMC",
+        whole[: len(whole) // 2]: "shorter than what was packed; run `dvc push`",
     }.items():
         item.put(Body=damaged)
-        with pytest.raises((DataError, ServiceError)) as caught:
+        with pytest.raises(DataError, match=rf"^light: train-\d+.tar: s3://.*: {said}") as caught:
             pairs(settings, Workspace(pushed))
-        assert re.search(said, str(caught.value)) or "IncompleteRead" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert not list((pushed / ".cache/shards").glob(".*.part"))
     item.put(Body=whole)
@@ -203,7 +201,9 @@ def test_a_damaged_object_is_named_and_the_training_goes_on_when_it_is_mended(
 def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Settings, s3: S3Server) -> None:
     for item in shard_objects(settings, s3, pushed).values():
         item.delete()
-    with pytest.raises(DataError, match=r"s3://test-\w+/some/prefix/dvc/files/md5/../\w+: no such object; run `dvc push`"):
+    with pytest.raises(
+        DataError, match=r"^light: train-\d+\.tar: s3://test-\w+/some/prefix/dvc/.*: no such object; run `dvc push`"
+    ):
         pairs(settings, Workspace(pushed))
     for item in objects(settings, s3).values():
         item.delete()
