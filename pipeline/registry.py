@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -155,20 +156,31 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else the model lands in another
     images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
     example = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None], (1, 32, 1, 3))
-    logged = Model.log(
-        artifact_path=None,
-        flavor=mlflow.pyfunc,
-        run_id=run_id,
-        name=name,
-        step=step,
-        python_model=str(SOURCE),
-        artifacts={ARTIFACT: str(folder)},
-        code_paths=[str(PACKAGE)],
-        signature=ModelSignature(images, images),
-        input_example=example,
-        pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
-    )
+    with _no_bytecode():
+        logged = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            name=name,
+            step=step,
+            python_model=str(SOURCE),
+            artifacts={ARTIFACT: str(folder)},
+            code_paths=[str(PACKAGE)],
+            signature=ModelSignature(images, images),
+            input_example=example,
+            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
+        )
     return str(logged.model_id)
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """MLflow tries a model out before it logs its folder, where Python would leave what it compiled."""
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = kept
 
 
 def add_version(
