@@ -32,6 +32,8 @@ from pipeline.console import say
 from rdmc.data.images import Image
 from rdmc.data.leakage import THUMBNAIL, Look, Scene, candidates, find_twins, look, look_at_all
 from rdmc.data.likeness import code, square
+from rdmc.data.pairs import Fault
+from rdmc.errors import DataError
 
 T = TypeVar("T")
 SCORE = 0.4
@@ -75,7 +77,8 @@ def made(number: int, count: int, folder: Path) -> Look:
     has_copy = number < count // 5 and number % COPY_EVERY == 0
     if has_copy or copied(number, count) is not None:
         found = look(write(number, count, folder))
-        assert isinstance(found, Look)  # noqa: S101
+        if isinstance(found, Fault):
+            raise DataError(f"{found.file}: {found.reason}")
         return found
     grey = cv2.cvtColor(scene(number, SMALL), cv2.COLOR_RGB2GRAY).astype(np.uint8)
     kept = Scene("synthetic", "train" if number < count * 4 // 5 else "test", str(number), folder / "none")

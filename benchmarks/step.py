@@ -83,7 +83,7 @@ class Stepper:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=self.bf16):
             loss = self.objective(self.rainy, self.clean)["loss"]
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         self.optimiser.step()
         self.losses.append(loss.item())
 

@@ -6,7 +6,6 @@ variants are compared seed by seed, and what all of them owe to a lucky seed dro
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import statistics
@@ -17,7 +16,7 @@ from typing import Any
 
 from scipy import stats
 
-from pipeline.params import Params, trial_params
+from pipeline.params import Params, fingerprint, trial_params
 from rdmc.cost import cost
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.files import write_text
@@ -132,8 +131,7 @@ def plan(params: Params, data: str, code: str) -> list[Trial]:
 
 def digest_of(params: Params, *others: str) -> str:
     """SHA-256 (hex) of the params that a trial's result depends on, and of ``others``."""
-    kept = params.model_dump(mode="json", include={"seed": True, "loss": True, "train": True, "evaluate": {"tile"}})
-    return hashlib.sha256(json.dumps([kept, asdict(params.network), *others], sort_keys=True).encode()).hexdigest()
+    return fingerprint(params, {"seed": True, "loss": True, "train": True, "evaluate": {"tile": True}}, *others)
 
 
 def write_score(folder: Path, trial: Trial, score: Score) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pipeline.console import say
 from pipeline.storage import open_object
 from rdmc.errors import ConfigError, DataError, ServiceError
-from rdmc.files import write_text
+from rdmc.files import file_digest, write_text
 
 Opened = tuple[Iterator[bytes], int, str]
 """Chunks, the place of their first byte, and a tag of this version of the file."""
@@ -47,12 +47,6 @@ def download(url: str, folder: Path, sha256: str) -> Path:
     else:
         _verify(url, target, sha256)
     return target
-
-
-def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, tags: Path) -> None:
@@ -99,7 +93,7 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _verify(url: str, path: Path, sha256: str) -> None:
-    found = digest(path)
+    found = file_digest(path)
     if not sha256:
         say(f"{url}: sha256 {found}; nothing vouches for it, add --sha256 {found} where it is fetched again")
     elif found != sha256.lower():

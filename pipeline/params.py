@@ -6,6 +6,7 @@ fields of ``network``, ``loss`` and ``train`` are documented beside their owners
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -231,6 +232,15 @@ def with_architecture(params: Params, project: Path = Path()) -> Params:
     if chosen == params.network or not isinstance(chosen, RDMCConfig):
         return params
     return with_overrides(params, {"network.connections": list(chosen.connections), "network.upsample": chosen.upsample})
+
+
+def fingerprint(params: Params, include: Mapping[str, Any], *others: str) -> str:
+    """SHA-256 (hex) of what ``include`` names of the params (as pydantic does), the chosen network and ``others``.
+
+    What has one fingerprint has one result, so a stopped run is found again and nothing is trained twice.
+    """
+    kept = params.model_dump(mode="json", include=dict(include))
+    return hashlib.sha256(json.dumps([kept, asdict(params.network), *others], sort_keys=True).encode()).hexdigest()
 
 
 def flatten(params: Params) -> dict[str, Any]:

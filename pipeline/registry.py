@@ -1,4 +1,4 @@
-"""MLflow for ``register`` and ``derain``: what belongs to a run, and the model registry. The connection is tracking.py's.
+"""MLflow for ``register`` and ``derain``: what belongs to a run, and the model registry. The connection is mlflow_store.py's.
 
 Apart from it, so that a change here does not train again.
 """
@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.settings import Settings
-from pipeline.storage import refusals
-from pipeline.tracking import (
+from pipeline.mlflow_store import (
     connect,
     experiment_id,
     faults,
@@ -31,6 +29,8 @@ from pipeline.tracking import (
     shown_uri,
     sqlite_path,
 )
+from pipeline.settings import Settings
+from pipeline.storage import refusals
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import ray.train
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from pipeline.cluster import on_gpu
 from pipeline.console import say
-from pipeline.distributed import Outcome, Row, launch, on_gpu, root_cause
+from pipeline.distributed import Outcome, Row, launch, root_cause
 from pipeline.params import Params, flatten, parse_params
 from pipeline.settings import Settings
 from pipeline.storage import ray_storage

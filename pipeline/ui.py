@@ -8,8 +8,8 @@ import sys
 from urllib.parse import urlsplit
 
 from pipeline.console import say
+from pipeline.mlflow_store import check_reachable, shown_uri
 from pipeline.settings import Settings
-from pipeline.tracking import check_reachable, shown_uri
 from rdmc.errors import ServiceError
 
 HOST = "127.0.0.1"

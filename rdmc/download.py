@@ -14,6 +14,7 @@ from typing import IO, Any
 from urllib.request import urlopen
 
 from rdmc.errors import CheckpointError, ServiceError
+from rdmc.files import file_digest
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0
@@ -46,18 +47,12 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder / f".{sha256}.lock"):
-            if not (path.is_file() and file_sha256(path) == sha256):
+            if not (path.is_file() and file_digest(path) == sha256):
                 _fetch(url, sha256, path, most, opener)
     except (OSError, ValueError, HTTPException) as error:  # ValueError: a URL that cannot be one
         line = " ".join(str(error).split())
         raise ServiceError(f"{url}: {line}; fetch it by hand and name the file instead, or try again") from None
     return path
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(url: str, sha256: str, path: Path, most: int, opener: Callable[[str], IO[bytes]]) -> None:

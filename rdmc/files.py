@@ -5,6 +5,7 @@ Temporary names begin with a dot. A process that is killed leaves them; .dvcigno
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -49,3 +50,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """``write_bytes`` of ``text`` in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The digest (hex) of a file of any size. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()

@@ -218,7 +218,7 @@ class Run:
         values = dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
         self._require_finite("loss", values["loss"], batch)
         self.optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(terms["loss"])
         moved = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(moved, self.config.clip_norm)
         self._require_finite("gradient norm", norm.item(), batch)

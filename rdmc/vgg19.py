@@ -11,8 +11,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from rdmc.download import cache_folder, download, file_sha256
+from rdmc.download import cache_folder, download
 from rdmc.errors import CheckpointError
+from rdmc.files import file_digest
 
 CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256)}
 """Channels in and out of the 3x3 convolutions, by their place in torchvision's ``features``."""
@@ -70,7 +71,7 @@ def find_weights(source: str, sha256: str) -> Path:
         return download(source, sha256, cache_folder(), LARGEST, suffix if suffix == ".safetensors" else ".pth")
     path = Path(source).expanduser().absolute()
     try:
-        found = file_sha256(path) if sha256 else ""
+        found = file_digest(path) if sha256 else ""
         path.open("rb").close()
     except OSError as error:
         raise CheckpointError(f"loss.vgg19_weights: {path}: {error.strerror}; name torchvision's VGG19 weights") from None

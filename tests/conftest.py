@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support.s3 import S3Server, s3_server
 
@@ -27,3 +28,12 @@ def s3(s3_host: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "absent"))
     return s3_host
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks this small are faster on one thread, above all where other processes want the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

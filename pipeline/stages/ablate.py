@@ -15,8 +15,9 @@ import torch
 
 from pipeline.ablation import Figures, Line, Score, Trial, digest_of, lines, plan, read_score, variant_params, write_score
 from pipeline.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
+from pipeline.cluster import cluster, workers
 from pipeline.console import say, table
-from pipeline.distributed import Outcome, Row, cluster, forget, workers
+from pipeline.distributed import Outcome, Row, forget
 from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.measuring import device_of, measured, open_stores, summary
 from pipeline.params import Params, flatten, trial_params, with_architecture

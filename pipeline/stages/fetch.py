@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.console import say
-from pipeline.downloads import digest, download
+from pipeline.downloads import download
 from pipeline.storage import dvc_add
 from rdmc.data.archives import safe_name, unpack
 from rdmc.data.benchmarks import BENCHMARKS
 from rdmc.data.layouts import Hints, find_pairs
 from rdmc.errors import ConfigError, DataError
-from rdmc.files import new_folder
+from rdmc.files import file_digest, new_folder
 
 CACHE = Path(".cache/fetch")
 """Where downloads lie, whole or in part."""
@@ -38,7 +38,7 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
             raise ConfigError("--sha256: is for archives, a folder has no digest; leave it out")
         files = copy(Path(source), dest)
     elif Path(source).is_file():
-        found = digest(Path(source)) if sha256 else ""
+        found = file_digest(Path(source)) if sha256 else ""
         if found != sha256.lower():
             raise DataError(f"{source}: sha256 {found}, the rule is {sha256}; fetch it again or mend the digest")
         files = unpack(Path(source), dest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -15,19 +14,19 @@ from ruamel.yaml import YAML
 
 from pipeline.console import say, table
 from pipeline.lineage import lineage
+from pipeline.mlflow_store import now_ms, send_metrics, send_params
 from pipeline.params import Params, flatten
 from pipeline.registry import PackedDataset, Registered, add_datasets, add_history, add_version, log_model, open_run, registry
 from pipeline.report import learning_curve
 from pipeline.settings import Settings
 from pipeline.storage import bucket_of, check_bucket, fetch_dataset
-from pipeline.tracking import now_ms, send_metrics, send_params
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png
 from rdmc.data.pairs import QUARANTINE, SPLITS
 from rdmc.data.shards import read_manifest
 from rdmc.errors import DataError
-from rdmc.files import write_text
+from rdmc.files import file_digest, write_text
 from rdmc.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.network import RDMC
 
@@ -46,7 +45,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     run_id = _json(workspace.run, "train")["run_id"]
     known = lineage()
     datasets = [packed(name, settings, workspace, known) for name in params.datasets]
-    digest = hashlib.sha256((workspace.best / WEIGHTS).read_bytes()).hexdigest()
+    digest = file_digest(workspace.best / WEIGHTS)
     step = int(history[-1]["step"]) if history else 0
     check_bucket(settings)
     with registry(settings) as client:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from pipeline.cluster import cluster, workers
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.distributed import cluster, forget, launch, opened, workers
+from pipeline.distributed import forget, launch, opened
 from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.notes import Notes
-from pipeline.params import Params, flatten, with_architecture
+from pipeline.params import Params, fingerprint, flatten, with_architecture
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking import Tracker
@@ -66,9 +64,7 @@ def searching(params: Params, device: torch.device) -> SearchRun:
 
 def run_name(params: Params, digests: list[str]) -> str:
     """A name that says what is searched: the same params, data and code give the same one, so a stopped run is found again."""
-    chosen = params.model_dump(mode="json", include={"seed", "loss", "train", "search"})
-    digest = hashlib.sha256(json.dumps([chosen, asdict(params.network), digests], sort_keys=True).encode()).hexdigest()
-    return f"search-{digest[:12]}"
+    return f"search-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train', 'search'), True), *digests)[:12]}"
 
 
 def write_searched(source: Path, keep: int, target: Path) -> Genotype:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import time
-from dataclasses import asdict
 
+from pipeline.cluster import cluster, workers
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.distributed import Row, bring_home, cluster, forget, launch, workers
+from pipeline.distributed import Row, bring_home, forget, launch
 from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.notes import Notes
-from pipeline.params import Params, flatten, with_architecture
+from pipeline.params import Params, fingerprint, flatten, with_architecture
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.tracking import Tracker
@@ -67,9 +66,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
 
 def run_name(params: Params, digests: list[str]) -> str:
     """A name that says what is trained: the same params, data and code give the same one, so a stopped run is found again."""
-    chosen = params.model_dump(mode="json", include={"seed", "loss", "train"})
-    digest = hashlib.sha256(json.dumps([chosen, asdict(params.network), digests], sort_keys=True).encode()).hexdigest()
-    return f"train-{digest[:12]}"
+    return f"train-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train'), True), *digests)[:12]}"
 
 
 def history_csv(rows: dict[int, Row]) -> str:

@@ -13,8 +13,9 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 from ruamel.yaml import YAML
 
+from pipeline.cluster import cluster, workers
 from pipeline.console import say, table
-from pipeline.distributed import cluster, forget, workers
+from pipeline.distributed import forget
 from pipeline.lineage import git_commit
 from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, trial_params, with_architecture
 from pipeline.settings import Settings

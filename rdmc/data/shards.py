@@ -8,7 +8,6 @@ so that any pair can be read alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from webdataset import TarWriter
 from rdmc.data.images import decode, encode_raw
 from rdmc.data.pairs import Entry, sha256
 from rdmc.errors import DataError
-from rdmc.files import write_text
+from rdmc.files import file_digest, write_text
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -120,7 +119,7 @@ def read_manifest(path: Path) -> Manifest:
 def verify_shard(path: Path, shard: Shard) -> None:
     """Compare a whole shard with its manifest. Raises DataError where size or md5 differ."""
     check_size(path, shard)
-    if (found := _digest(path, "md5")) != shard.md5:
+    if (found := file_digest(path, "md5")) != shard.md5:
         raise DataError(f"{path}: md5 {found}, the manifest says {shard.md5}; {AGAIN}")
 
 
@@ -159,13 +158,7 @@ def _write_shard(path: Path, split: str, entries: list[Entry], pairs: Path, raw:
             tar.write({"__key__": entry.name, **_members(entry, pairs, raw)})
     places = _places(path)
     samples = tuple(Sample(e.name, e.scene, e.height, e.width, places[e.name]) for e in entries)
-    return Shard(path.name, split, path.stat().st_size, len(samples), _digest(path, "md5"), _digest(path, "sha256"), samples)
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    """The hex digest of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+    return Shard(path.name, split, path.stat().st_size, len(samples), file_digest(path, "md5"), file_digest(path), samples)
 
 
 def _members(entry: Entry, pairs: Path, raw: bool) -> dict[str, bytes]:

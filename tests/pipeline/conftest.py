@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.mlflow_store import connect
 from pipeline.params import Params, read_params
 from pipeline.settings import Settings
-from pipeline.tracking import connect
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import write_model
 from rdmc.data.images import as_png

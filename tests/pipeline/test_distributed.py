@@ -12,7 +12,8 @@ import ray
 import ray.train
 import torch
 
-from pipeline.distributed import Outcome, Row, _following, bring_home, cluster, forget, launch, opened
+from pipeline.cluster import cluster
+from pipeline.distributed import Outcome, Row, _following, bring_home, forget, launch, opened
 from pipeline.params import Params
 from pipeline.settings import Settings
 from pipeline.stages.search import searching

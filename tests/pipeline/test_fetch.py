@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.downloads import digest
 from pipeline.stages import fetch
 from rdmc.data.images import encode_png
 from rdmc.data.rain import render
 from rdmc.errors import ConfigError, DataError
+from rdmc.files import file_digest
 from tests.support.data import scene
 
 
@@ -31,7 +31,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["folder", "zip", "gztar"])
 def test_a_copy_comes_in_and_is_told(kind: str, rain12: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(rain12) if kind == "folder" else shutil.make_archive(str(tmp_path / "x"), kind, rain12)
-    fetch.run(source, tmp_path / "raw/rain12", "" if kind == "folder" else digest(Path(source)), dvc=False)
+    fetch.run(source, tmp_path / "raw/rain12", "" if kind == "folder" else file_digest(Path(source)), dvc=False)
     assert files(tmp_path / "raw/rain12") == files(rain12)
     said = " ".join(capsys.readouterr().out.split())
     assert "folder: 12 test pairs" in said

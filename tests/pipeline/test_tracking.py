@@ -18,8 +18,9 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline import tracking
+from pipeline.mlflow_store import check_reachable, connect, one_line, shown_uri, sqlite_path
 from pipeline.settings import Settings
-from pipeline.tracking import Tracker, check_reachable, connect, one_line, shown_uri, sqlite_path
+from pipeline.tracking import Tracker
 from rdmc.errors import ServiceError
 
 

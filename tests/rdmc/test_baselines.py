@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,14 +19,7 @@ from tests.support.imports import ROOT
 
 SMALL = [PReNetConfig(width=3, passes=2), UNetConfig(width=2, stem=1), UNetConfig(width=2, stem=2)]
 IDS = ["prenet", "unet", "unet-stem2"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def image(*size: int, seed: int = 1) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,15 +16,7 @@ from rdmc.network import CONNECTIONS, RDMC, RDMCConfig
 from rdmc.restorer import pad_to_multiple
 
 SMALL = RDMCConfig(width=2, passes=2, stem=1, norm="none")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread, above all where other processes want the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(config: RDMCConfig, seed: int = 0) -> RDMC:

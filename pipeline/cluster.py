@@ -1,0 +1,111 @@
+"""A Ray to run on: somebody's cluster, or one of this process's own; how many workers it gives, and on what."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from pipeline.settings import CPU_WORKERS, Settings
+from rdmc.errors import ConfigError, ServiceError
+
+REACH_SECONDS = 5.0
+"""How long the head of a cluster may take to accept a connection."""
+
+
+@contextmanager
+def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
+    """A Ray to run on: the cluster of the settings or of the Ray job this is, or one of this process's own.
+
+    The own one has a CPU for every worker of ``trials`` trainings of a sweep at once, or of one training, and one for what
+    starts them. It listens on all of the machine's addresses, whatever ``_node_ip_address`` says, and takes nothing without
+    the token that Ray makes in ``~/.ray``: Ray 2.60 turns that on for a cluster of its own unless RAY_AUTH_MODE says otherwise.
+
+    Raises ServiceError where the cluster does not answer, ConfigError for GPUs that are not there.
+    """
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a report is seen after this long, not two seconds
+    address = os.environ.get("RAY_ADDRESS") or settings.ray_address
+    local = address == "local"
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
+    try:
+        _knock(address)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({"num_cpus": max(trials, 1) * workers(settings) + 1, **_dashboard(trials > 0)} if local else {}),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from None
+    for name in ("ray.train", "ray.tune", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    token = Path.home() / ".ray/auth_token"
+    if token.is_file():
+        token.chmod(0o600)  # Ray listens on every address and makes this token for it, for all on the machine to read
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _dashboard(wanted: bool) -> dict[str, Any]:
+    """Settings of an own Ray with a dashboard, or without.
+
+    The dashboard tells Ray that a stopped trial's controller is dead, and so its workers' CPUs are free again. All processes
+    are told where it is: they would look for it themselves, and in vain where the machine has several Rays.
+    """
+    if not wanted:
+        return {"include_dashboard": False}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = {"env_vars": {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}}
+    return {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port, "runtime_env": where}
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens at ``host:port``; Ray itself would try for minutes. Other addresses pass."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+
+
+def on_gpu(settings: Settings) -> bool:
+    """Whether workers get a GPU each: as set, or wherever the cluster (or this machine) has any."""
+    if settings.gpu is not None:
+        return settings.gpu
+    if ray.is_initialized():
+        return bool(ray.cluster_resources().get("GPU", 0) > 0)
+    return torch.cuda.is_available()
+
+
+def workers(settings: Settings) -> int:
+    """How many training workers there are to be. Raises ConfigError for GPUs that are asked for and not there."""
+    if settings.workers:
+        return settings.workers
+    if not on_gpu(settings):
+        return CPU_WORKERS
+    count = int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
+    if not count:
+        raise ConfigError("RDMC_GPU: true, and there is no GPU; set RDMC_GPU=false or add one")
+    return count
+
+
+def require_resources(count: int, gpu: bool) -> None:
+    """Refuse what the cluster can never place, rather than wait for it for ever."""
+    kind = "GPU" if gpu else "CPU"
+    have = int(ray.cluster_resources().get(kind, 0))
+    if have < count:
+        cure = "RDMC_GPU=false" if gpu and not have else f"RDMC_WORKERS={max(have, 1)}"
+        raise ConfigError(
+            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; set {cure} or add nodes"
+        )
