@@ -194,7 +194,7 @@ def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
 def _plain(manifest: Manifest) -> dict[str, Any]:
     """The manifest as JSON takes it. ``dataclasses.asdict`` copies every part of it, which takes ten times as long."""
     shards = [{**vars(shard), "samples": [vars(sample) for sample in shard.samples]} for shard in manifest.shards]
-    return {"dataset": manifest.dataset, "shards": shards}
+    return {"dataset": manifest.dataset, "shards": shards, "excluded": dict(manifest.excluded)}
 
 
 def _shard(found: Mapping[str, Any]) -> Shard:
