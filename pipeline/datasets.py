@@ -132,3 +132,5 @@ class Pack(Strict):
 
     shard_mb: float = Field(gt=0, le=10_000)
     """A shard is closed once it holds this many MB."""
+    pixels: Literal["original", "raw"]
+    """What a shard holds of a picture: its own bytes (PNG, JPEG), or raw decoded pixels, which are larger and load faster."""

@@ -29,7 +29,7 @@ from pipeline.cluster import on_gpu, require_resources, workers
 from pipeline.console import say
 from pipeline.params import Params, parse_params
 from pipeline.settings import Settings
-from pipeline.storage import fetch_dataset, ray_storage, refusals
+from pipeline.storage import fetch_dataset, ray_storage, refusals, shard_fetch
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.data.loader import PairStore
@@ -82,8 +82,9 @@ def launch(
     count = workers(settings)
     local_batch_size(params.train.global_batch_size, count)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    PairStore(folders, "train")  # refused before work starts, not by workers that are then replaced
-    validated = len(PairStore(folders, "validation", allow_empty=True)) > 0
+    fetch = shard_fetch(settings, workspace)
+    PairStore(folders, "train", fetch=fetch)  # refused before work starts, not by workers that are then replaced
+    validated = len(PairStore(folders, "validation", allow_empty=True, fetch=fetch)) > 0
     best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
     if params.loss.needs_vgg19:
         find_weights(params.loss.vgg19_weights, params.loss.vgg19_sha256)
@@ -171,15 +172,16 @@ def _train_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    train = PairStore(folders, "train", settings.cache_mb)
-    validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True)
+    fetch = shard_fetch(settings, workspace)
+    train = PairStore(folders, "train", settings.cache_mb, fetch=fetch)
+    validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True, fetch=fetch)
     run: Run = config["make"](params, device)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             run.resume(Path(folder))
     facts = {"seed": params.seed, "data": train.digest, "datasets": list(params.datasets)}
-    for report in run.reports(train, validation):
+    for report in run.reports(train, validation, settings.loaders):
         kept = report.saves and context.get_world_rank() == 0
         with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
             if kept:

@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.console import say, track
 from pipeline.params import Evaluate
 from pipeline.settings import Settings
-from pipeline.storage import fetch_dataset
+from pipeline.storage import fetch_dataset, shard_fetch
 from pipeline.workspace import Workspace
 from rdmc.data.loader import PairStore
 from rdmc.errors import DataError
@@ -50,7 +50,8 @@ def device_of(settings: Settings) -> torch.device:
 def open_stores(datasets: list[str], settings: Settings, workspace: Workspace) -> dict[str, PairStore]:
     """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
     folders = {name: fetch_dataset(settings, workspace, name) for name in datasets}
-    stores = {name: PairStore([folder], "test", CACHE_MB, allow_empty=True) for name, folder in folders.items()}
+    fetch = shard_fetch(settings, workspace)
+    stores = {name: PairStore([at], "test", CACHE_MB, allow_empty=True, fetch=fetch) for name, at in folders.items()}
     for name, store in stores.items():
         if not len(store):
             say(f"{name}: no test pairs, not evaluated")

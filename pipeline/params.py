@@ -171,6 +171,14 @@ class Params(Strict):
         self.loss.require_levels(self.network.taps)
         return self
 
+    @model_validator(mode="after")
+    def _weights_name_datasets(self) -> Params:
+        if unknown := self.train.weights.keys() - self.datasets.keys():
+            raise ConfigError(
+                f"train.weights.{min(unknown)}: is not a dataset ({', '.join(self.datasets)}); mend its name or remove it"
+            )
+        return self
+
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
     """The typed params of a YAML 1.2 file. Raises ConfigError, one line: the key, the value, the rule."""

@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     """Folder that all workers can write, for checkpoints in the making; empty takes ``runs/`` or the bucket."""
     cache_mb: int = Field(default=1024, ge=16)
     """Decoded images that one worker may keep in memory, in MB."""
+    shard_cache: str = ""
+    """Folder of a node's own disk for shards from the bucket, shared by its processes; empty takes ``.cache/shards``."""
+    shard_cache_mb: int = Field(default=20_000, ge=1)
+    """MB that those may take; the least recently used go first."""
+    loaders: int = Field(default=0, ge=0, le=256)
+    """Processes that decode for each training worker; 0 leaves it to a thread of the worker's own."""
     experiment: str = "rdmc"
     """MLflow experiment."""
     mlflow_timeout: float = Field(default=5.0, gt=0)

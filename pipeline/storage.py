@@ -7,18 +7,21 @@ read, held or written here. Under the prefix lie ``dvc/`` (content-addressed: ``
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import boto3
@@ -26,18 +29,32 @@ import pyarrow.fs
 import s3fs
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.settings import Settings
+from pipeline.shard_cache import ShardCache
 from pipeline.workspace import Workspace
+from rdmc.data.loader import Fetch, local_shard
+from rdmc.data.shards import MANIFEST, Shard
 from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.files import write_bytes
 
 REMOTE = "storage"
 TIMEOUTS = {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 2}}
-DOWNLOADS = 4
+PART = 8 << 20
+"""Bytes of a request."""
 CHUNK = 1 << 20
+TRIES, READS = 7, 6
+"""How often a request is tried, and a whole object read, before it is given up: the pauses last some six seconds in all."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +126,29 @@ def ray_storage(settings: Settings, workspace: Workspace) -> tuple[str, pyarrow.
 
 
 def fetch_dataset(settings: Settings, workspace: Workspace, dataset: str) -> Path:
-    """The folder of a dataset's shards: ``data/shards/<dataset>``, or a cached copy of what dvc.lock names in the bucket.
+    """The folder of a dataset's manifest: ``data/shards/<dataset>``, or one with what dvc.lock names in the bucket.
 
-    Objects are read from DVC's remote by their md5, verified on arrival and only then given their name, so whatever lies
-    in the cache (``.cache/shards/<md5>``) is whole and is not read again. Processes on one machine download once.
+    The shards of the latter stay in the bucket until ``shard_fetch`` is asked for one. The manifest is read from DVC's remote
+    by its md5, verified, and kept in ``.cache/manifests``.
 
     Raises:
         DataError: no shards and no bucket, or an object that is missing or damaged.
         ServiceError: the bucket cannot be reached.
     """
     local = workspace.shards(dataset)
-    if (local / "manifest.json").is_file():
+    if (local / MANIFEST).is_file():
         return local
     bucket = bucket_of(settings)
     if not bucket:
         raise DataError(f"{local}: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set RDMC_BUCKET to where they are")
-    folder_md5 = _recorded_md5(workspace, dataset)
-    folder = workspace.root / ".cache/shards" / folder_md5.removesuffix(".dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), refusals(bucket.url()):
-        _download_folder(_client(), bucket, folder_md5, folder)
+    listed = _recorded_md5(workspace, dataset)
+    folder = workspace.root / ".cache/manifests" / listed.removesuffix(".dir")
+    if not (folder / MANIFEST).is_file():
+        remote = Remote(bucket)
+        files = {entry["relpath"]: entry["md5"] for entry in json.loads(remote.load(listed))}
+        if MANIFEST not in files:
+            raise DataError(f"{bucket.url('dvc')}: {listed} lists no {MANIFEST}; `dvc push` it anew where the shards are")
+        write_bytes(folder / MANIFEST, remote.load(files[MANIFEST]))
     return folder
 
 
@@ -169,39 +189,127 @@ def dvc_add(root: Path, path: Path) -> None:
     _dvc(root, "add", str(path))
 
 
-def _download_folder(client: Any, bucket: Bucket, folder_md5: str, folder: Path) -> None:
-    """The files of one of DVC's folder listings (a JSON list of relpath and md5) into ``folder``, those absent only."""
-    listing = folder / ".listing"
-    _download(client, bucket, folder_md5, listing)
-    files = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
-    for name in files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DataError(f"{bucket.url('dvc')}: {folder_md5} lists {name!r}, outside its folder; `dvc push` it anew")
-    with ThreadPoolExecutor(DOWNLOADS) as pool:
-        for done in [pool.submit(_download, client, bucket, md5, folder / name) for name, md5 in files.items()]:
-            done.result()
+def shard_fetch(settings: Settings, workspace: Workspace) -> Fetch:
+    """Finds shards for a ``PairStore``: those beside their manifest, others in the bucket, through the node's cache."""
+    bucket = bucket_of(settings)
+    if not bucket:
+        return local_shard
+    folder = Path(settings.shard_cache) if settings.shard_cache else workspace.root / ".cache/shards"
+    return BucketShards(Remote(bucket), ShardCache(folder.absolute(), settings.shard_cache_mb))
 
 
-def _download(client: Any, bucket: Bucket, md5: str, target: Path) -> None:
-    """One object of DVC's remote to ``target``, under a temporary name until its md5 is right. Present: nothing to do."""
-    if target.is_file():
-        return
-    key = bucket.key("dvc/files/md5", md5[:2], md5[2:])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        body = client.get_object(Bucket=bucket.name, Key=key)["Body"]
-    except client.exceptions.NoSuchKey:
-        raise DataError(f"s3://{bucket.name}/{key}: no such object; run `dvc push` where the shards are") from None
-    with part.open("wb") as file:
+@dataclass(frozen=True)
+class BucketShards:
+    """A ``Fetch`` of shards in DVC's remote; another process gets it without credentials or connection."""
+
+    remote: Remote
+    cache: ShardCache
+
+    def __call__(self, folder: Path, shard: Shard) -> Path:
+        """The shard's file, verified by its sha256. Raises DataError, ConfigError or ServiceError, one line."""
+        local = local_shard(folder, shard)
+        if local.is_file():
+            return local
+        return self.cache.path(shard, lambda file: self.remote.save(file, shard.md5, shard.size, shard.sha256))
+
+
+class Remote:
+    """Objects of DVC's remote by their md5: read in ranges, tried again with growing pauses, and verified."""
+
+    def __init__(self, bucket: Bucket, timeout: float = 30.0, pause: float = 0.1) -> None:
+        self.bucket, self.timeout, self.pause = bucket, timeout, pause
+        self._client: Any = None
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: it finds credentials in its own environment."""
+        return {"bucket": self.bucket, "timeout": self.timeout, "pause": self.pause}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def save(self, file: BinaryIO, md5: str, size: int | None = None, sha256: str = "") -> None:
+        """Write an object's bytes, of which the sha256, or without one the md5, is right.
+
+        Wrong bytes are read anew; twice the same wrong ones are the object's own fault. Raises DataError for an object that
+        is missing or damaged, ServiceError for a bucket that fails.
+        """
+        key = self.bucket.key("dvc/files/md5", md5[:2], md5[2:])
+        wrong: set[str] = set()
+        found = ""
+        with refusals(self.bucket.url()):
+            for _ in range(READS):
+                digest = hashlib.sha256() if sha256 else hashlib.md5(usedforsecurity=False)
+                file.seek(0)
+                for part in self._parts(key, size):
+                    digest.update(part)
+                    file.write(part)
+                found = digest.hexdigest()
+                if found == (sha256 or md5.removesuffix(".dir")):
+                    file.truncate()
+                    return
+                if found in wrong:
+                    break
+                wrong.add(found)
+        rule = "sha256" if sha256 else "md5"
+        raise DataError(f"s3://{self.bucket.name}/{key}: {rule} {found}, not what was packed; delete it, then `dvc push` again")
+
+    def load(self, md5: str) -> bytes:
+        """A small object's bytes, as ``save`` finds them."""
+        file = BytesIO()
+        self.save(file, md5)
+        return file.getvalue()
+
+    def _parts(self, key: str, size: int | None) -> Iterator[bytes]:
+        """An object in parts of at most ``PART`` bytes, or, of unknown size, in one."""
+        for start in range(0, size, PART) if size is not None else [0]:
+            end = None if size is None else min(start + PART, size)
+            part = bytearray()  # grows over several tries: what has arrived is not asked for again
+            self._tried(key, partial(self._rest, key, start, end, part))
+            yield bytes(part)
+
+    def _rest(self, key: str, start: int, end: int | None, part: bytearray) -> None:
+        """Read what ``part`` lacks of an object's bytes ``start`` to ``end`` - 1, or to its end."""
+        if end is not None and len(part) >= end - start:
+            return
+        asked = f"bytes={start + len(part)}-{'' if end is None else end - 1}"
+        body = self.client.get_object(Bucket=self.bucket.name, Key=key, Range=asked)["Body"]
         for chunk in body.iter_chunks(CHUNK):
-            digest.update(chunk)
-            file.write(chunk)
-    if digest.hexdigest() != md5.removesuffix(".dir"):
-        part.unlink()
-        raise DataError(f"s3://{bucket.name}/{key}: md5 {digest.hexdigest()}, not its name; delete it, then `dvc push` again")
-    part.rename(target)
+            part += chunk
+        if end is not None and len(part) < end - start:
+            raise IncompleteReadError(actual_bytes=len(part), expected_bytes=end - start)
+
+    def _tried(self, key: str, act: Callable[[], None]) -> None:
+        """``act``, again after a growing pause where the network or the server fails; not where it refuses."""
+        for number in range(TRIES):
+            try:
+                act()
+                return
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code", "")
+                status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+                if status in (404, 416) and code != "NoSuchBucket":
+                    what = "no such object" if status == 404 else "shorter than what was packed"
+                    raise DataError(f"s3://{self.bucket.name}/{key}: {what}; run `dvc push` where the shards are") from None
+                if number == TRIES - 1 or (status < 500 and status not in (408, 429)):
+                    raise
+            except (BotoCoreError, OSError):
+                if number == TRIES - 1:
+                    raise
+            time.sleep(self.pause * 2**number * random.uniform(0.5, 1))  # noqa: S311  spreads those that failed together
+
+    @property
+    def client(self) -> Any:
+        """boto3's, made once; it is safe to use from several threads."""
+        with self._lock:
+            if self._client is None:
+                self._client = _client(
+                    connect_timeout=min(3, self.timeout),
+                    read_timeout=self.timeout,
+                    retries={"total_max_attempts": 1},
+                    response_checksum_validation="when_required",  # some servers send a range with the whole object's checksum
+                )
+            return self._client
 
 
 def _recorded_md5(workspace: Workspace, dataset: str) -> str:
@@ -220,14 +328,6 @@ def _recorded_md5(workspace: Workspace, dataset: str) -> str:
     raise DataError(f"{path}: neither on disk nor in dvc.lock; run `dvc repro pack` and `dvc push` once where the pairs are")
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process of this machine at a time; the lock ends with the process that holds it."""
-    with folder.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _endpoint() -> str:
     """The S3 server's address, empty for AWS itself. Raises ConfigError where it holds a password: it is written to files."""
     name = "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
@@ -237,9 +337,9 @@ def _endpoint() -> str:
     return address
 
 
-def _client() -> Any:
+def _client(**options: Any) -> Any:
     try:
-        return boto3.Session().client("s3", config=Config(**TIMEOUTS))
+        return boto3.Session().client("s3", config=Config(**(options or TIMEOUTS)))
     except ValueError as error:
         raise ServiceError(f"AWS_ENDPOINT_URL: {error}; set it to http(s)://host:port") from None
 

@@ -17,7 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor, distributed, nn
 
-from rdmc.data.loader import Batch, PairStore
+from rdmc.data.batches import Batch
+from rdmc.data.loader import PairStore
 from rdmc.data.pairs import validation_scenes
 from rdmc.errors import ConfigError, DataError
 from rdmc.genotype import learned
@@ -137,14 +138,14 @@ class SearchRun(Run):
         self.optimisers = {p: self.architect if is_architecture(name) else self.optimiser for name, p in named.items()}
         self._held_out: Iterator[Batch] = iter(())
 
-    def reports(self, train: PairStore, validation: PairStore | None) -> Generator[Report, None, None]:
+    def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
         """Search from the step reached to the last, on ``train`` split in two; a report as often as a training's.
 
         Raises DataError where ``train`` cannot be split, TrainingError where a loss or a gradient is not finite.
         """
         weights, held_out = split(train, self.search, self.seed)
-        self._held_out = stream = self._stream(held_out, self.seed + OTHER_CROPS)
-        with closing(stream), closing(super().reports(weights, validation)) as reports:
+        self._held_out = stream = self._stream(held_out, self.seed + OTHER_CROPS, loaders)
+        with closing(stream), closing(super().reports(weights, validation, loaders)) as reports:
             for report in reports:
                 yield SearchReport(**vars(report), architecture=figures(self.average))
 

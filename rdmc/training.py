@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save_tensors, write_model
-from rdmc.data.loader import Batch, PairStore, batches
-from rdmc.data.sampling import local_batch_size, rank_indices, stream_positions
+from rdmc.data.batches import Batch, batches
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import Sampling, local_batch_size, rank_indices, rank_slots
 from rdmc.errors import CheckpointError, ConfigError, TrainingError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
@@ -49,6 +50,12 @@ class TrainConfig:
     """Crops a step, over all workers."""
     crop: int = 96
     """Height and width of a training crop in pixels."""
+    crops_per_decode: int = 1
+    """Crops that are cut from a pair, over some tens of steps, before another takes its place: as many times less decoding."""
+    shuffle_shards: int = 16
+    """An epoch shuffles a dataset's shards, then the pairs within each so many of them: what a node needs at once."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """How often a pair of a dataset, by name, is drawn compared to one of another; 1 where it is not named."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: int = 50
@@ -67,11 +74,12 @@ class TrainConfig:
     """Steps between validations; each saves a checkpoint."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "global_batch_size", "validate_every"):
+        for name in ("steps", "global_batch_size", "crops_per_decode", "shuffle_shards", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}: {getattr(self, name)} is below 1; give a positive whole number")
         if self.crop < 16:
             raise ConfigError(f"train.crop: {self.crop} is below 16, the least the network and SSIM can use; raise it")
+        _check_weights(self.weights)
         for name in ("lr", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"train.{name}: {getattr(self, name)} is not above 0; give a positive number")
@@ -111,6 +119,12 @@ class Report:
         return {"step": self.step, **own, **self.terms, **(self.validation or {})}
 
 
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for dataset, weight in weights.items():
+        if not 1e-6 <= weight <= 1e6:
+            raise ConfigError(f"train.weights.{dataset}: {weight} is not within 1e-6 to 1e6; give a number near 1")
+
+
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
     if step < config.warmup_steps:
@@ -144,13 +158,15 @@ class Run:
         self.optimisers = dict.fromkeys(self._learnt().values(), self.optimiser)
         """The optimiser that moves each parameter; an architecture search has a second one."""
 
-    def reports(self, train: PairStore, validation: PairStore | None) -> Generator[Report, None, None]:
+    def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
         """Train from the step reached to the last, yielding a report every few steps and at every validation.
+
+        ``loaders`` processes make the batches, or, for 0, a thread of this one.
 
         Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
-        stream = self._stream(train, self.seed)
+        stream = self._stream(train, self.seed, loaders)
         sums: dict[str, float] = {}
         count, seconds = 0, 0.0
         with closing(stream):
@@ -178,12 +194,19 @@ class Run:
                     )
                     sums, count, seconds = {}, 0, 0.0
 
-    def _stream(self, pairs: PairStore, seed: int) -> Generator[Batch, None, None]:
+    def _stream(self, pairs: PairStore, seed: int, loaders: int) -> Generator[Batch, None, None]:
         """This rank's batches, from the step reached to the last."""
         config = self.config
+        sampling = Sampling(
+            seed=seed,
+            parts=pairs.parts(config.weights),
+            global_batch_size=config.global_batch_size,
+            crops_per_decode=config.crops_per_decode,
+            shuffle_shards=config.shuffle_shards,
+        )
         return batches(
-            pairs, seed=seed, global_batch_size=config.global_batch_size, crop=config.crop, start=self.step,
-            steps=config.steps, rank=self.rank, world=self.world,
+            pairs, sampling, crop=config.crop, start=self.step, steps=config.steps, rank=self.rank, world=self.world,
+            loaders=loaders,
         )  # fmt: skip
 
     def _step(self, batch: Batch) -> dict[str, float]:
@@ -211,7 +234,8 @@ class Run:
     def _terms(self, objective: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The loss of this step's batch and its terms, scalars, in the precision of the recipe."""
         rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
-        first = stream_positions(self.step, self.config.global_batch_size, self.rank, self.world).start
+        batch_size = self.config.global_batch_size
+        first = self.step * batch_size + rank_slots(batch_size, self.rank, self.world).start
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             terms: dict[str, Tensor] = objective(rainy, clean, first)
         return terms

@@ -24,7 +24,7 @@ from pipeline.params import Params, flatten, trial_params, with_architecture
 from pipeline.registry import registry
 from pipeline.report import seed_dots
 from pipeline.settings import Settings
-from pipeline.storage import check_bucket, fetch_dataset
+from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking import Tracker
 from pipeline.trials import Children, cause, grid, like_worker, run_name, run_trials
 from pipeline.workspace import Workspace
@@ -49,7 +49,7 @@ def run(params: Params, settings: Settings, workspace: Workspace, fresh: bool = 
     if write:
         between_markers(_text(write), "", str(write))
     folders = [fetch_dataset(settings, workspace, name) for name in params.datasets]
-    data, code = PairStore(folders, "train").digest, code_digest()
+    data, code = PairStore(folders, "train", fetch=shard_fetch(settings, workspace)).digest, code_digest()
     trials = plan(params, data, code)
     open_stores(list(params.datasets), settings, workspace)
     local_batch_size(params.train.global_batch_size, settings.workers)

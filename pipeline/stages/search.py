@@ -13,7 +13,7 @@ from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.notes import Notes
 from pipeline.params import Params, fingerprint, flatten, with_architecture
 from pipeline.settings import Settings
-from pipeline.storage import check_bucket, fetch_dataset
+from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model, write_model
@@ -34,7 +34,8 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     params = with_architecture(params)
     require_searchable(params.network, params.search)
     check_bucket(settings)
-    pairs = PairStore([fetch_dataset(settings, workspace, dataset) for dataset in params.datasets], "train")
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
+    pairs = PairStore(folders, "train", fetch=shard_fetch(settings, workspace))
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])
     notes = Notes(workspace.runs / f"{name}.jsonl")  # of a search that was stopped: it goes on in the same MLflow run

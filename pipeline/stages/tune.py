@@ -19,7 +19,7 @@ from pipeline.distributed import forget
 from pipeline.lineage import git_commit
 from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, trial_params, with_architecture
 from pipeline.settings import Settings
-from pipeline.storage import check_bucket, fetch_dataset
+from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking import Tracker
 from pipeline.trials import METRIC, Children, cause, run_name, run_trials
 from pipeline.workspace import Workspace
@@ -39,7 +39,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     check_bucket(settings)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
     for split in ("train", "validation"):
-        PairStore(folders, split)
+        PairStore(folders, split, fetch=shard_fetch(settings, workspace))
     tags = {"git_commit": git_commit() or "unknown", "stage": "tune"}
     with (
         cluster(settings, trials=params.tune.concurrent),

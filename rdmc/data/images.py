@@ -126,6 +126,27 @@ def encode_png(pixels: Image) -> bytes:
     return bytes(data)
 
 
+def encode_raw(pixels: Image) -> bytes:
+    """``pixels`` (H, W, 3; RGB) as numpy's own file format, uncompressed: the same for the same pixels, and no decoding."""
+    file = BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def decode_raw(data: bytes, name: str) -> Image:
+    """What ``encode_raw`` wrote, as an array. Raises DataError; it holds no checksum of the pixels."""
+    file = BytesIO(data)
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("another version than 1.0")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.uint8 or fortran or len(shape) != 3 or shape[2] != 3:
+            raise ValueError(f"{dtype} of {shape}, the rule is uint8 of (H, W, 3)")
+        return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape).copy()
+    except BROKEN as error:
+        raise DataError(f"{name}: damaged or cut short ({_line(error)}); run `dvc repro pack`") from None
+
+
 def write_png(path: Path, pixels: Image) -> None:
     """Write ``pixels`` (H, W, 3; RGB, 0 to 255) as a PNG file, whole or not at all."""
     write_bytes(path, encode_png(pixels))

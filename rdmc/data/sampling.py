@@ -1,22 +1,145 @@
-"""Which samples a step trains on: pure arithmetic, the same for any number of workers.
+"""Which crops a step trains on: pure arithmetic, the same for any number of workers and loader processes.
 
-The stream of samples is the permutations of all epochs laid end to end. Step ``s`` takes positions ``s * B`` to
-``(s + 1) * B`` of it, B being the global batch; rank ``r`` of ``w`` takes the r-th of w equal slices of those. So a run may
-stop anywhere and go on with more or fewer workers, and sees the very same batches: nothing lost, nothing twice.
+Three streams, each a function of the one below and of numbers alone:
+
+- A dataset's pairs, epoch after epoch. The order of an epoch shuffles the shards, then the pairs within each window of a
+  few shards, so that whoever follows it needs few shards at once: those of one window, or of two where one ends.
+- The mixture: the datasets' streams interleaved as evenly as whole numbers allow, in proportion to pairs times weight.
+- The crops: step ``s`` has ``B`` slots, B being the global batch. A slot goes through its own pairs of the mixture, a few
+  at a time, and cuts some crops from each before it goes on, so that a pair is decoded once for several crops and a batch
+  still holds B different pairs of the mixture.
+
+Rank ``r`` of ``w`` takes the r-th of w equal runs of slots, so a pair stays with one rank. A run may stop anywhere and go on
+with more or fewer workers, and sees the very same batches: nothing lost, nothing twice.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from math import lcm
 
 import numpy as np
 import numpy.typing as npt
 
 from rdmc.errors import ConfigError
 
-Positions = npt.NDArray[np.int64]
-ORDER, CROP, PATCH = 1, 2, 3
-"""Keep the random streams of one seed apart: the order of an epoch, and what happens to one position of the stream."""
+Indices = npt.NDArray[np.int64]
+ORDER, CROP, WINDOW, ROUND, PATCH = 1, 2, 3, 4, 5
+"""Keep the random streams of one seed apart."""
+DEPTH = 8
+"""Pairs that a slot has in hand where it cuts several crops from each: crops of one pair lie about so many steps apart."""
+
+
+@dataclass(frozen=True, eq=False)  # a cache's key, by identity: to hash thousands of shards for every draw takes longer
+class Part:
+    """One dataset of a mixture."""
+
+    shards: tuple[int, ...]
+    """Pairs in each shard; none of it 0."""
+    weight: float = 1.0
+    """How often a pair of it is drawn, compared to a pair of weight 1."""
+
+    @cached_property
+    def count(self) -> int:
+        """Pairs in all."""
+        return sum(self.shards)
+
+    @cached_property
+    def firsts(self) -> Indices:
+        """The number, within the dataset, of each shard's first pair."""
+        return np.cumsum([0, *self.shards[:-1]])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A crop of the stream."""
+
+    sample: int
+    """Which pair: the datasets' pairs are numbered one after the other."""
+    epoch: int
+    """How often its dataset was gone through before."""
+    crop: int
+    """Which of the crops that are cut from it in this epoch."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The stream of crops of a mixture."""
+
+    seed: int
+    parts: tuple[Part, ...]
+    global_batch_size: int
+    crops_per_decode: int = 1
+    """Crops that are cut from a pair before its slot goes on."""
+    shuffle_shards: int = 16
+    """Shards in a window."""
+
+    def draw(self, step: int, slot: int) -> Draw:
+        """The crop at ``slot``, 0 to B - 1, of ``step``."""
+        depth = DEPTH if self.crops_per_decode > 1 else 1
+        block, within = divmod(step, depth * self.crops_per_decode)
+        crop, place = divmod(within, depth)
+        if depth > 1:
+            place = int(_rounds(self.seed, block, self.crops_per_decode, self.global_batch_size)[crop, slot, place])
+        part, turn = mixed(self._shares, (block * depth + place) * self.global_batch_size + slot)
+        epoch, order, number = self._place(part, turn)
+        pairs = _window_order(self.seed, part, epoch, number, self.parts[part], self.shuffle_shards)
+        offset = turn - epoch * self.parts[part].count - order.starts[number]
+        return Draw(self._firsts[part] + int(pairs[offset]), epoch, crop)
+
+    def shards_of(self, step: int) -> set[tuple[int, int]]:
+        """(part, shard) of the windows that ``step`` draws from, and what else a pair in hand may come from."""
+        ranges = self._turns_around(step)
+        return {(part, shard) for part, (begin, end) in enumerate(ranges) for shard in self._shards_between(part, begin, end)}
+
+    def shards_after(self, step: int) -> set[tuple[int, int]]:
+        """(part, shard) of the windows that come next."""
+        found = set()
+        for part, (begin, end) in enumerate(self._turns_around(step)):
+            if self.parts[part].shards:
+                start = self._window_end(part, end - 1) if end > begin else end
+                found |= {(part, shard) for shard in self._shards_between(part, start, start + 1)}
+        return found
+
+    def _turns_around(self, step: int) -> list[tuple[int, int]]:
+        """First turn, and the one after the last, of each dataset that the block of steps around ``step`` takes."""
+        depth = DEPTH if self.crops_per_decode > 1 else 1
+        first = step // (depth * self.crops_per_decode) * depth * self.global_batch_size
+        both = turns(self._shares, first), turns(self._shares, first + depth * self.global_batch_size)
+        return list(zip(*both, strict=True))
+
+    def _shards_between(self, part: int, begin: int, end: int) -> set[int]:
+        """Shards of the windows that hold turns ``begin`` to ``end`` - 1 of a dataset's stream."""
+        found: set[int] = set()
+        while begin < end and len(found) < len(self.parts[part].shards):
+            _, order, number = self._place(part, begin)
+            found.update(order.shards[number * self.shuffle_shards : (number + 1) * self.shuffle_shards])
+            begin = self._window_end(part, begin)
+        return found
+
+    def _window_end(self, part: int, turn: int) -> int:
+        """The first turn after the window that holds ``turn``."""
+        epoch, order, number = self._place(part, turn)
+        return epoch * self.parts[part].count + order.starts[number + 1]
+
+    def _place(self, part: int, turn: int) -> tuple[int, _ShardOrder, int]:
+        """Epoch, order of its shards, and number of the window that hold a turn of a dataset's stream."""
+        epoch, offset = divmod(turn, self.parts[part].count)
+        order = _shard_order(self.seed, part, epoch, self.parts[part], self.shuffle_shards)
+        return epoch, order, bisect_right(order.starts, offset) - 1
+
+    @cached_property
+    def _shares(self) -> tuple[int, ...]:
+        return shares(self.parts)
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        """The number of each dataset's first pair."""
+        return [sum(part.count for part in self.parts[:number]) for number in range(len(self.parts))]
 
 
 def local_batch_size(global_batch_size: int, world: int) -> int:
@@ -29,35 +152,48 @@ def local_batch_size(global_batch_size: int, world: int) -> int:
     return global_batch_size // world
 
 
-@lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, count: int) -> Positions:
-    """The permutation of ``range(count)`` in which an epoch goes through the samples (read-only)."""
-    order = np.random.default_rng((seed, ORDER, epoch)).permutation(count).astype(np.int64)
-    order.setflags(write=False)
-    return order
-
-
-def stream_positions(step: int, global_batch_size: int, rank: int = 0, world: int = 1) -> range:
-    """Positions in the stream that ``rank`` takes at ``step``."""
+def rank_slots(global_batch_size: int, rank: int = 0, world: int = 1) -> range:
+    """The slots of every step's batch that ``rank`` takes."""
     size = local_batch_size(global_batch_size, world)
-    first = step * global_batch_size + rank * size
-    return range(first, first + size)
+    return range(rank * size, (rank + 1) * size)
 
 
-def sample_at(seed: int, position: int, count: int) -> int:
-    """The sample, 0 to ``count`` - 1, at a position of the stream."""
-    epoch, offset = divmod(position, count)
-    return int(epoch_order(seed, epoch, count)[offset])
+def split_slots(slots: range, number: int, of: int) -> range:
+    """The ``number``-th of ``of`` runs of ``slots`` that differ by one in length at most: one loader process's part."""
+    return slots[len(slots) * number // of : len(slots) * (number + 1) // of]
 
 
-def batch_indices(seed: int, step: int, count: int, global_batch_size: int, rank: int = 0, world: int = 1) -> list[int]:
-    """The samples that ``rank`` takes at ``step``, in order."""
-    return [sample_at(seed, position, count) for position in stream_positions(step, global_batch_size, rank, world)]
+def shares(parts: Sequence[Part]) -> tuple[int, ...]:
+    """Whole numbers in proportion to pairs times weight; with weights of 1, the numbers of pairs."""
+    exact = [part.count * Fraction(str(part.weight)) for part in parts]
+    scale = lcm(*(share.denominator for share in exact))
+    return tuple(int(share * scale) for share in exact)
 
 
-def crop_generator(seed: int, position: int) -> np.random.Generator:
-    """The random numbers for the crop at one position of the stream."""
-    return np.random.default_rng((seed, CROP, position))
+def turns(shared: Iterable[int], position: int) -> list[int]:
+    """How many of the first ``position`` places of a mixture each dataset has, by integer arithmetic.
+
+    The first dataset has its share rounded down, the next one its share of what is left, and so on: the numbers never fall
+    as ``position`` grows, sum up to it, and are exact after every sum(shares) places.
+    """
+    left, found, weights = position, [], list(shared)
+    for number, weight in enumerate(weights):
+        taken = left * weight // (sum(weights[number:]) or 1)
+        found.append(taken)
+        left -= taken
+    return found
+
+
+def mixed(shared: Sequence[int], position: int) -> tuple[int, int]:
+    """The dataset that has a place of the mixture, and which of its turns it is, from 0."""
+    before, after = turns(shared, position), turns(shared, position + 1)
+    part = next(number for number, turn in enumerate(before) if after[number] > turn)
+    return part, before[part]
+
+
+def crop_generator(seed: int, draw: Draw) -> np.random.Generator:
+    """The random numbers for one crop, keyed by seed, epoch, pair and number of the crop."""
+    return np.random.default_rng((seed, CROP, draw.epoch, draw.sample, draw.crop))
 
 
 def patch_generator(seed: int, position: int) -> np.random.Generator:
@@ -68,3 +204,34 @@ def patch_generator(seed: int, position: int) -> np.random.Generator:
 def rank_indices(count: int, rank: int, world: int) -> range:
     """The samples that ``rank`` validates: over all ranks each exactly once."""
     return range(rank, count, world)
+
+
+@dataclass(frozen=True)
+class _ShardOrder:
+    shards: list[int]
+    starts: list[int]
+    """Where each window starts in the epoch, and where the last one ends."""
+
+
+@lru_cache(maxsize=64)
+def _shard_order(seed: int, part: int, epoch: int, of: Part, window: int) -> _ShardOrder:
+    """The order of a dataset's shards in an epoch."""
+    shards = np.random.default_rng((seed, ORDER, part, epoch)).permutation(len(of.shards))
+    ends = np.cumsum(np.asarray(of.shards)[shards])
+    starts = [0, *ends[window - 1 : -1 : window].tolist(), int(ends[-1])]
+    return _ShardOrder(shards.tolist(), starts)
+
+
+@lru_cache(maxsize=64)
+def _window_order(seed: int, part: int, epoch: int, number: int, of: Part, window: int) -> Indices:
+    """The pairs of a window of shards, numbered within their dataset, in the order of an epoch."""
+    shards = _shard_order(seed, part, epoch, of, window).shards[number * window : (number + 1) * window]
+    pairs = np.concatenate([np.arange(of.firsts[shard], of.firsts[shard] + of.shards[shard]) for shard in shards])
+    return np.random.default_rng((seed, WINDOW, part, epoch, number)).permutation(pairs)
+
+
+@lru_cache(maxsize=4)
+def _rounds(seed: int, block: int, crops: int, slots: int) -> Indices:
+    """(crops, slots, DEPTH): the order in which a slot goes through its pairs in hand, once for each crop."""
+    places = np.broadcast_to(np.arange(DEPTH), (crops, slots, DEPTH))
+    return np.random.default_rng((seed, ROUND, block)).permuted(places, axis=2)

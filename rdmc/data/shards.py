@@ -1,8 +1,9 @@
 """WebDataset shards and the manifest that describes them: the data contract of training.
 
-A shard is a plain tar that anybody's ``webdataset`` reads, with ``<key>.rainy.png``, ``<key>.clean.png`` (or .jpg) and
-``<key>.json`` for every pair. The same pairs always give the same bytes. manifest.json holds each shard's size, count, md5
-(by which DVC's remote stores it) and sha256, and where in it each member's bytes lie, so that any pair can be read alone.
+A shard is a plain tar that anybody's ``webdataset`` reads, with ``<key>.rainy.png``, ``<key>.clean.png`` (or .jpg, or .npy
+where pixels are packed raw) and ``<key>.json`` for every pair. The same pairs always give the same bytes. manifest.json
+holds each shard's size, count, md5 (by which DVC's remote stores it) and sha256, and where in it each member's bytes lie,
+so that any pair can be read alone.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from webdataset import TarWriter
 
+from rdmc.data.images import decode, encode_raw
 from rdmc.data.pairs import Entry, sha256
 from rdmc.errors import DataError
 from rdmc.files import file_digest, write_text
@@ -24,6 +26,8 @@ from rdmc.files import file_digest, write_text
 MANIFEST = "manifest.json"
 VERSION = 1
 AGAIN = "run `dvc repro pack`"
+RAW = "npy"
+"""Extension of a member that holds decoded pixels."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) over everything in the manifest: two datasets with one digest hold the same bytes."""
-        return sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode())
+        return sha256(json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode())
 
 
 def write_shards(
@@ -77,19 +81,22 @@ def write_shards(
     dataset: str,
     shard_bytes: int,
     excluded: Mapping[str, str] | None = None,
+    raw: bool = False,
 ) -> Manifest:
     """Pack the ``entries`` of an index, whose files lie below ``pairs``, into ``folder``, and write the manifest.
 
-    A shard is closed once it holds ``shard_bytes``. What was ``excluded``, as split/name, is noted with its reason. Raises
-    DataError where a file is no longer what the index says.
+    A shard is closed once it holds ``shard_bytes``. What was ``excluded``, as split/name, is noted with its reason. With
+    ``raw`` a shard holds decoded pixels: larger, and no decoding.
+
+    Raises DataError where a file is no longer what the index says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [
-        _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs)
-        for split, number, group in _groups(sorted(entries, key=lambda entry: (entry.split, entry.name)), pairs, shard_bytes)
+        _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs, raw)
+        for split, number, group in _groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, raw)
     ]
     manifest = Manifest(dataset, tuple(shards), dict(excluded or {}))
-    write_text(folder / MANIFEST, json.dumps({"version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True) + "\n")
+    write_text(folder / MANIFEST, json.dumps({"version": VERSION, **_plain(manifest)}, indent=1, sort_keys=True) + "\n")
     return manifest
 
 
@@ -124,7 +131,7 @@ def check_size(path: Path, shard: Shard) -> None:
         raise DataError(f"{path}: {what}, the manifest says {shard.size} bytes; {AGAIN}")
 
 
-def _groups(entries: Iterable[Entry], pairs: Path, shard_bytes: int) -> Iterator[tuple[str, int, list[Entry]]]:
+def _groups(entries: Iterable[Entry], pairs: Path, shard_bytes: int, raw: bool) -> Iterator[tuple[str, int, list[Entry]]]:
     """Split, number and entries of each shard."""
     group: list[Entry] = []
     number = held = 0
@@ -134,27 +141,34 @@ def _groups(entries: Iterable[Entry], pairs: Path, shard_bytes: int) -> Iterator
             number = number + 1 if entry.split == group[0].split else 0
             group, held = [], 0
         group.append(entry)
-        held += sum((pairs / file).stat().st_size for file in (entry.rainy, entry.clean) if (pairs / file).is_file())
+        held += _bytes_of(entry, pairs, raw)
     if group:
         yield group[0].split, number, group
 
 
-def _write_shard(path: Path, split: str, entries: list[Entry], pairs: Path) -> Shard:
+def _bytes_of(entry: Entry, pairs: Path, raw: bool) -> int:
+    if raw:
+        return 2 * 3 * entry.height * entry.width
+    return sum((pairs / file).stat().st_size for file in (entry.rainy, entry.clean) if (pairs / file).is_file())
+
+
+def _write_shard(path: Path, split: str, entries: list[Entry], pairs: Path, raw: bool) -> Shard:
     with path.open("wb") as file, TarWriter(file, user="rdmc", group="rdmc", mode=0o644, mtime=0, encoder=False) as tar:
         for entry in entries:
-            tar.write({"__key__": entry.name, **_members(entry, pairs)})
+            tar.write({"__key__": entry.name, **_members(entry, pairs, raw)})
     places = _places(path)
     samples = tuple(Sample(e.name, e.scene, e.height, e.width, places[e.name]) for e in entries)
     return Shard(path.name, split, path.stat().st_size, len(samples), file_digest(path, "md5"), file_digest(path), samples)
 
 
-def _members(entry: Entry, pairs: Path) -> dict[str, bytes]:
+def _members(entry: Entry, pairs: Path, raw: bool) -> dict[str, bytes]:
     facts = {"scene": entry.scene, "height": entry.height, "width": entry.width}
-    return {
-        Path(entry.rainy).name.removeprefix(f"{entry.name}."): _checked(pairs / entry.rainy, entry.sha256_rainy),
-        Path(entry.clean).name.removeprefix(f"{entry.name}."): _checked(pairs / entry.clean, entry.sha256_clean),
-        "json": json.dumps(facts, sort_keys=True).encode(),
-    }
+    found = {}
+    for file, digest in ((entry.rainy, entry.sha256_rainy), (entry.clean, entry.sha256_clean)):
+        role, kind = Path(file).name.removeprefix(f"{entry.name}.").split(".")
+        data = _checked(pairs / file, digest)
+        found[f"{role}.{RAW if raw else kind}"] = encode_raw(decode(data, str(pairs / file))) if raw else data
+    return {**found, "json": json.dumps(facts, sort_keys=True).encode()}
 
 
 def _checked(path: Path, digest: str) -> bytes:
@@ -175,6 +189,12 @@ def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
             key, extension = member.name.split(".", 1)
             found.setdefault(key, {})[extension] = (member.offset_data, member.size)
     return found
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as JSON takes it. ``dataclasses.asdict`` copies every part of it, which takes ten times as long."""
+    shards = [{**vars(shard), "samples": [vars(sample) for sample in shard.samples]} for shard in manifest.shards]
+    return {"dataset": manifest.dataset, "shards": shards, "excluded": dict(manifest.excluded)}
 
 
 def _shard(found: Mapping[str, Any]) -> Shard:

@@ -1,8 +1,9 @@
-"""From decoded pairs to training crops. Arrays are (H, W, 3), RGB, uint8; tensors (3, H, W), RGB, float32, 0 to 1."""
+"""From decoded pairs to training crops. Arrays are (H, W, 3), RGB, uint8; tensors (N, 3, H, W), RGB, float32, 0 to 1."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,6 +31,6 @@ def extend(image: Image, side: int) -> Image:
     return np.pad(image, ((0, down), (0, right), (0, 0)), mode="reflect") if down or right else image
 
 
-def to_tensor(image: Image) -> Tensor:
-    """(H, W, 3) uint8, 0 to 255 -> (3, H, W) float32, 0 to 1."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
+def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3) uint8, 0 to 255 -> (N, 3, H, W) float32, 0 to 1, channels last in memory as they were."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)

@@ -63,4 +63,4 @@ def test_the_share_of_bad_pairs_is_a_share(share: float) -> None:
 
 def test_shards_have_a_size() -> None:
     with pytest.raises(ValidationError):
-        Pack(shard_mb=0)
+        Pack(shard_mb=0, pixels="original")

@@ -67,6 +67,16 @@ def test_two_workers_learn_what_one_process_does(params: Params, workspace: Work
     assert facts["data"] == PairStore(folder, "train").digest
 
 
+@pytest.mark.slow
+def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: Workspace) -> None:
+    losses: list[list[float]] = []
+    for loaders in (0, 2):
+        rows: list[Row] = []
+        launch(params, SETTINGS.model_copy(update={"loaders": loaders}), workspace, f"loaders-{loaders}", rows.append)
+        losses.append([row["loss"] for row in rows])
+    assert losses[0] == losses[1]
+
+
 def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Workspace) -> None:
     half = tiny_params({**LIGHT, "train.steps": 3})
     first: list[Row] = []

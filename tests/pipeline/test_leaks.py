@@ -99,7 +99,7 @@ def test_the_report_of_prepared_datasets(workspace: Workspace, tmp_path: Path, c
 def test_what_leaks_is_not_packed(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leaks.run(["heavy", "light"], RULES, workspace)
     for name in ("heavy", "light"):
-        pack.run(name, workspace.pairs(name), Pack(shard_mb=1), workspace.shards(name), workspace.leaks)
+        pack.run(name, workspace.pairs(name), Pack(shard_mb=1, pixels="original"), workspace.shards(name), workspace.leaks)
     heavy, light = (read_manifest(workspace.shards(name) / MANIFEST) for name in ("heavy", "light"))
     kept = {split: [sample.key for _, sample in heavy.samples(split)] for split in ("train", "validation", "test")}
     assert kept == {"train": ["a"], "validation": ["v"], "test": ["t"]}
@@ -109,7 +109,7 @@ def test_what_leaks_is_not_packed(workspace: Workspace, tmp_path: Path, capsys: 
     assert set(light.excluded) == {"train/b-1", "train/b-2"}
     assert heavy.excluded["train/e"].startswith("shows v, validation of heavy (score ")
     assert f"light: left out 2 of 5 pairs that leak; {workspace.leaks}" in capsys.readouterr().out.replace("\n", "")
-    pack.run("light", workspace.pairs("light"), Pack(shard_mb=1), tmp_path / "all")
+    pack.run("light", workspace.pairs("light"), Pack(shard_mb=1, pixels="original"), tmp_path / "all")
     everything = read_manifest(tmp_path / "all" / MANIFEST)
     assert len(everything.samples("train")) == 3
     assert everything.excluded == {}
@@ -122,7 +122,9 @@ def test_training_pairs_that_all_leak_are_refused(workspace: Workspace) -> None:
     with pytest.raises(
         DataError, match=r"mine: every training pair shows a scene of a validation or test .*leaks\.exclude: false"
     ):
-        pack.run("mine", workspace.pairs("mine"), Pack(shard_mb=1), workspace.shards("mine"), workspace.leaks)
+        pack.run(
+            "mine", workspace.pairs("mine"), Pack(shard_mb=1, pixels="original"), workspace.shards("mine"), workspace.leaks
+        )
 
 
 def test_a_report_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:

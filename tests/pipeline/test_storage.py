@@ -19,11 +19,14 @@ import ray.train
 
 from pipeline import storage
 from pipeline.settings import Settings
+from pipeline.shard_cache import ShardCache
 from pipeline.workspace import Workspace
+from rdmc.data.loader import Pair, PairStore
+from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.errors import ConfigError, DataError, ServiceError
+from tests.support.data import make_dataset
+from tests.support.faults import FAULTS, FaultyProxy
 from tests.support.s3 import S3Server
-
-FILES = {"manifest.json": b'{"dataset": "light"}', "train-00000.tar": os.urandom(3_000_000), "test-00000.tar": b"t" * 10_240}
 
 
 @pytest.fixture
@@ -42,9 +45,10 @@ def dvc(root: Path, *arguments: str) -> None:
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC repository whose one stage has packed `light` from a source folder."""
     root = tmp_path_factory.mktemp("packed") / "repo"
-    (root / "source").mkdir(parents=True)
-    for name, content in FILES.items():
-        (root / "source" / name).write_bytes(content)
+    root.mkdir(parents=True)
+    made = Workspace(tmp_path_factory.mktemp("made"))
+    make_dataset(made, "light")
+    shutil.copytree(made.shards("light"), root / "source")
     command = "mkdir -p data/shards && cp -r source data/shards/${item.dataset}"
     stage = {"matrix": {"dataset": ["light"]}, "cmd": command, "deps": ["source"], "outs": ["data/shards/${item.dataset}"]}
     (root / "dvc.yaml").write_text(json.dumps({"stages": {"pack": stage}}))
@@ -99,28 +103,62 @@ def objects(settings: Settings, s3: S3Server) -> dict[str, Any]:
     return {"".join(item.key.split("/")[-2:]): item for item in found}
 
 
+def pairs(settings: Settings, workspace: Workspace, split: str = "train") -> list[Pair]:
+    """All pairs of a split, wherever they are."""
+    folder = storage.fetch_dataset(settings, workspace, "light")
+    store = PairStore([folder], split, cache_mb=0, fetch=storage.shard_fetch(settings, workspace))
+    return [store[i] for i in range(len(store))]
+
+
+def same(found: list[Pair], expected: list[Pair]) -> bool:
+    return [pair.key for pair in found] == [pair.key for pair in expected] and all(
+        (a.rainy == b.rainy).all() and (a.clean == b.clean).all() for a, b in zip(found, expected, strict=True)
+    )
+
+
+def shard_objects(settings: Settings, s3: S3Server, root: Path, split: str = "train") -> dict[str, Any]:
+    """The objects of a split's shards, by name."""
+    found = objects(settings, s3)
+    manifest = read_manifest(root / "source" / MANIFEST)
+    return {shard.name: found[shard.md5] for shard in manifest.shards if shard.split == split}
+
+
 def test_plain_dvc_push_and_pull_use_the_bucket(pushed: Path, settings: Settings, s3: S3Server) -> None:
-    assert len(objects(settings, s3)) == len(FILES) + 1
+    files = contents(pushed / "source")
+    assert len(objects(settings, s3)) == len(files) + 1
     storage.connect(settings, pushed)
     dvc(pushed, "pull")
-    assert contents(pushed / "data/shards/light") == FILES
+    assert contents(pushed / "data/shards/light") == files
     config = (pushed / ".dvc/config.local").read_text()
     assert s3.endpoint in config
     assert s3.secret_key not in config
     assert s3.access_key not in config
 
 
-def test_fetch_reads_the_datasets_own_files_from_the_bucket_once(
+def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
     pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Workspace(pushed)
+    local = PairStore([pushed / "source"], "train")
     folder = storage.fetch_dataset(settings, workspace, "light")
-    assert contents(folder) == FILES
+    assert [path.name for path in folder.iterdir()] == [MANIFEST]
     assert pushed / ".cache" in folder.parents
-    assert not list(folder.rglob("*.part"))
+    monkeypatch.setattr(storage, "PART", 5_000)  # several ranges a shard
+    assert same(pairs(settings, workspace), [local[i] for i in range(len(local))])
+    shards = {shard.md5 for shard in read_manifest(folder / MANIFEST).shards if shard.split == "train"}
+    assert {path.stem for path in (pushed / ".cache/shards").glob("*.tar")} == shards
     for item in objects(settings, s3).values():
         item.delete()
-    assert storage.fetch_dataset(settings, workspace, "light") == folder  # all from the cache
+    assert same(pairs(settings, workspace), [local[i] for i in range(len(local))])  # all from the cache
+    with pytest.raises(DataError, match="no such object"):
+        pairs(settings, workspace, "test")
+
+
+def test_a_node_may_keep_its_shards_elsewhere_and_few_of_them(pushed: Path, settings: Settings, tmp_path: Path) -> None:
+    elsewhere = settings.model_copy(update={"shard_cache": str(tmp_path / "disk"), "shard_cache_mb": 1})
+    assert len(pairs(elsewhere, Workspace(pushed))) == 5
+    assert list((tmp_path / "disk").glob("*.tar"))
+    assert not (pushed / ".cache/shards").exists()
 
 
 def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
@@ -129,31 +167,109 @@ def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
     monkeypatch.chdir(pushed)
     folder = storage.fetch_dataset(settings, Workspace(tmp_path / "scratch"), "light")
     assert tmp_path / "scratch" in folder.parents
-    assert contents(folder) == FILES
+    assert (folder / MANIFEST).read_bytes() == (pushed / "source" / MANIFEST).read_bytes()
 
 
 def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> None:
     settings = Settings(bucket="s3://nowhere-at-all")
     assert storage.fetch_dataset(settings, Workspace(repo), "light") == repo / "data/shards/light"
+    assert len(pairs(settings, Workspace(repo))) == 5
+    shard = next((repo / "data/shards/light").glob("train-*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match=f"{shard.name}: .* bytes, the manifest says"):
+        pairs(settings, Workspace(repo))
 
 
-def test_fetch_refuses_a_damaged_object_and_goes_on_when_it_is_mended(pushed: Path, settings: Settings, s3: S3Server) -> None:
-    md5, item = max(objects(settings, s3).items(), key=lambda entry: int(entry[1].size))
+def test_a_damaged_object_is_named_and_the_training_goes_on_when_it_is_mended(
+    pushed: Path, settings: Settings, s3: S3Server
+) -> None:
+    item = next(iter(shard_objects(settings, s3, pushed).values()))
     whole = item.get()["Body"].read()
-    item.put(Body=whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(DataError, match=f"{md5[:2]}/{md5[2:]}: md5 .* `dvc push`") as caught:
-        storage.fetch_dataset(settings, Workspace(pushed), "light")
-    assert "\n" not in str(caught.value)
+    for damaged, said in {
+        whole[:-1] + bytes([whole[-1] ^ 1]): r"sha256 \w+, not what was packed; delete it, then `dvc push`",
+        whole[: len(whole) // 2]: "shorter than what was packed; run `dvc push`",
+    }.items():
+        item.put(Body=damaged)
+        with pytest.raises(DataError, match=rf"^light: train-\d+.tar: s3://.*: {said}") as caught:
+            pairs(settings, Workspace(pushed))
+        assert "\n" not in str(caught.value)
+        assert not list((pushed / ".cache/shards").glob(".*.part"))
     item.put(Body=whole)
-    assert contents(storage.fetch_dataset(settings, Workspace(pushed), "light")) == FILES
+    assert len(pairs(settings, Workspace(pushed))) == 5
 
 
-def test_fetch_names_a_missing_object_and_the_push(pushed: Path, settings: Settings, s3: S3Server) -> None:
-    for md5, item in objects(settings, s3).items():
-        if not md5.endswith(".dir"):
-            item.delete()
-    with pytest.raises(DataError, match=r"s3://test-\w+/some/prefix/dvc/files/md5/../\w+: no such object; run `dvc push`"):
+def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Settings, s3: S3Server) -> None:
+    for item in shard_objects(settings, s3, pushed).values():
+        item.delete()
+    with pytest.raises(
+        DataError, match=r"^light: train-\d+\.tar: s3://test-\w+/some/prefix/dvc/.*: no such object; run `dvc push`"
+    ):
+        pairs(settings, Workspace(pushed))
+    for item in objects(settings, s3).values():
+        item.delete()
+    shutil.rmtree(pushed / ".cache")
+    with pytest.raises(DataError, match=r"\.dir: no such object; run `dvc push`"):
         storage.fetch_dataset(settings, Workspace(pushed), "light")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_tenth_of_all_answers_may_be_spoilt(
+    seed: int, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PART", 4_000)
+    proxy = FaultyProxy(s3.endpoint, 0.1, seed, (*FAULTS[:2], *FAULTS[3:]) if seed else FAULTS)
+    local = PairStore([pushed / "source"], "train")
+    bucket = storage.bucket_of(settings)
+    assert bucket
+    cache = ShardCache(pushed / "cache", 1)
+    with proxy.running() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        fetch = storage.BucketShards(storage.Remote(bucket, timeout=0.3, pause=0.001), cache)
+        for _ in range(4):
+            folder = storage.fetch_dataset(settings, Workspace(pushed), "light")
+            store = PairStore([folder], "train", cache_mb=0, fetch=fetch)
+            assert same([store[i] for i in range(len(store))], [local[i] for i in range(len(local))])
+            shutil.rmtree(cache.folder)
+    assert len(proxy.met) >= 3
+    assert proxy.requests > 10 * len(proxy.met) / 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("5xx", "answers 503 .SlowDown.; try again"),
+        ("timeout", "ReadTimeoutError; start the store"),
+        ("reset", "Connection.*Error; start the store"),
+        ("short", "IncompleteRead|ResponseStreaming|no such|shorter"),
+        ("wrong", r"sha256 \w+, not what was packed; delete it, then `dvc push`"),
+    ],
+)
+def test_a_store_that_only_fails_is_one_line(
+    fault: str, said: str, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = storage.fetch_dataset(settings, Workspace(pushed), "light")
+    bucket = storage.bucket_of(settings)
+    assert bucket
+    monkeypatch.setattr(storage, "TRIES", 3)
+    with FaultyProxy(s3.endpoint, 1.0, faults=(fault,)).running() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        cache = ShardCache(pushed / "cache", 1)
+        fetch = storage.BucketShards(storage.Remote(bucket, timeout=0.2, pause=0.001), cache)
+        with pytest.raises((DataError, ServiceError), match=said) as caught:
+            PairStore([folder], "train", fetch=fetch)[0]
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in cache.folder.iterdir()] == ["locks"]
+
+
+def test_another_process_gets_no_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
+    fetch = storage.shard_fetch(settings, Workspace(tmp_path))
+    assert isinstance(fetch, storage.BucketShards)
+    assert fetch.remote.client
+    sent = pickle.dumps(fetch)
+    assert s3.secret_key.encode() not in sent
+    assert s3.access_key.encode() not in sent
+    other = pickle.loads(sent)  # noqa: S301
+    assert other.remote.bucket == fetch.remote.bucket
 
 
 def test_fetch_without_shards_or_bucket_says_what_to_run(

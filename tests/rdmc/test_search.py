@@ -15,8 +15,9 @@ from torch.func import functional_call
 
 from pipeline.workspace import Workspace
 from rdmc.baselines import UNetConfig
-from rdmc.data.loader import Batch, PairStore, make_batch
-from rdmc.data.sampling import stream_positions
+from rdmc.data.batches import Batch, make_batch
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import Sampling, rank_slots
 from rdmc.errors import CheckpointError, ConfigError, DataError, TrainingError
 from rdmc.losses import LossConfig, Objective
 from rdmc.network import CONNECTIONS, RDMC, RDMCConfig
@@ -117,7 +118,7 @@ def reference(stores: tuple[PairStore, PairStore], steps: int) -> dict[str, Tens
     sides = split(stores[0], SEARCH, 0)
 
     def loss(side: PairStore, seed: int, step: int) -> Tensor:
-        batch = make_batch(side, seed, step, stream_positions(step, 4), 32)
+        batch = make_batch(side, Sampling(seed, side.parts(), 4), step, rank_slots(4), 32)
         found: Tensor = functional_call(objective, tensors, (batch.rainy, batch.clean))["loss"]
         return found
 

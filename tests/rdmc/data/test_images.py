@@ -11,7 +11,16 @@ import pytest
 from PIL import Image as Pillow
 
 from rdmc.data import images
-from rdmc.data.images import Image, decode_grey, encode_png, read_picture, read_rgb, write_png
+from rdmc.data.images import (
+    Image,
+    decode_grey,
+    decode_raw,
+    encode_png,
+    encode_raw,
+    read_picture,
+    read_rgb,
+    write_png,
+)
 from rdmc.errors import DataError
 
 Picture = Callable[..., Image]
@@ -33,6 +42,28 @@ def test_png_comes_back_exactly_and_is_always_the_same_bytes(tmp_path: Path, pic
     write_png(tmp_path / "deep" / "a.png", pixels)
     assert np.array_equal(read_rgb(tmp_path / "deep" / "a.png"), pixels)
     assert encode_png(pixels) == encode_png(pixels.copy()) == (tmp_path / "deep" / "a.png").read_bytes()
+
+
+def test_raw_pixels_are_numpys_own_format(picture: Picture) -> None:
+    pixels = picture()
+    data = encode_raw(pixels[:, ::-1])
+    assert data == encode_raw(pixels[:, ::-1].copy())
+    assert np.array_equal(np.load(BytesIO(data)), pixels[:, ::-1])
+    found = decode_raw(data, "a")
+    assert np.array_equal(found, pixels[:, ::-1])
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x93NUMPY", b"PNG", encode_raw(np.zeros((4, 4, 3), np.uint8))[:-1]])
+def test_raw_pixels_that_are_damaged_are_one_line(bad: bytes) -> None:
+    with pytest.raises(DataError, match="^a: damaged or cut short .*; run `dvc repro pack`$"):
+        decode_raw(bad, "a")
+
+
+def test_raw_pixels_are_of_one_kind() -> None:
+    for other in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
+        with pytest.raises(DataError, match="the rule is uint8 of"):
+            decode_raw(encode_raw(other), "a")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])

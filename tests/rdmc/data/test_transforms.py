@@ -39,8 +39,9 @@ def test_an_image_smaller_than_the_crop_is_mirrored_up_to_it(shape: tuple[int, i
 
 
 def test_tensor_is_channels_first_between_0_and_1(picture: Picture) -> None:
-    image = picture(4, 6)[:, ::-1]
-    tensor = to_tensor(image)
-    assert (tensor.dtype, tensor.shape) == (torch.float32, (3, 4, 6))
-    assert torch.equal(tensor, torch.tensor(image.copy()).permute(2, 0, 1) / 255)
-    assert to_tensor(np.full((1, 1, 3), 255, np.uint8)).max() == 1
+    images = np.stack([picture(4, 6, 1), picture(4, 6, 2)])
+    tensor = to_tensor(images)
+    assert (tensor.dtype, tensor.shape) == (torch.float32, (2, 3, 4, 6))
+    assert tensor.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(tensor, torch.tensor(images.copy()).permute(0, 3, 1, 2) / 255)
+    assert to_tensor(np.full((1, 1, 1, 3), 255, np.uint8)).max() == 1
