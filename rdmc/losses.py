@@ -20,6 +20,7 @@ from rdmc.vgg19 import TAPS, load_vgg19
 
 PIXEL = ("l1", "charbonnier", "mse", "psnr")
 FEATURES = ("encoder", "vgg19")
+RECURSION = ("unrolled", "truncated")
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,17 @@ class LossConfig:
     """torchvision's VGG19 as .pth or .safetensors: an https:// URL, or an absolute path on every worker's machine."""
     vgg19_sha256: str = ""
     """SHA-256 (hex) that file must have; a URL needs it, a path may go without."""
+    recursion: str = "unrolled"
+    """How the recursive passes learn: unrolled (through all of them, as published) or truncated (each image by one pass, from
+    what a number of earlier ones made of it: little more than the cost of one pass)."""
     passes: float = 0.5
-    """Weight of an earlier recursive pass relative to the next one; 0 supervises the last pass alone."""
+    """Weight of an earlier unrolled pass relative to the next one; 0 supervises the last pass alone."""
 
     def __post_init__(self) -> None:
         if self.pixel not in PIXEL:
             raise ConfigError(f"loss.pixel: {self.pixel!r} is not one of {', '.join(PIXEL)}; choose one of them")
+        if self.recursion not in RECURSION:
+            raise ConfigError(f"loss.recursion: {self.recursion!r} is not one of {', '.join(RECURSION)}; choose one of them")
         for name in ("ssim", "contrastive", "passes"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"loss.{name}: {getattr(self, name)} is not a weight; give a number of 0 or more")
@@ -171,11 +177,11 @@ class Objective(nn.Module):
     def forward(self, rainy: Tensor, clean: Tensor, first: int = 0) -> dict[str, Tensor]:
         """Scalars of a batch whose first image is at position ``first`` of the stream.
 
-        ``loss`` is what training lowers: ``pixel`` (a weighted mean over the passes) and, each times its weight and of the
+        ``loss`` is what training lowers: ``pixel`` (a weighted mean over unrolled passes) and, each times its weight and of the
         last estimate, ``ssim`` (which is 1 - SSIM) and ``contrastive``; those of no weight are absent. InfoNCE adds
         ``mi_bound``, in nats, to be looked at.
         """
-        estimates = [estimate.float() for estimate in self.network.estimates(rainy)]
+        estimates = [estimate.float() for estimate in self._estimates(rainy, first)]
         terms = {"pixel": self._pixel(estimates, clean)}
         loss = terms["pixel"]
         if self.config.ssim:
@@ -185,6 +191,10 @@ class Objective(nn.Module):
             terms |= self._contrast(self.prior, estimates[-1], clean, rainy, first)
             loss = loss + self.config.contrastive * terms["contrastive"]
         return {"loss": loss, **terms}
+
+    def _estimates(self, rainy: Tensor, first: int) -> list[Tensor]:
+        truncated = self.config.recursion == "truncated"
+        return self.network.truncated(rainy, first) if truncated else self.network.estimates(rainy)
 
     def _pixel(self, estimates: list[Tensor], clean: Tensor) -> Tensor:
         last = len(estimates) - 1

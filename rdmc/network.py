@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from rdmc.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
 from rdmc.errors import ConfigError
-from rdmc.restorer import Restorer, pad_to_multiple, recomputed
+from rdmc.restorer import Restorer, pad_to_multiple, recomputed, statistics_kept
 
 MULTIPLES = (1, 2, 4, 8, 8)
 """Channels of an encoder's five levels, in units of the width."""
@@ -150,13 +150,39 @@ class RDMC(Restorer):
 
     def estimates(self, rainy: Tensor) -> list[Tensor]:
         """The estimate after every pass, each (N, 3, H, W)."""
-        height, width = rainy.shape[-2:]
-        x = F.pixel_unshuffle(pad_to_multiple(rainy, self.config.multiple), self.config.stem)
-        estimate, found = x, []
+        x = estimate = self._folded(rainy)
+        found = []
         for _ in range(self.config.passes):
-            estimate = x + recomputed(self, self.residual, torch.cat([x, estimate], 1))
-            found.append(F.pixel_shuffle(estimate, self.config.stem)[..., :height, :width])
+            estimate = self._passed(x, estimate)
+            found.append(F.pixel_shuffle(estimate, self.config.stem)[..., : rainy.shape[-2], : rainy.shape[-1]])
         return found
+
+    def truncated(self, rainy: Tensor, first: int = 0) -> list[Tensor]:
+        """One estimate of each image, (N, 3, H, W), by one pass, from what 0 to ``passes`` - 1 earlier ones made of it.
+
+        Gradients reach that one pass only: backpropagation through the recursion, truncated to its last step, as diffusion
+        models learn to go on from an estimate of their own (self-conditioning, arXiv 2208.04202). Image i had
+        (``first`` + i) modulo ``passes`` earlier passes, so the passes share a batch evenly, however it lies on ranks.
+        """
+        x = self._folded(rainy)
+        done = [(first + index) % self.config.passes for index in range(len(x))]
+        estimate = x.clone()
+        with torch.no_grad(), statistics_kept(self):
+            for number in range(1, self.config.passes):
+                chosen = [index for index, passes in enumerate(done) if passes >= number]
+                if chosen:
+                    estimate[chosen] = self._passed(_taken(x, chosen), _taken(estimate, chosen))
+        derained = F.pixel_shuffle(self._passed(x, estimate), self.config.stem)
+        return [derained[..., : rainy.shape[-2], : rainy.shape[-1]]]
+
+    def _folded(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 3*stem^2, h, w), h and w multiples of 16."""
+        return F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem)
+
+    def _passed(self, x: Tensor, estimate: Tensor) -> Tensor:
+        """The next estimate; all of them folded."""
+        residual: Tensor = recomputed(self, self.residual, torch.cat([x, estimate], 1))
+        return x + residual
 
     def residual(self, x: Tensor) -> Tensor:
         """One pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 16."""
@@ -169,7 +195,7 @@ class RDMC(Restorer):
 
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
         """What the encoders find in an image that is both rainy input and estimate, at their first levels."""
-        x = F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem)
+        x = self._folded(image)
         return self.encode(torch.cat([x, x], 1), levels)
 
     def encode(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
@@ -184,3 +210,8 @@ class RDMC(Restorer):
                 given = x if source == "input" else enc[int(source[3]) - 1]
                 out = out + self.strength[name].to(out.dtype) * block(given)
         return out
+
+
+def _taken(images: Tensor, chosen: list[int]) -> Tensor:
+    """Some images of a batch, laid out in memory as training wants them; indexing does not keep that."""
+    return images[chosen].contiguous(memory_format=torch.channels_last)

@@ -31,6 +31,14 @@ class Restorer(nn.Module):
         """The estimate after every pass, each (N, 3, H, W); networks without recursion give one."""
         raise NotImplementedError
 
+    def truncated(self, rainy: Tensor, first: int = 0) -> list[Tensor]:
+        """What a training step learns from where gradients reach one pass of the recursion only, each (N, 3, H, W).
+
+        All estimates, for a network without recursion or whose passes hand on more than an estimate. The first image is at
+        position ``first`` of the stream.
+        """
+        return self.estimates(rainy)
+
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
         """The first ``levels`` levels of the network's own encoder on (N, 3, H, W), finest first; for the contrastive prior."""
         raise NotImplementedError
@@ -39,14 +47,14 @@ class Restorer(nn.Module):
 def recomputed(network: Restorer, run: Callable[..., Any], *inputs: Tensor) -> Any:
     """``run(*inputs)``, kept or computed again in the backward pass as ``network.recompute`` says."""
     if network.recompute and network.training and torch.is_grad_enabled():
-        contexts = lambda: (nullcontext(), _statistics_kept(network))  # noqa: E731
+        contexts = lambda: (nullcontext(), statistics_kept(network))  # noqa: E731
         return checkpoint(run, *inputs, use_reentrant=False, context_fn=contexts)
     return run(*inputs)
 
 
 @contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """What is computed again must not count again in the running statistics of batch norm."""
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """What is computed twice, or not learnt from, must not count in the running statistics of batch norm."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [module.momentum for module in norms]
     for module in norms:

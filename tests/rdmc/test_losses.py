@@ -112,6 +112,18 @@ def test_objective_is_the_weighted_sum(network: RDMC, images: tuple[Tensor, Tens
     assert terms["contrastive"].item() == pytest.approx(contrastive_ratio(*features).item(), rel=1e-5)
 
 
+def test_objective_learns_from_one_pass_where_the_recursion_is_truncated(
+    network: RDMC, images: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    clean, rainy, _ = images
+    (derained,) = network.truncated(rainy, 3)
+    features = [encoder_features(network, image, 1) for image in (derained, clean, rainy)]
+    config = LossConfig(pixel="l1", ssim=0, contrastive=0.1, levels=1, recursion="truncated", passes=0.5)
+    terms = Objective(network, config)(rainy, clean, 3)
+    assert terms["pixel"].item() == pytest.approx(pixel_distance("l1", derained, clean).item(), rel=1e-5)
+    assert terms["contrastive"].item() == pytest.approx(contrastive_ratio(*features).item(), rel=1e-5)
+
+
 def test_objective_names_the_terms_that_have_a_weight(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
     clean, rainy, _ = images
 
@@ -127,6 +139,7 @@ def test_objective_names_the_terms_that_have_a_weight(network: RDMC, images: tup
     ("field", "value"),
     [
         ("pixel", "l3"),
+        ("recursion", "deep"),
         ("ssim", -1.0),
         ("contrastive", float("nan")),
         ("levels", 0),

@@ -13,7 +13,7 @@ from rdmc.blocks import Upsample
 from rdmc.cost import cost
 from rdmc.errors import ConfigError
 from rdmc.network import CONNECTIONS, RDMC, RDMCConfig
-from rdmc.restorer import pad_to_multiple
+from rdmc.restorer import pad_to_multiple, statistics_kept
 
 SMALL = RDMCConfig(width=2, passes=2, stem=1, norm="none")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -109,6 +109,43 @@ def test_gradients_add_over_the_passes() -> None:
         assert parameter.grad is not None
         assert all(part is not None and part.any() for part in parts), name
         assert torch.allclose(parameter.grad, parts[0] + parts[1], rtol=1e-4, atol=1e-6), name  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_truncated_each_image_is_a_pass_further_than_the_one_before(first: int) -> None:
+    network = build(RDMCConfig(width=2, passes=3, stem=2))
+    rainy = image(7, 3, 21, 32)
+    every, (found,) = network.estimates(rainy), network.truncated(rainy, first)
+    for index in range(7):
+        assert torch.allclose(found[index], every[(first + index) % 3][index], atol=1e-6)
+    parts = [network.truncated(rainy[:3], first)[0], network.truncated(rainy[3:], first + 3)[0]]  # as two ranks have them
+    assert torch.allclose(torch.cat(parts), found, atol=1e-6)
+
+
+def test_truncated_gradients_come_from_the_last_pass_alone() -> None:
+    network = build(RDMCConfig(width=2, passes=2))
+    rainy = image(1, 3, 16, 16)
+    network.truncated(rainy, first=1)[0].square().mean().backward()
+    truncated = [parameter.grad for parameter in network.parameters()]
+    network.zero_grad()
+    earlier = network.estimates(rainy)[0].detach()
+    (rainy + network.residual(torch.cat([rainy, earlier], 1))).square().mean().backward()
+    for one, other in zip(truncated, network.parameters(), strict=True):
+        assert one is not None
+        assert other.grad is not None
+        assert torch.allclose(one, other.grad, atol=1e-7)
+
+
+def test_truncated_earlier_passes_leave_no_trace_in_batch_norm() -> None:
+    network, other = (build(RDMCConfig(width=2, passes=2, norm="batch")).train() for _ in range(2))
+    rainy = image(1, 3, 32, 32)
+    network.truncated(rainy, first=1)
+    with torch.no_grad(), statistics_kept(other):
+        earlier = rainy + other.residual(torch.cat([rainy, rainy], 1))
+    other.residual(torch.cat([rainy, earlier], 1))
+    measured = dict(other.named_buffers())
+    for name, buffer in network.named_buffers():
+        assert torch.allclose(buffer, measured[name], atol=1e-5), name
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
