@@ -9,8 +9,9 @@ both with three encoders that differ in dilation only, and adds a residual to th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,9 @@ from rdmc.errors import ConfigError
 from rdmc.restorer import Restorer, pad_to_multiple, recomputed, statistics_kept
 
 MULTIPLES = (1, 2, 4, 8, 8)
-"""Channels of an encoder's five levels, in units of the width."""
-LEVELS = len(MULTIPLES)
+"""Channels of an encoder's levels, in units of the width; there are five, or the first few of a shallower network."""
+DECODED = (1.5, 3, 6, 12)
+"""Channels of the decoder at levels 1 to 4, in units of the width: 48, 96, 192 and 384 at width 32."""
 CONNECTIONS = (
     "input->dec1",
     "enc1->dec2",
@@ -40,11 +42,11 @@ CONNECTIONS = (
 class RDMCConfig:
     """What fixes the shape of an RDMC network; the same config always builds the same parameters."""
 
-    taps: ClassVar[int] = LEVELS
-    """Levels of its own encoder that the contrastive prior can look at."""
     kind: Literal["rdmc"] = "rdmc"
     width: int = 32
     """Channels of one encoder's finest level (published: 32)."""
+    depth: int = 5
+    """Levels of an encoder, 2 to 5; each halves height and width (published: 5)."""
     passes: int = 3
     """Recursive passes T with shared weights (published: 3)."""
     stem: int = 1
@@ -55,7 +57,8 @@ class RDMCConfig:
     dilations: tuple[int, ...] = (1, 2, 3)
     """Dilation of each encoder; how many there are is how many encoders there are (published: 1, 2, 3)."""
     connections: tuple[str, ...] = CONNECTIONS
-    """The cross-level connections that exist, of the eight in ``CONNECTIONS``."""
+    """The cross-level connections that exist, of the eight in ``CONNECTIONS``. Those between levels that a shallower network
+    does not have, or joins anyway, are left out."""
     upsample: str = "mix"
     """The decoder's upsampling: a learned mix of bilinear and bicubic, or one of the two."""
 
@@ -63,6 +66,8 @@ class RDMCConfig:
         for name in ("width", "passes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"network.{name}: {getattr(self, name)} is below 1; give a positive whole number")
+        if not 2 <= self.depth <= len(MULTIPLES):
+            raise ConfigError(f"network.depth: {self.depth} is not within 2 to {len(MULTIPLES)}; choose one of these")
         if self.stem not in (1, 2, 4):
             raise ConfigError(f"network.stem: {self.stem} is not one of 1, 2, 4; choose one of them")
         if self.norm not in NORMS:
@@ -74,23 +79,30 @@ class RDMCConfig:
         unknown = sorted(set(self.connections) - set(CONNECTIONS))
         if unknown:
             raise ConfigError(f"network.connections: {unknown[0]!r} is not a connection; choose from {', '.join(CONNECTIONS)}")
+        within = tuple(name for name in self.connections if max(map(int, re.findall(r"\d", name))) < self.depth)
+        object.__setattr__(self, "connections", within)
+
+    @property
+    def taps(self) -> int:
+        """Levels of its own encoder that the contrastive prior can look at."""
+        return self.depth
 
     @property
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this inside the network."""
-        return int(self.stem * 2 ** (LEVELS - 1))
+        return int(self.stem * 2 ** (self.depth - 1))
 
 
 class Encoder(nn.Module):
-    """One of the three encoders: five double blocks with 2x2 max-pooling between them."""
+    """One of the three encoders: a double block for each level, with 2x2 max-pooling between them."""
 
-    def __init__(self, inputs: int, width: int, norm: str, dilation: int) -> None:
+    def __init__(self, inputs: int, width: int, depth: int, norm: str, dilation: int) -> None:
         super().__init__()
-        widths = [width * m for m in MULTIPLES]
+        widths = [width * m for m in MULTIPLES[:depth]]
         self.blocks = nn.ModuleList(DoubleBlock(a, b, norm, dilation) for a, b in zip([inputs, *widths], widths, strict=False))
 
-    def forward(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
-        """(N, inputs, H, W) -> ``levels`` tensors, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
+    def forward(self, x: Tensor, levels: int = len(MULTIPLES)) -> list[Tensor]:
+        """(N, inputs, H, W) -> the first ``levels`` levels, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
         found: list[Tensor] = []
         for block in list(self.blocks)[:levels]:
             x = block(F.max_pool2d(x, 2) if found else x)
@@ -107,23 +119,25 @@ class RDMC(Restorer):
         super().__init__(config)
         colours = 3 * config.stem**2
         wide = [len(config.dilations) * config.width * m for m in MULTIPLES]  # encoder levels, concatenated
-        dec = [config.width * m for m in (12, 6, 3)]  # decoder outputs, deep to shallow: 384, 192, 96 at width 32
-        dec.append(config.width * 3 // 2)  # and 48
-        self.encoders = nn.ModuleList(Encoder(2 * colours, config.width, config.norm, d) for d in config.dilations)
+        dec = [int(config.width * m) for m in DECODED]
+        upwards = range(config.depth - 2, -1, -1)  # the decoder's levels, deep to shallow, counted from 0
+        self.encoders = nn.ModuleList(
+            Encoder(2 * colours, config.width, config.depth, config.norm, dilation) for dilation in config.dilations
+        )
         self.upsample = Upsample(config.upsample)
         self.decoders = nn.ModuleList(
-            DoubleBlock(below + side, out, config.norm)
-            for below, side, out in zip([wide[4], *dec[:3]], wide[3::-1], dec, strict=True)
+            DoubleBlock((wide if level == upwards[0] else dec)[level + 1] + wide[level], dec[level], config.norm)
+            for level in upwards
         )
-        self.head = nn.Conv2d(dec[3], colours, 1)
+        self.head = nn.Conv2d(dec[0], colours, 1)
         shapes = {
-            "input->dec1": (2 * colours, dec[3], 1),
-            "enc1->dec2": (wide[0], dec[2], 2),
-            "enc2->dec3": (wide[1], dec[1], 2),
-            "enc3->dec4": (wide[2], dec[0], 2),
-            "enc4->dec3": (wide[3], dec[1], 2),
-            "enc3->dec2": (wide[2], dec[2], 2),
-            "enc2->dec1": (wide[1], dec[3], 2),
+            "input->dec1": (2 * colours, dec[0], 1),
+            "enc1->dec2": (wide[0], dec[1], 2),
+            "enc2->dec3": (wide[1], dec[2], 2),
+            "enc3->dec4": (wide[2], dec[3], 2),
+            "enc4->dec3": (wide[3], dec[2], 2),
+            "enc3->dec2": (wide[2], dec[1], 2),
+            "enc2->dec1": (wide[1], dec[0], 2),
             "enc1->output": (wide[0], colours, 1),
         }
         chosen = [name for name in CONNECTIONS if name in config.connections]  # one order, however they are listed
@@ -176,7 +190,7 @@ class RDMC(Restorer):
         return [derained[..., : rainy.shape[-2], : rainy.shape[-1]]]
 
     def _folded(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 3*stem^2, h, w), h and w multiples of 16."""
+        """(N, 3, H, W) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""
         return F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem)
 
     def _passed(self, x: Tensor, estimate: Tensor) -> Tensor:
@@ -185,10 +199,10 @@ class RDMC(Restorer):
         return x + residual
 
     def residual(self, x: Tensor) -> Tensor:
-        """One pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 16."""
+        """One pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""
         enc = self.encode(x)
-        out = enc[4]
-        for level, decoder in zip((3, 2, 1, 0), self.decoders, strict=True):
+        out = enc[-1]
+        for level, decoder in zip(range(self.config.depth - 2, -1, -1), self.decoders, strict=True):
             out = decoder(torch.cat([self.upsample(out), enc[level]], 1))
             out = self._recruit(out, f"dec{level + 1}", x, enc)
         return self._recruit(self.head(out), "output", x, enc)
@@ -198,7 +212,7 @@ class RDMC(Restorer):
         x = self._folded(image)
         return self.encode(torch.cat([x, x], 1), levels)
 
-    def encode(self, x: Tensor, levels: int = LEVELS) -> list[Tensor]:
+    def encode(self, x: Tensor, levels: int = len(MULTIPLES)) -> list[Tensor]:
         """The three encoders' first levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
         return [torch.cat(same, 1) for same in zip(*(encoder(x, levels) for encoder in self.encoders), strict=True)]
 

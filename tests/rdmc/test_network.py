@@ -50,6 +50,28 @@ def test_each_pass_adds_a_residual_of_the_last_estimate_to_the_rainy_image() -> 
     assert torch.equal(network(rainy), second)
 
 
+@pytest.mark.parametrize(
+    ("depth", "kept"),
+    [
+        (2, {"input->dec1", "enc1->output"}),
+        (4, {*CONNECTIONS} - {"enc3->dec4", "enc4->dec3"}),
+        (5, {*CONNECTIONS}),
+    ],
+)
+def test_a_shallower_network_is_the_upper_levels(depth: int, kept: set[str]) -> None:
+    config = RDMCConfig(width=2, depth=depth, passes=1)
+    network, whole = build(config), build(RDMCConfig(width=2, passes=1))
+    assert set(config.connections) == set(network.recruit) == kept
+    assert network(image(1, 3, 17, 24)).shape == (1, 3, 17, 24)
+    sizes = [[level.shape for level in each.features(image(1, 3, 32, 48), depth)] for each in (network, whole)]
+    assert sizes[0] == sizes[1]
+    shapes = {name: weight.shape for name, weight in whole.state_dict().items()}
+    encoders = {name: weight.shape for name, weight in network.state_dict().items() if name.startswith("encoders")}
+    assert encoders.items() <= shapes.items()
+    assert network.head.in_channels == 3  # 1.5 times the width
+    assert config.taps == depth
+
+
 @pytest.mark.parametrize("stem", [1, 2, 4])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (1, 1), (5, 40), (64, 50)])
 def test_any_size_comes_back(stem: int, size: tuple[int, int]) -> None:
@@ -258,6 +280,7 @@ def test_the_seed_fixes_weights_and_output(norm: str) -> None:
         ({"width": 0}, "network.width: 0 is below 1"),
         ({"passes": -1}, "network.passes: -1 is below 1"),
         ({"stem": 3}, "network.stem: 3 is not one of 1, 2, 4"),
+        ({"depth": 6}, "network.depth: 6 is not within 2 to 5"),
         ({"norm": "layer"}, "network.norm: 'layer' is not one of none, group, batch"),
         ({"dilations": ()}, "network.dilations: [] is not a list of dilations"),
         ({"dilations": (1, 0)}, "network.dilations: [1, 0] is not a list of dilations"),
