@@ -39,7 +39,7 @@ from rdmc.metrics import Means, measure
 from rdmc.training import Run
 
 DATASET, SIDE, THREADS = "rain800", 128, 2
-RATES = {"rdmc": 4e-3, "prenet": 1e-3, "unet": 2e-3}
+RATES = {"rdmc": 4e-3, "prenet": 1e-3, "unet": 4e-3}
 BURST, ROUNDS = 2, 6
 """Steps that a network takes at a time while steps are timed, and how often; the first time is not counted."""
 WORK = Path(tempfile.gettempdir()) / "rdmc-equal-time"

@@ -6,6 +6,9 @@
 Each variant takes a few steps a round, in turn, so that a change of the machine's speed meets all alike; ratios are of
 medians. The last column is the share of what one large matrix product reaches in the same run. ``--memory`` compares the
 peak memory of a step with and without recomputation, each in a process of its own. Where there is a GPU it is used.
+
+All unroll the recursion but those named truncated (``loss.recursion``), which learn the same passes from fewer operations, by
+another loss.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,6 +63,7 @@ class Stepper:
         bf16: bool = False,
         plain: bool = False,
         compiled: bool = False,
+        recursion: str = "unrolled",
     ) -> None:
         torch.manual_seed(0)
         network = RDMC(RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)).to(DEVICE)
@@ -69,7 +74,7 @@ class Stepper:
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
         self.bf16, self.losses = bf16, [0.0]
-        objective = Objective(network, read_params().loss)
+        objective = Objective(network, replace(read_params().loss, recursion=recursion))
         self.objective: Callable[[Tensor, Tensor], dict[str, Tensor]] = torch.compile(objective) if compiled else objective
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=not plain)
         generator = torch.Generator().manual_seed(1)
@@ -101,6 +106,7 @@ def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
         REFERENCE: Stepper(arguments, FIRST, plain=True),
         "fp32, channels first": Stepper(arguments, FIRST),
         "fp32, channels last": Stepper(arguments, LAST),
+        "fp32, channels last, truncated": Stepper(arguments, LAST, recursion="truncated"),
         "bf16, channels last": Stepper(arguments, LAST, bf16=True),
     }
     if DEVICE == "cuda":
@@ -119,12 +125,17 @@ def ceiling(bf16: bool, side: int = 2048) -> float:
     return float(2 * side**3 / min(times))
 
 
+def counted(stepper: Stepper) -> int:
+    """Floating point operations of a step."""
+    with FlopCounterMode(display=False) as counter:
+        stepper.step()
+    return int(counter.get_total_flops())
+
+
 def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Time the variants in turn, print a table and return the seconds of each round."""
     steppers = variants(arguments)
-    with FlopCounterMode(display=False) as counter:
-        steppers["fp32, channels last"].step()
-    flops = counter.get_total_flops()
+    flops = {name: counted(stepper) for name, stepper in steppers.items()}
     times: dict[str, list[float]] = {name: [] for name in steppers}
     for stepper in steppers.values():
         stepper.seconds(2)
@@ -140,13 +151,13 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
             f"{arguments.batch / median:.1f}",
             f"{medians[REFERENCE] / median:.2f}",
             f"{steppers[name].losses[2]:.5f}",
-            f"{flops / median / tops[steppers[name].bf16]:.0%}",
+            f"{flops[name] / median / tops[steppers[name].bf16]:.0%}",
         ]
         for name, median in medians.items()
     ]
     title = (
         f"width {arguments.width}, {arguments.passes} passes, stem {arguments.stem}, {arguments.batch} crops of "
-        f"{arguments.crop}x{arguments.crop}, {flops / 1e9:.0f} GFLOP, {DEVICE}, {arguments.threads} thread(s)"
+        f"{arguments.crop}x{arguments.crop}, {flops[REFERENCE] / 1e9:.0f} GFLOP, {DEVICE}, {arguments.threads} thread(s)"
     )
     table(title, ["variant", "ms", "crops/s", "speed-up", "2nd loss", "of ceiling"], rows)
     say(f"ceiling (matrix product): fp32 {tops[False] / 1e9:.0f} GFLOP/s, bf16 {tops[True] / 1e9:.0f} GFLOP/s")
@@ -154,9 +165,9 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Peak MiB of two steps above what the process held before, with and without recomputation."""
+    """Peak MiB of two steps above what the process held before: kept, recomputed, truncated."""
     found: dict[str, list[float]] = {}
-    for name, flags in (("kept", []), ("recomputed", ["--recompute"])):
+    for name, flags in (("kept", []), ("recomputed", ["--recompute"]), ("truncated", ["--truncated"])):
         command = [sys.executable, __file__, "--peak", *flags]
         command += [f"--{key}={getattr(arguments, key)}" for key in ("width", "passes", "stem", "batch", "crop", "threads")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -171,7 +182,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, list[float]]:
 
 def peak(arguments: argparse.Namespace) -> None:
     """What ``memory`` starts: two steps in this process, their peak in MiB and the seconds of the second."""
-    stepper = Stepper(arguments, LAST)
+    stepper = Stepper(arguments, LAST, recursion="truncated" if arguments.truncated else "unrolled")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     stepper.step()
     seconds = stepper.seconds(1)
@@ -189,6 +200,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--memory", action="store_true", help="compare peak memory instead of time")
     parser.add_argument("--recompute", action="store_true", help="compute the passes again in the backward pass")
+    parser.add_argument("--truncated", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()

@@ -82,6 +82,7 @@ def test_passes_share_weights() -> None:
     six.load_state_dict(once.state_dict())
     rainy = image(1, 3, 16, 16)
     assert torch.equal(once(rainy), six.estimates(rainy)[0])
+    assert len(six.truncated(rainy)) == 6  # its passes hand on a state, so they are learnt together
 
 
 def test_prenets_state_goes_on_from_pass_to_pass() -> None:
