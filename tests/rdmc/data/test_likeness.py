@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from rdmc.data.embedded import PHOTOS, photograph
 from rdmc.data.images import Grey
-from rdmc.data.likeness import CELLS, VIEWS, agreement, best_likeness, code, likely_views, square
+from rdmc.data.likeness import CELLS, VIEWS, agreement, best_likeness, code, likely_views, shifted_correlation, square
 
 
 def noise(seed: int, height: int = 120, width: int = 160) -> Grey:
@@ -60,6 +60,20 @@ def test_pictures_of_one_level_are_like_nothing() -> None:
     assert not code(flat).any()
     assert best_likeness(np.stack([code(flat)]), np.stack([code(flat), code(noise(0))])).max() == 0
     assert likely_views(code(flat), code(flat), 0.5) == []
+
+
+def test_shifted_correlation_knows_copies_wherever_they_were_cut() -> None:
+    image = noise(2, 240, 320)
+    cut = image[12:, :-16]  # a twentieth of each side
+    assert shifted_correlation(square(image, 64), square(recompressed(cut), 64)) > 0.5
+    moved = np.roll(square(image, 64), (4, -7), (0, 1))
+    assert shifted_correlation(square(image, 64), moved) > 0.85  # the border is blurred otherwise
+    far = np.roll(square(image, 64), 24, 1)
+    others = [square(noise(seed, 240, 320), 64) for seed in range(3, 9)]
+    assert max(shifted_correlation(square(image, 64), other) for other in [far, *others]) < 0.4
+    flat = np.full((64, 64), 9, np.uint8)
+    assert shifted_correlation(flat, flat + 1) == 1
+    assert shifted_correlation(flat, square(image, 64)) == 0
 
 
 def test_copies_agree_and_others_do_not() -> None:
