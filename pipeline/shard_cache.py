@@ -4,7 +4,7 @@ A shard is written under a temporary name, its room taken beforehand, and rename
 that true for any number of processes, ended in whatever way:
 
 - who downloads a shard holds the lock of its name, which the kernel opens when the process ends;
-- who makes room or takes it holds the lock of the folder, for a moment;
+- who makes room, takes it or gives a file its name holds the lock of the folder, for a moment;
 - a temporary file whose lock is free belongs to nobody alive and is removed.
 
 Room is made by removing what was not used for longest. A reader that finds its shard gone asks again.
@@ -67,7 +67,8 @@ class ShardCache:
                 save(file)
                 file.flush()
                 os.fsync(file.fileno())
-            part.rename(target)
+            with self._lock("room"):  # so that who counts what is held sees it under one name, and once
+                part.rename(target)
         finally:
             part.unlink(missing_ok=True)
 
@@ -91,7 +92,7 @@ class ShardCache:
         """Remove the least recently used until ``size`` more bytes fit; whether they do."""
         whole, held = [], size
         for path in self.folder.iterdir():
-            with suppress(FileNotFoundError):  # renamed meanwhile: then it is seen under its new name, or was
+            with suppress(FileNotFoundError):  # given up meanwhile, as of a download that failed
                 if path.suffix == ".part" and self._is_free(path.name[1:].removesuffix(".part")):
                     path.unlink()
                 elif path.is_file():
