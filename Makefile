@@ -25,8 +25,8 @@ repro: setup ## Run the whole pipeline; what has not changed is skipped
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
 
-test: setup ## Run the test suite
-	python -m pytest -q -m 'not slow'
+test: setup ## Run the test suite, in two processes
+	python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup ## Run the heavy tests too
 	python -m pytest -q -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 import torch
 
 from tests.support.s3 import S3Server, s3_server
+
+
+def pytest_configure() -> None:
+    """Each process of several that share the machine computes on one thread: more would wait for one another."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
