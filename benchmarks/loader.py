@@ -48,7 +48,7 @@ from rdmc.data.shards import MANIFEST, read_manifest, write_shards
 from rdmc.data.transforms import crop_pair, to_tensor
 from rdmc.losses import Objective
 from rdmc.network import RDMC, RDMCConfig
-from rdmc.training import TrainConfig
+from rdmc.recipe import TrainConfig
 from tests.support.s3 import s3_server
 
 HEIGHT, WIDTH = 321, 481
