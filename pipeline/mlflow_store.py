@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit, urlunsplit
-from urllib.request import urlopen
 
 from pipeline.settings import Settings
 from rdmc.errors import ServiceError
+from rdmc.web import open_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -164,7 +164,8 @@ def _problem(parts: SplitResult, timeout: float) -> str:
     scheme = parts.scheme.split("+")[0]
     try:
         if scheme in ("http", "https"):
-            urlopen(f"{scheme}://{_place(parts)}{parts.path.rstrip('/')}/health", timeout=timeout).close()  # noqa: S310
+            address = f"{scheme}://{_place(parts)}{parts.path.rstrip('/')}/health"
+            open_url(address, ("http", "https"), timeout=timeout).close()
         else:
             socket.create_connection((str(parts.hostname), parts.port or PORTS[scheme]), timeout).close()
     except HTTPError:
