@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rdmc.download import cache_folder, download
+from rdmc.download import Opener, cache_folder, download
 from rdmc.errors import CheckpointError, ServiceError
 from rdmc.web import open_url
 
@@ -82,7 +82,7 @@ def test_another_file_is_refused_and_not_kept(server: tuple[str, list[str]], tmp
 
 def test_what_cannot_be_had_is_a_line(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url, _ = server
-    attempts = [("/none", plain, "404"), ("/whole", open_url, "not https"), ("/a b", plain, "")]
+    attempts: list[tuple[str, Opener, str]] = [("/none", plain, "404"), ("/whole", open_url, "not https"), ("/a b", plain, "")]
     for place, opener, message in attempts:
         with pytest.raises(ServiceError, match=f"{message}.*fetch it by hand") as error:
             download(url + place, SHA256, tmp_path, len(CONTENT), opener=opener)
