@@ -34,8 +34,9 @@ import torch
 import webdataset
 from PIL import Image as Pillow
 
-from pipeline import storage
+from pipeline.bucket import Bucket
 from pipeline.console import say, table
+from pipeline.remote import BucketShards, Remote
 from pipeline.shard_cache import ShardCache
 from rdmc.data.batches import batches, make_batch
 from rdmc.data.embedded import PHOTOS, photograph
@@ -254,7 +255,7 @@ def compare_bucket(arguments: argparse.Namespace, folder: Path) -> dict[str, lis
             bucket.put_object(Key=f"dvc/files/md5/{shard.md5[:2]}/{shard.md5[2:]}", Body=(shards / shard.name).read_bytes())
         for number in range(arguments.rounds):
             cache = ShardCache(folder / f"cache-{number}", 20_000)
-            fetch = storage.BucketShards(storage.Remote(storage.Bucket("bench", "")), cache)
+            fetch = BucketShards(Remote(Bucket("bench", "")), cache)
             found["disk"].append(_epoch(shards, local_shard, arguments))
             found["bucket, cold"].append(_epoch(only, fetch, arguments))
             found["bucket, warm"].append(_epoch(only, fetch, arguments))

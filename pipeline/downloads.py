@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from pipeline.bucket import open_object
 from pipeline.console import say
-from pipeline.storage import open_object
 from rdmc.errors import ConfigError, DataError, ServiceError
 from rdmc.files import file_digest, write_text
 from rdmc.web import RefusedError, open_url, pieces
