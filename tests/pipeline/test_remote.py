@@ -109,5 +109,5 @@ def test_another_process_gets_no_credentials(settings: Settings, s3: S3Server, t
     sent = pickle.dumps(fetch)
     assert s3.secret_key.encode() not in sent
     assert s3.access_key.encode() not in sent
-    other = pickle.loads(sent)  # noqa: S301
+    other = pickle.loads(sent)
     assert other.remote.bucket == fetch.remote.bucket
