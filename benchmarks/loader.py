@@ -1,14 +1,11 @@
 """How many training crops a second one core makes, from pairs of 481x321: this project's loader and others.
 
-    python benchmarks/loader.py [--pairs 240] [--rounds 3] [--crop 128] [--batch 4] [--out figures.json]
-    python benchmarks/loader.py --what pixels|crops|memory|start|bucket
+    python -m benchmarks.loader [--pairs 240] [--rounds 3] [--crop 128] [--batch 4] [--out figures.json]
 
-``crops`` are a second of processor time, all threads counted, so that a busy machine moves them little; the variants take
-turns. A plain webdataset decodes both pictures and cuts once, as do litdata and mosaicml-streaming in the way that their
+Counted are crops a second of processor time, all threads counted, so that a busy machine moves them little; the variants
+take turns. A plain webdataset decodes both pictures and cuts once, as do litdata and mosaicml-streaming in the way that their
 first pages show. Ours keeps no more pairs than its slots have in hand, far fewer than an epoch has, so every epoch decodes
 anew. litdata and mosaicml-streaming are measured where they are installed, which is nowhere in this project's constraints.
-``memory`` watches one loader over ten epochs, ``start`` begins an epoch of a million pairs, ``bucket`` compares epochs from
-a real S3 server on this machine with the disk.
 """
 
 from __future__ import annotations
@@ -16,53 +13,31 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import json
-import math
-import os
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import webdataset
 from PIL import Image as Pillow
 
-from pipeline import storage
-from pipeline.console import say, table
-from pipeline.shard_cache import ShardCache
-from rdmc.data.batches import batches, make_batch
-from rdmc.data.embedded import PHOTOS, photograph
-from rdmc.data.images import Image, as_png, decode, decode_raw, encode_raw
-from rdmc.data.loader import Fetch, PairStore, local_shard
-from rdmc.data.pairs import read_index, write_index, write_pair
-from rdmc.data.rain import render
-from rdmc.data.sampling import DEPTH, Draw, Part, Sampling, crop_generator
-from rdmc.data.shards import MANIFEST, read_manifest, write_shards
+from benchmarks.harness import HEIGHT, WIDTH, measure
+from pipeline.console import table
+from rdmc.data.batches import make_batch
+from rdmc.data.images import Image
+from rdmc.data.loader import PairStore
+from rdmc.data.pairs import read_index
+from rdmc.data.sampling import Draw, Sampling, crop_generator
 from rdmc.data.transforms import crop_pair, to_tensor
 from rdmc.losses import Objective
 from rdmc.network import RDMC, RDMCConfig
-from rdmc.training import TrainConfig
-from tests.support.s3 import s3_server
+from rdmc.recipe import TrainConfig
 
-HEIGHT, WIDTH = 321, 481
 Pairs = Iterator[tuple[Image, Image]]
 NAMES = {"webdataset": "plain webdataset, PNG", "litdata": "litdata, PIL images", "streaming": "mosaicml-streaming, arrays"}
-
-
-def make_pairs(folder: Path, count: int) -> None:
-    """Rainy and clean PNGs of 481x321, cut from the embedded photographs."""
-    photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS]
-    cleans = [np.ascontiguousarray(pixels) for pixels in photos if pixels.shape == (HEIGHT, WIDTH, 3)]
-    made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
-    entries = [write_pair(folder, "train", f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]
-    write_index(folder, "bench", entries, count, [])
 
 
 def ours(folder: Path, arguments: argparse.Namespace, crops: int) -> Iterator[int]:
@@ -131,7 +106,7 @@ def training_step(arguments: argparse.Namespace) -> Iterator[int]:
     objective = Objective(network, arguments.loss)
     clean = torch.rand(1, 3, arguments.crop, arguments.crop)
     while True:
-        objective(clean, clean).backward()
+        torch.autograd.backward(objective(clean, clean)["loss"])
         yield len(clean)
 
 
@@ -175,137 +150,5 @@ def _rate(made: Iterator[int], seconds: float) -> float:
     return count / (time.process_time() - started)
 
 
-def compare_pixels(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Size and decoding speed of ways to keep a picture's pixels without loss."""
-    entries = read_index(folder / "pairs")[:40]
-    files = [(folder / "pairs" / file).read_bytes() for entry in entries for file in (entry.rainy, entry.clean)]
-    images = [decode(data, "") for data in files]
-    webp = [bytes(cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1]) for image in images]
-    ways: dict[str, tuple[list[bytes], Callable[[bytes], object]]] = {
-        "PNG as it came, checked (Pillow)": (files, lambda data: decode(data, "")),
-        "PNG (Pillow)": (files, lambda data: np.asarray(Pillow.open(BytesIO(data)))),
-        "PNG (OpenCV)": (files, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)),
-        "WebP lossless (OpenCV)": (webp, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)),
-        "raw, numpy's format": ([encode_raw(image) for image in images], lambda data: decode_raw(data, "")),
-    }
-    if importlib.util.find_spec("pyarrow"):
-        import pyarrow
-
-        for codec in ("lz4", "zstd"):
-            packed = [bytes(pyarrow.compress(image.tobytes(), codec=codec)) for image in images]
-            unpack = lambda data, codec=codec: pyarrow.decompress(data, images[0].nbytes, codec=codec)  # noqa: E731
-            ways[f"raw in {codec} (pyarrow)"] = (packed, unpack)
-    found: dict[str, Any] = {}
-    for name, (data, read) in ways.items():
-        rates = []
-        for _ in range(arguments.rounds):
-            started = time.process_time()
-            for one in data:
-                read(one)
-            rates.append(len(data) / (time.process_time() - started))
-        found[name] = {"images/s": statistics.median(rates), "kB": sum(map(len, data)) / len(data) / 1e3}
-    rows = [[name, f"{facts['images/s']:.0f}", f"{facts['kB']:.0f}"] for name, facts in found.items()]
-    table("a picture of 481x321", ["", "decoded/s of a core", "kB"], rows)
-    return found
-
-
-def watch_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Resident MB after each of ten epochs of one loader."""
-    store = PairStore([folder / "png"], "train", arguments.cache)
-    sampling = Sampling(0, store.parts(), arguments.batch, 8, 16)
-    steps = len(store) * 8 // arguments.batch
-    held = [
-        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-        for batch in batches(store, sampling, crop=arguments.crop, start=0, steps=10 * steps)
-        if (batch.step + 1) % steps == 0
-    ]
-    columns = [str(number + 1) for number in range(len(held))]
-    table(f"resident MB after each epoch of {len(store)} pairs", columns, [[f"{mb:.0f}" for mb in held]])
-    return {"resident MB": held}
-
-
-def start_epochs(arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds until the order of a first batch is known, of a million pairs in 5,000 shards."""
-    found: dict[str, list[float]] = {"first": [], "resumed": [], "later epoch": []}
-    for number in range(arguments.rounds):
-        for name, step in (("first", 0), ("resumed", 20_001), ("later epoch", 10_000_019)):
-            started = time.perf_counter()
-            plan = Sampling(number, (Part((200,) * 5000),), 64, 8, 16)
-            for slot in range(64):
-                plan.draw(step, slot)
-            plan.shards_of(step)
-            found[name].append(time.perf_counter() - started)
-    rows = [[name, f"{1e3 * statistics.median(seconds):.0f}"] for name, seconds in found.items()]
-    table("a million pairs: until the first batch's pairs are known", ["start", "ms"], rows)
-    return found
-
-
-def compare_bucket(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Seconds of an epoch (one crop a pair) from disk, from the bucket with nothing at hand, and again."""
-    shards, manifest = folder / "png", read_manifest(folder / "png" / MANIFEST)
-    only = folder / "manifest"
-    only.mkdir()
-    shutil.copy(shards / MANIFEST, only / MANIFEST)
-    found: dict[str, list[float]] = {"disk": [], "bucket, cold": [], "bucket, warm": []}
-    with s3_server(folder / "s3") as server:
-        os.environ.update(server.environment)
-        bucket = server.bucket("bench")
-        for shard in manifest.shards:
-            bucket.put_object(Key=f"dvc/files/md5/{shard.md5[:2]}/{shard.md5[2:]}", Body=(shards / shard.name).read_bytes())
-        for number in range(arguments.rounds):
-            cache = ShardCache(folder / f"cache-{number}", 20_000)
-            fetch = storage.BucketShards(storage.Remote(storage.Bucket("bench", "")), cache)
-            found["disk"].append(_epoch(shards, local_shard, arguments))
-            found["bucket, cold"].append(_epoch(only, fetch, arguments))
-            found["bucket, warm"].append(_epoch(only, fetch, arguments))
-    disk = statistics.median(found["disk"])
-    rows = [[name, f"{statistics.median(s):.2f}", f"{statistics.median(s) / disk:.2f}"] for name, s in found.items()]
-    table(f"an epoch of {arguments.pairs} pairs in {len(manifest.shards)} shards", ["", "s", "times disk"], rows)
-    return found
-
-
-def _epoch(folder: Path, fetch: Fetch, arguments: argparse.Namespace) -> float:
-    started = time.perf_counter()
-    store = PairStore([folder], "train", arguments.cache, fetch=fetch)
-    sampling = Sampling(0, store.parts(), arguments.batch, 1, 16)
-    for _ in batches(store, sampling, crop=arguments.crop, start=0, steps=len(store) // arguments.batch):
-        pass
-    return time.perf_counter() - started
-
-
-def main() -> None:
-    """Measure, print tables, write JSON."""
-    from pipeline.params import read_params
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 4), ("seconds", 2.0)):
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    every = ("pixels", "crops", "memory", "start", "bucket")
-    parser.add_argument("--what", nargs="+", choices=every, default=every)
-    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
-    arguments = parser.parse_args()
-    arguments.loss = read_params().loss
-    arguments.cache = math.ceil(1.1 * DEPTH * arguments.batch * 6 * HEIGHT * WIDTH / 2**20)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory(prefix="rdmc-") as at:
-        folder, figures = Path(at), {}
-        make_pairs(folder / "pairs", arguments.pairs)
-        for kind, raw in (("png", False), ("raw", True)):
-            write_shards(read_index(folder / "pairs"), folder / "pairs", folder / kind, "bench", 16_000_000, raw=raw)
-        acts: dict[str, Callable[[], Any]] = {
-            "pixels": lambda: compare_pixels(arguments, folder),
-            "crops": lambda: compare_crops(arguments, folder),
-            "memory": lambda: watch_memory(arguments, folder),
-            "start": lambda: start_epochs(arguments),
-            "bucket": lambda: compare_bucket(arguments, folder),
-        }
-        for name in arguments.what:
-            figures[name] = acts[name]()
-        if arguments.out:
-            arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
-        say("done")
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, {"crops": compare_crops})

@@ -69,7 +69,7 @@ class Stepper:
         network = RDMC(RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)).to(DEVICE)
         network.recompute = arguments.recompute
         if plain:
-            network.upsample = TwoInterpolations(network.upsample.mix)  # type: ignore[assignment]
+            network.add_module("upsample", TwoInterpolations(network.upsample.mix))
         for parameter in network.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -25,11 +25,12 @@ import ray.train.torch
 import torch
 from ray.train.v2.api.callback import UserCallback
 
+from pipeline.bucket import refusals
 from pipeline.cluster import on_gpu, require_resources, workers
 from pipeline.console import say
 from pipeline.params import Params, parse_params
 from pipeline.settings import Settings
-from pipeline.storage import fetch_dataset, ray_storage, refusals, shard_fetch
+from pipeline.storage import fetch_dataset, ray_storage, shard_fetch
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.data.loader import PairStore

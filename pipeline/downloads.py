@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from pipeline.bucket import open_object
 from pipeline.console import say
-from pipeline.storage import open_object
 from rdmc.errors import ConfigError, DataError, ServiceError
 from rdmc.files import file_digest, write_text
+from rdmc.web import RefusedError, open_url, pieces
 
 Opened = tuple[Iterator[bytes], int, str]
 """Chunks, the place of their first byte, and a tag of this version of the file."""
-CHUNK = 1 << 20
-SECONDS = 30
-"""Without a byte before a connection is given up."""
 ATTEMPTS = 5
 """Each of the later ones goes on where the one before stopped."""
-SCHEMES = ("https", "http", "s3")
+SCHEMES = {"https": ("https",), "http": ("http", "https"), "s3": ()}
+"""What an address may begin with, and what the web server behind it may lead to: from https nowhere else."""
 
 
 def download(url: str, folder: Path, sha256: str) -> Path:
@@ -61,7 +59,7 @@ def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, ta
                 for chunk in chunks:
                     file.write(chunk)
             return
-        except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             said = " ".join(str(error).split()) or type(error).__name__
             if attempt == ATTEMPTS:
                 raise ServiceError(f"{url}: broke off {ATTEMPTS} times ({said}); the same command goes on from there") from None
@@ -70,26 +68,16 @@ def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, ta
 
 def _open_http(url: str, start: int, tag: str) -> Opened:
     headers = {"Range": f"bytes={start}-", "If-Range": tag} if start and tag else {}
-    request = urllib.request.Request(url, headers={"User-Agent": "rdmc", **headers})  # noqa: S310  scheme checked by download
     try:
-        response = urllib.request.urlopen(request, timeout=SECONDS)  # noqa: S310
+        response = open_url(url, SCHEMES[urlsplit(url).scheme], headers)
     except HTTPError as error:
         if error.code == 416:  # nothing is left to send
             return iter(()), start, tag
         raise DataError(f"{url}: {error.code} {error.reason}; open it in a browser and fetch the file that comes") from None
-    if urlsplit(url).scheme == "https" and urlsplit(response.geturl()).scheme != "https":
-        raise DataError(f"{url}: leads to {response.geturl()}, which is not https; give that address and --sha256")
+    except RefusedError as error:
+        raise DataError(f"{url}: {error}; give that address and --sha256") from None
     found = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-    return _chunks(response), start if response.status == 206 else 0, "" if found.startswith("W/") else found
-
-
-def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Pieces of a response. Raises IncompleteRead where it ends before its length."""
-    with response:
-        while chunk := response.read(CHUNK):
-            yield chunk
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
+    return pieces(response), start if response.status == 206 else 0, "" if found.startswith("W/") else found
 
 
 def _verify(url: str, path: Path, sha256: str) -> None:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit, urlunsplit
-from urllib.request import urlopen
 
 from pipeline.settings import Settings
 from rdmc.errors import ServiceError
+from rdmc.web import open_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,6 +48,7 @@ def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> Mlflo
     _settle(timeout, retries)
     from mlflow import MlflowClient
 
+    _quieten()
     return MlflowClient(settings.tracking_uri, settings.tracking_uri)
 
 
@@ -143,7 +144,7 @@ def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> No
 
 
 def _settle(timeout: float, retries: int) -> None:
-    """Give MLflow its environment, where a person has not, and silence what is below a warning."""
+    """Give MLflow its environment, where a person has not."""
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout))),
@@ -153,8 +154,10 @@ def _settle(timeout: float, retries: int) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401  (it sets its loggers up when imported)
 
+
+def _quieten() -> None:
+    """Silence what is below a warning, once MLflow has set its loggers up, which it does when imported."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
 
@@ -164,7 +167,8 @@ def _problem(parts: SplitResult, timeout: float) -> str:
     scheme = parts.scheme.split("+")[0]
     try:
         if scheme in ("http", "https"):
-            urlopen(f"{scheme}://{_place(parts)}{parts.path.rstrip('/')}/health", timeout=timeout).close()  # noqa: S310
+            address = f"{scheme}://{_place(parts)}{parts.path.rstrip('/')}/health"
+            open_url(address, ("http", "https"), timeout=timeout).close()
         else:
             socket.create_connection((str(parts.hostname), parts.port or PORTS[scheme]), timeout).close()
     except HTTPError:

@@ -24,8 +24,8 @@ from rdmc.genotype import narrowed, read_genotype
 from rdmc.losses import LossConfig
 from rdmc.network import RDMCConfig
 from rdmc.networks import NetworkConfig
+from rdmc.recipe import TrainConfig
 from rdmc.search import SearchConfig
-from rdmc.training import TrainConfig
 
 TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.bucket import refusals
 from pipeline.mlflow_store import (
     connect,
     experiment_id,
@@ -30,7 +31,6 @@ from pipeline.mlflow_store import (
     sqlite_path,
 )
 from pipeline.settings import Settings
-from pipeline.storage import refusals
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.bucket import refusals
 from pipeline.console import say
 from pipeline.mlflow_store import (
     METRICS_A_CALL,
@@ -22,7 +23,6 @@ from pipeline.mlflow_store import (
     send_params,
 )
 from pipeline.settings import Settings
-from pipeline.storage import refusals
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def run(settings: Settings, port: int) -> None:
     say(f"  {' '.join(command)} --backend-store-uri {named}")
     sys.stdout.flush()
     variables = {"MLFLOW_BACKEND_STORE_URI": settings.tracking_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606  its signals and exit status are the UI's
 
 
 def check_port(port: int) -> None:

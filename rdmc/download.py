@@ -7,18 +7,16 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
+from contextlib import closing, contextmanager
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO, Any
-from urllib.request import urlopen
 
 from rdmc.errors import CheckpointError, ServiceError
 from rdmc.files import file_digest
+from rdmc.web import open_url, pieces
 
-CHUNK = 1 << 20
-TIMEOUT = 30.0
-"""Seconds without a byte before a download is given up."""
+Opener = Callable[[str], HTTPResponse]
+"""The answer to a GET of a URL, as ``rdmc.web.open_url`` gives it."""
 
 
 def cache_folder() -> Path:
@@ -26,18 +24,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rdmc"
 
 
-def open_https(url: str) -> IO[bytes]:
-    """The answer to a GET. Raises OSError where it cannot be had, or where the server leads away from https."""
-    answer: Any = urlopen(url, timeout=TIMEOUT)  # noqa: S310  only https:// gets here
-    if not answer.geturl().startswith("https://"):
-        answer.close()
-        raise OSError(f"leads to {answer.geturl()}, which is not https")
-    return answer  # type: ignore[no-any-return]
-
-
-def download(
-    url: str, sha256: str, folder: Path, most: int, suffix: str = "", opener: Callable[[str], IO[bytes]] = open_https
-) -> Path:
+def download(url: str, sha256: str, folder: Path, most: int, suffix: str = "", opener: Opener = open_url) -> Path:
     """The file behind ``url``, at most ``most`` bytes, as ``folder/sha256suffix``: the kept one, or a new one kept from now on.
 
     Processes of one machine wait for one another, so that it is fetched once. Raises ServiceError where it cannot be had,
@@ -55,14 +42,14 @@ def download(
     return path
 
 
-def _fetch(url: str, sha256: str, path: Path, most: int, opener: Callable[[str], IO[bytes]]) -> None:
+def _fetch(url: str, sha256: str, path: Path, most: int, opener: Opener) -> None:
     """Write beside ``path``, checking size and digest on the way, then rename."""
     with tempfile.NamedTemporaryFile(prefix=".fetch-", dir=path.parent, delete=False) as file:
         temporary = Path(file.name)
         try:
             digest, size = hashlib.sha256(), 0
-            with opener(url) as answer:
-                while block := answer.read(CHUNK):
+            with closing(pieces(opener(url))) as blocks:
+                for block in blocks:
                     size += len(block)
                     if size > most:
                         raise CheckpointError(f"{url}: more than {most} bytes, so not the file meant; check the URL")

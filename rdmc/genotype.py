@@ -176,9 +176,14 @@ def _read(data: Any) -> Genotype:
     connections, upsample = data["connections"], data["upsample"]
     if not isinstance(connections, list) or not all(isinstance(name, str) for name in [*connections, upsample]):
         raise TypeError("connections is not a list of names, or upsample not a name")
-    costs = {name: _cost(name, data.get(name)) for name in ("before", "after")}
-    numbers = {name: _numbers(name, data.get(name, {})) for name in ("strengths", "mix")}
-    return Genotype(tuple(connections), upsample, **numbers, **costs)  # type: ignore[arg-type]
+    return Genotype(
+        tuple(connections),
+        upsample,
+        strengths=_numbers("strengths", data.get("strengths", {})),
+        mix=_numbers("mix", data.get("mix", {})),
+        before=_cost("before", data.get("before")),
+        after=_cost("after", data.get("after")),
+    )
 
 
 def _numbers(name: str, data: Any) -> dict[str, float]:

@@ -39,7 +39,7 @@ def derain_image(
         CheckpointError: the network gave a value that is not finite.
     """
     check_image(rainy)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     height, width = rainy.shape[:2]
     rows, columns = spans(height, tile), spans(width, tile)
     if len(rows) == len(columns) == 1:

@@ -10,6 +10,7 @@ from rdmc.network import RDMC, RDMCConfig
 from rdmc.restorer import Restorer
 
 NetworkConfig = RDMCConfig | PReNetConfig | UNetConfig
+_CONFIGS: tuple[type[NetworkConfig], ...] = (RDMCConfig, PReNetConfig, UNetConfig)
 _NETWORKS: dict[type, type[Restorer]] = {RDMCConfig: RDMC, PReNetConfig: PReNet, UNetConfig: UNet}
 
 
@@ -20,9 +21,9 @@ def build(config: NetworkConfig) -> Restorer:
 
 def config_of(data: dict[str, Any]) -> NetworkConfig:
     """The config that ``dataclasses.asdict`` made, after JSON. Raises ConfigError, KeyError or TypeError for another one."""
-    for known in _NETWORKS:
-        if data["kind"] == known.kind:  # type: ignore[attr-defined]
-            lists = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-            return known(**lists)  # type: ignore[no-any-return]
-    kinds = ", ".join(known.kind for known in _NETWORKS)  # type: ignore[attr-defined]
+    for known in _CONFIGS:
+        if data["kind"] == known.kind:
+            lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+            return known(**lists)
+    kinds = ", ".join(known.kind for known in _CONFIGS)
     raise ConfigError(f"network.kind: {data['kind']!r} is not one of {kinds}; choose one of them")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,9 +48,13 @@ class Restorer(nn.Module):
 def recomputed(network: Restorer, run: Callable[..., Any], *inputs: Tensor) -> Any:
     """``run(*inputs)``, kept or computed again in the backward pass as ``network.recompute`` says."""
     if network.recompute and network.training and torch.is_grad_enabled():
-        contexts = lambda: (nullcontext(), statistics_kept(network))  # noqa: E731
-        return checkpoint(run, *inputs, use_reentrant=False, context_fn=contexts)
+        return checkpoint(run, *inputs, use_reentrant=False, context_fn=partial(_contexts, network))
     return run(*inputs)
+
+
+def _contexts(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What holds while a pass is computed, and while it is computed again."""
+    return nullcontext(), statistics_kept(network)
 
 
 @contextmanager

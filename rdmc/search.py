@@ -25,7 +25,8 @@ from rdmc.genotype import learned
 from rdmc.losses import LossConfig
 from rdmc.network import RDMC, RDMCConfig
 from rdmc.networks import NetworkConfig
-from rdmc.training import Report, Run, TrainConfig, adamw
+from rdmc.recipe import TrainConfig, adamw
+from rdmc.training import Report, Run
 
 UNITS = ("scene", "sample")
 MIX = "upsample.mix"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,72 +25,19 @@ from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save
 from rdmc.data.batches import Batch, batches
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import Sampling, local_batch_size, rank_indices, rank_slots
-from rdmc.errors import CheckpointError, ConfigError, TrainingError
+from rdmc.errors import CheckpointError, TrainingError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
 from rdmc.losses import LossConfig, Objective
 from rdmc.metrics import Means, psnr_y, ssim_y
 from rdmc.networks import NetworkConfig, build
+from rdmc.recipe import TrainConfig, adamw, learning_rate
 from rdmc.restorer import Restorer
 
-PRECISIONS = ("fp32", "bf16")
 REPORT_EVERY = 20
 """Steps between reports: often enough to watch, seldom enough to cost nothing."""
 STATE, PLACE = "training.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The recipe. ``global_batch_size`` is the batch over all workers; how many there are is a setting."""
-
-    steps: int = 1000
-    """Optimiser steps."""
-    global_batch_size: int = 8
-    """Crops a step, over all workers."""
-    crop: int = 96
-    """Height and width of a training crop in pixels."""
-    crops_per_decode: int = 1
-    """Crops that are cut from a pair, over some tens of steps, before another takes its place: as many times less decoding."""
-    shuffle_shards: int = 16
-    """An epoch shuffles a dataset's shards, then the pairs within each so many of them: what a node needs at once."""
-    weights: dict[str, float] = field(default_factory=dict)
-    """How often a pair of a dataset, by name, is drawn compared to one of another; 1 where it is not named."""
-    lr: float = 1e-3
-    """Peak learning rate of AdamW."""
-    warmup_steps: int = 50
-    """Steps of linear warm-up before the cosine decay to zero."""
-    weight_decay: float = 1e-4
-    """Decoupled weight decay of AdamW."""
-    clip_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
-    ema_decay: float = 0.99
-    """Decay of the averaged weights, which are the ones validated and kept."""
-    precision: str = "fp32"
-    """fp32, or bf16 for autocast: faster where the hardware multiplies bf16 (GPUs, AVX512-BF16, AMX), slower elsewhere."""
-    recompute: bool = False
-    """Keep only what lies between the passes and compute each again for its gradients: less memory, more time."""
-    validate_every: int = 100
-    """Steps between validations; each saves a checkpoint."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "global_batch_size", "crops_per_decode", "shuffle_shards", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name}: {getattr(self, name)} is below 1; give a positive whole number")
-        if self.crop < 16:
-            raise ConfigError(f"train.crop: {self.crop} is below 16, the least the network and SSIM can use; raise it")
-        _check_weights(self.weights)
-        for name in ("lr", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"train.{name}: {getattr(self, name)} is not above 0; give a positive number")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"train.weight_decay: {self.weight_decay} is below 0; give 0 or more")
-        if not 0 <= self.warmup_steps <= self.steps:
-            raise ConfigError(f"train.warmup_steps: {self.warmup_steps} is not within 0 to train.steps {self.steps}; lower it")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"train.ema_decay: {self.ema_decay} is not within 0 to 1; give 0 to turn averaging off")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"train.precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}; choose one of them")
 
 
 @dataclass(frozen=True)
@@ -117,20 +64,6 @@ class Report:
         """Plain numbers, as trackers and tables take them."""
         own = {name: float(getattr(self, name)) for name in ("epoch", "loss", "lr", "images_per_second", "step_seconds")}
         return {"step": self.step, **own, **self.terms, **(self.validation or {})}
-
-
-def _check_weights(weights: Mapping[str, float]) -> None:
-    for dataset, weight in weights.items():
-        if not 1e-6 <= weight <= 1e6:
-            raise ConfigError(f"train.weights.{dataset}: {weight} is not within 1e-6 to 1e6; give a number near 1")
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class Run:
@@ -312,11 +245,6 @@ class Run:
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-
-
-def adamw(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of the recipe."""
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def _place(network: Restorer, device: torch.device) -> Restorer:

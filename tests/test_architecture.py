@@ -16,8 +16,8 @@ from tests.support.imports import ROOT, closure, modules, names
 LIBRARY = [module for module in modules() if module.parts[0] == "rdmc"]
 ACTS = [module for module in modules() if module.parts[:2] == ("pipeline", "stages") and module.stem != "__init__"]
 HOMES = {
-    "boto3": {"pipeline/storage.py"},
-    "botocore": {"pipeline/storage.py"},
+    "boto3": {"pipeline/bucket.py"},
+    "botocore": {"pipeline/bucket.py", "pipeline/remote.py"},
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {"pipeline/mlflow_store.py", "pipeline/tracking.py", "pipeline/registry.py", "pipeline/model.py"},
     "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.console import say
 from pipeline.downloads import download
-from pipeline.storage import dvc_add
+from pipeline.dvc_repository import dvc_add
 from rdmc.data.archives import safe_name, unpack
 from rdmc.data.benchmarks import BENCHMARKS
 from rdmc.data.layouts import Hints, find_pairs

@@ -68,7 +68,7 @@ def scenes_of(dataset: str, folder: Path) -> list[Scene]:
 
 def files(place: str) -> list[Path]:
     """The files of a folder, or those that a glob matches, sorted. Raises DataError where there are none."""
-    names = Path(place).iterdir() if Path(place).is_dir() else map(Path, glob.glob(place, recursive=True))  # noqa: PTH207
+    names = Path(place).iterdir() if Path(place).is_dir() else map(Path, glob.glob(place, recursive=True))  # noqa: PTH207  as in matching
     found = sorted(path for path in names if not path.is_dir() and not path.name.startswith("."))
     if not found:
         raise DataError(f"{place}: no files, a comparison needs images; name a folder or quote a glob")

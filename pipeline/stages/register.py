@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from pipeline.bucket import bucket_of
 from pipeline.console import say, table
 from pipeline.lineage import lineage
 from pipeline.mlflow_store import now_ms, send_metrics, send_params
@@ -19,7 +20,7 @@ from pipeline.params import Params, flatten
 from pipeline.registry import PackedDataset, Registered, add_datasets, add_history, add_version, log_model, open_run, registry
 from pipeline.report import learning_curve
 from pipeline.settings import Settings
-from pipeline.storage import bucket_of, check_bucket, fetch_dataset
+from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from queue import Empty, Queue
-from threading import Event, Thread
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class _Made(IterableDataset[Batch | RdmcError]):
     steps: range
     slots: range
 
-    def __iter__(self) -> Iterator[Batch | RdmcError]:
+    def __iter__(self) -> Generator[Batch | RdmcError, None, None]:
         info = get_worker_info()
         slots = split_slots(self.slots, info.id, info.num_workers) if info else self.slots
         try:
@@ -138,37 +138,19 @@ def _by_processes(made: _Made, processes: int) -> Generator[Batch, None, None]:
         del found  # ends the processes now, not when somebody lets go of this exception's traceback
 
 
-def _by_thread(items: Iterator[Batch | RdmcError]) -> Generator[Batch, None, None]:
-    """Yield ``items``, which a thread computes up to ``AHEAD`` of them early."""
-    waiting: Queue[Batch | BaseException | None] = Queue(AHEAD)
-    stop = Event()
-    thread = Thread(target=_produce, args=(items, waiting, stop), name="rdmc-batches", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:  # also when the consumer stops early: closing or collecting a generator lands here
-        stop.set()
-        _drain(waiting)  # a producer that waits for room finds some, sees ``stop`` and ends
-        thread.join()
+def _by_thread(items: Generator[Batch | RdmcError, None, None]) -> Generator[Batch, None, None]:
+    """Yield ``items``, which a thread computes up to ``AHEAD`` of them early; what it raises is raised here."""
+    with closing(items), ThreadPoolExecutor(1, "rdmc-batches") as pool:
+        ahead = deque(pool.submit(_next, items) for _ in range(AHEAD))
+        try:
+            while (item := ahead.popleft().result()) is not None:
+                if isinstance(item, RdmcError):
+                    raise item
+                ahead.append(pool.submit(_next, items))
+                yield item
+        finally:  # also when the consumer stops early: closing or collecting a generator lands here
+            pool.shutdown(cancel_futures=True)
 
 
-def _produce(items: Iterator[Batch | RdmcError], waiting: Queue[Batch | BaseException | None], stop: Event) -> None:
-    try:
-        for item in items:
-            waiting.put(item)
-            if stop.is_set():
-                return
-        waiting.put(None)
-    except BaseException as error:  # noqa: BLE001  it is raised again in the consumer
-        waiting.put(error)
-
-
-def _drain(waiting: Queue[Batch | BaseException | None]) -> None:
-    try:
-        while True:
-            waiting.get_nowait()
-    except Empty:
-        return
+def _next(items: Iterator[Batch | RdmcError]) -> Batch | RdmcError | None:
+    return next(items, None)

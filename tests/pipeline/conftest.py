@@ -1,9 +1,10 @@
-"""Fixtures of the acts: an MLflow store, and a workspace as the acts before leave it."""
+"""Fixtures of the acts: an MLflow store, a workspace as the acts before leave it, and a repository pushed to a bucket."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import storage
+from pipeline.bucket import bucket_of
 from pipeline.mlflow_store import connect
 from pipeline.params import Params, read_params
 from pipeline.settings import Settings
@@ -23,6 +26,8 @@ from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
 from rdmc.data.shards import write_shards
 from rdmc.files import new_folder, write_text
 from rdmc.network import RDMC, RDMCConfig
+from tests.support.pushed import dvc, make_repository
+from tests.support.s3 import S3Server
 
 HISTORY = """\
 step,epoch,loss,lr,psnr_y,ssim_y,images_per_second
@@ -93,3 +98,51 @@ def _pack(workspace: Workspace, dataset: str, tests: int, seed: int) -> None:
     write_index(pairs, dataset, entries, len(entries), [])
     write_shards(read_index(pairs), pairs, workspace.shards(dataset), dataset, 10**6)
     shutil.copyfile(pairs / QUARANTINE, workspace.shards(dataset) / QUARANTINE)
+
+
+@pytest.fixture
+def settings(s3: S3Server) -> Settings:
+    """Settings with a bucket of this test's own."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3.bucket(name)
+    return Settings(bucket=f"s3://{name}/some/prefix/")
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC repository whose one stage has packed `light` from a source folder."""
+    root = tmp_path_factory.mktemp("packed") / "repo"
+    make_repository(root, Workspace(tmp_path_factory.mktemp("made")))
+    return root
+
+
+@pytest.fixture
+def repo(packed: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(packed, tmp_path / "repo"))
+
+
+@pytest.fixture(scope="session")
+def remote(packed: Path, s3_host: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The bucket after plain `dvc push` in a repository that `connect` has pointed at it."""
+    bucket = s3_host.bucket("pushed-once")
+    root = Path(shutil.copytree(packed, tmp_path_factory.mktemp("pushed") / "repo"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_host.environment.items():
+            patch.setenv(name, value)
+        storage.connect(Settings(bucket="s3://pushed-once/some/prefix"), root)
+        dvc(root, "push")
+    return bucket
+
+
+@pytest.fixture
+def pushed(repo: Path, remote: Any, settings: Settings, s3: S3Server) -> Path:
+    """The repository with nothing of the shards left on disk, all of it in a bucket that the test may change."""
+    bucket = bucket_of(settings)
+    assert bucket
+    own = s3.bucket(bucket.name)
+    for item in remote.objects.all():
+        own.put_object(Key=item.key, Body=item.get()["Body"].read())
+    shutil.rmtree(repo / "data")
+    shutil.rmtree(repo / ".dvc/cache")
+    return repo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -31,7 +32,7 @@ SETTINGS = Settings(gpu=False)
 PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
 
 
-def kept(workspace: Workspace) -> dict[str, dict[str, object]]:
+def kept(workspace: Workspace) -> dict[str, dict[str, Any]]:
     found = [json.loads(path.read_text()) for path in workspace.ablation.glob("*.json") if path.name != "run.json"]
     return {f"{told['variant']}/{told['seed']}": told for told in found}
 
@@ -67,7 +68,7 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
     assert set(found) == {"full/0", "full/1", "one-pass/0", "one-pass/1"}
     assert (workspace.ablation / "table.md").read_text() != first
     for trial in plan(params, "", ""):
-        derained = found[trial.name]["figures"]["overall"]["derained"]  # type: ignore[index]
+        derained = found[trial.name]["figures"]["overall"]["derained"]
         assert {kind: derained[kind] for kind in ("psnr_y", "ssim_y")} == pytest.approx(
             by_hand(trial.params, workspace), abs=1e-3
         )
@@ -85,7 +86,7 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
     children = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
     assert set(children) == {*found, "broken/0"}
     assert {name for name, run in children.items() if run.info.status == "FAILED"} == {"broken/0"}
-    overall = found["one-pass/1"]["figures"]["overall"]  # type: ignore[index]
+    overall = found["one-pass/1"]["figures"]["overall"]
     assert children["one-pass/1"].data.metrics["test_overall_psnr_y"] == pytest.approx(overall["derained"]["psnr_y"])
     assert {"one-pass/psnr_y", "one-pass/difference_psnr_y", "full/psnr_y"} <= set(parent.data.metrics)
     assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"table.md", "ablation.png"}

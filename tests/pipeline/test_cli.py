@@ -30,13 +30,13 @@ def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
 
 
 def test_acts_are_frozen_and_each_says_what_it_does() -> None:
-    from typer.main import get_command
+    from typer.main import get_group
 
     from pipeline.__main__ import app
 
-    command = get_command(app)
-    assert set(command.commands) == ACTS  # type: ignore[attr-defined]
-    for name, found in command.commands.items():  # type: ignore[attr-defined]
+    command = get_group(app)
+    assert set(command.commands) == ACTS
+    for name, found in command.commands.items():
         assert len(found.help or "") > 40, name
 
 

@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+    def log_message(self, *_: object) -> None: ...
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from rdmc.data.sampling import Sampling, rank_indices
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.losses import LossConfig
 from rdmc.network import RDMCConfig
-from rdmc.training import Run, TrainConfig
+from rdmc.recipe import TrainConfig
+from rdmc.training import Run
 from tests.support.data import make_dataset
 from tests.support.s3 import S3Server
 

@@ -118,7 +118,7 @@ def test_unet_begins_at_the_rainy_image_and_adds_to_it() -> None:
     with torch.no_grad():
         assert (network(rainy) - rainy).abs().mean() < 0.1
         network.head.weight.zero_()
-        network.head.bias.fill_(0.25)  # type: ignore[union-attr]
+        network.get_parameter("head.bias").fill_(0.25)
         assert torch.allclose(network(rainy), rainy + 0.25)
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any
-from urllib.request import urlopen
+from typing import Any
 
 import pytest
 
-from rdmc.download import cache_folder, download, open_https
+from rdmc.download import Opener, cache_folder, download
 from rdmc.errors import CheckpointError, ServiceError
+from rdmc.web import open_url
 
 CONTENT = bytes(range(256)) * 4096 * 3
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -47,10 +47,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def plain(url: str) -> IO[bytes]:
-    return urlopen(url, timeout=10)  # type: ignore[no-any-return]  # noqa: S310
-
-
+plain = partial(open_url, schemes=("http",))
 fetch = partial(download, most=len(CONTENT), suffix=".bin", opener=plain)
 
 
@@ -85,7 +82,7 @@ def test_another_file_is_refused_and_not_kept(server: tuple[str, list[str]], tmp
 
 def test_what_cannot_be_had_is_a_line(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url, _ = server
-    attempts = [("/none", plain, "404"), ("/whole", open_https, "not https"), ("/a b", plain, "")]
+    attempts: list[tuple[str, Opener, str]] = [("/none", plain, "404"), ("/whole", open_url, "not https"), ("/a b", plain, "")]
     for place, opener, message in attempts:
         with pytest.raises(ServiceError, match=f"{message}.*fetch it by hand") as error:
             download(url + place, SHA256, tmp_path, len(CONTENT), opener=opener)

@@ -106,12 +106,12 @@ def test_encoders_differ_in_dilation_alone() -> None:
 @pytest.mark.parametrize(("encoder", "radius"), [(0, 2), (1, 3), (2, 4)])
 def test_receptive_field_of_an_encoder_follows_its_dilation(encoder: int, radius: int) -> None:
     network = build(SMALL)
-    block = network.encoders[encoder].blocks[0]  # type: ignore[union-attr, index]
+    block = network.get_submodule(f"encoders.{encoder}.blocks.0")
     with torch.no_grad():
-        for parameter in block.parameters():  # type: ignore[union-attr]
+        for parameter in block.parameters():
             parameter.abs_()  # nothing cancels and no ReLU closes
     x = image(1, 6, 15, 15).requires_grad_()
-    (gradient,) = torch.autograd.grad(block(x)[0, :, 7, 7].sum(), x)  # type: ignore[operator]
+    (gradient,) = torch.autograd.grad(block(x)[0, :, 7, 7].sum(), x)
     rows, columns = gradient.abs().sum((0, 1)).nonzero().unbind(1)
     assert {rows.min().item(), columns.min().item()} == {7 - radius}  # 1 of the first convolution, the dilation of the second
     assert {rows.max().item(), columns.max().item()} == {7 + radius}
@@ -127,10 +127,13 @@ def test_gradients_add_over_the_passes() -> None:
         estimate = rainy + copy.residual(torch.cat([rainy, estimate], 1))
     estimate.square().sum().backward()
     for name, parameter in network.named_parameters():
-        parts = [copy.get_parameter(name).grad for copy in own]
+        first, second = (copy.get_parameter(name).grad for copy in own)
         assert parameter.grad is not None
-        assert all(part is not None and part.any() for part in parts), name
-        assert torch.allclose(parameter.grad, parts[0] + parts[1], rtol=1e-4, atol=1e-6), name  # type: ignore[operator]
+        assert first is not None
+        assert second is not None
+        assert first.any(), name
+        assert second.any(), name
+        assert torch.allclose(parameter.grad, first + second, rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize("first", [0, 4])
@@ -176,7 +179,7 @@ def test_recomputed_passes_give_the_same_gradients(norm: str) -> None:
     recomputed.recompute = True
     rainy = image(2, 3, 32, 32)
     for network in (kept, recomputed):
-        torch.stack(network.estimates(rainy)).square().sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(network.estimates(rainy)).square().sum().backward()
     for one, other in zip(kept.parameters(), recomputed.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None

@@ -21,8 +21,9 @@ from rdmc.data.sampling import Sampling, rank_slots
 from rdmc.errors import CheckpointError, ConfigError, DataError, TrainingError
 from rdmc.losses import LossConfig, Objective
 from rdmc.network import CONNECTIONS, RDMC, RDMCConfig
+from rdmc.recipe import TrainConfig, learning_rate
 from rdmc.search import OTHER_CROPS, SearchConfig, SearchReport, SearchRun, is_architecture, split
-from rdmc.training import Run, TrainConfig, learning_rate
+from rdmc.training import Run
 from tests.support.data import make_dataset
 
 NETWORK = RDMCConfig(width=2, passes=2)

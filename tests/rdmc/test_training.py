@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,11 @@ import torch
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.data.loader import PairStore
-from rdmc.errors import CheckpointError, ConfigError, TrainingError
+from rdmc.errors import CheckpointError, TrainingError
 from rdmc.losses import LossConfig
 from rdmc.network import RDMCConfig
-from rdmc.training import Report, Run, TrainConfig, learning_rate
+from rdmc.recipe import TrainConfig
+from rdmc.training import Report, Run
 from tests.support.data import make_dataset
 
 NETWORK = RDMCConfig(width=2, passes=2)
@@ -177,26 +177,7 @@ def test_loss_that_is_not_finite_stops_before_the_step(stores: tuple[PairStore, 
     assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items() if "head" not in name)
 
 
-def test_learning_rate_warms_up_and_falls_to_zero() -> None:
-    config = TrainConfig(steps=100, warmup_steps=10, lr=1.0)
-    rates = [learning_rate(config, step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9] == rates[10] == 1.0
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    assert all(a >= b for a, b in pairwise(rates[10:]))
-
-
 def test_bf16_trains_too(stores: tuple[PairStore, PairStore]) -> None:
     exact, mixed = make_run(), make_run(replace(CONFIG, precision="bf16"))
     losses = [finish(run, stores)[-1].loss for run in (exact, mixed)]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
-
-
-@pytest.mark.parametrize(
-    "field", [{"steps": 0}, {"crop": 8}, {"lr": 0.0}, {"warmup_steps": 99}, {"ema_decay": 1.0}, {"precision": "fp8"}]
-)
-def test_config_refuses(field: dict[str, float | str]) -> None:
-    name, value = next(iter(field.items()))
-    with pytest.raises(ConfigError, match=rf"^train\.{name}: .*{value}"):
-        replace(CONFIG, **field)  # type: ignore[arg-type]

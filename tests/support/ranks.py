@@ -57,7 +57,8 @@ def short_training(folder: str) -> dict[str, Any]:
     from rdmc.data.loader import PairStore
     from rdmc.losses import LossConfig
     from rdmc.network import RDMCConfig
-    from rdmc.training import Run, TrainConfig
+    from rdmc.recipe import TrainConfig
+    from rdmc.training import Run
 
     config = TrainConfig(steps=4, global_batch_size=4, crop=32, warmup_steps=1, validate_every=2)
     loss = LossConfig(prior="infonce", levels=2, patches=8, projection=4)

@@ -9,12 +9,12 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
+
+from rdmc.web import open_url
 
 START_SECONDS = 90
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -74,9 +74,9 @@ def _wait(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{dashboard}/api/gcs_healthz", timeout=2):  # noqa: S310
-                return
-        except (URLError, OSError):
+            open_url(f"{dashboard}/api/gcs_healthz", ("http",), timeout=2).close()
+            return
+        except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"the Ray head is not up after {START_SECONDS} s: {log.read_text()}")
 

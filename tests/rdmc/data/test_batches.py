@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rdmc.data import loader
-from rdmc.data.batches import Batch, batches
+from rdmc.data.batches import AHEAD, Batch, batches, make_batch
 from rdmc.data.images import Image, decode
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import Sampling
@@ -120,6 +120,40 @@ def test_an_error_in_the_thread_is_raised_in_the_consumer(make_shards: MakeShard
     with pytest.raises(DataError, match=r"train-00000\.tar: train-0\.rainy\.png: damaged"):
         some(PairStore([folder], "train"))
     assert gone(fetchers)
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), SystemExit(3)], ids=["exception", "exit"])
+def test_whatever_the_thread_meets_arrives_after_what_it_made(
+    error: BaseException, store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(store: PairStore, sampling: Sampling, step: int, slots: range, crop: int) -> Batch:
+        if step == 2:
+            raise error
+        return make_batch(store, sampling, step, slots, crop)
+
+    monkeypatch.setattr("rdmc.data.batches.make_batch", spoilt)
+    found: list[int] = []
+    with pytest.raises(type(error)) as caught:
+        found.extend(batch.step for batch in batches(store, plan(store), crop=16, start=0, steps=6))
+    assert found == [0, 1]
+    assert caught.value is error
+    assert gone(fetchers)
+
+
+def test_the_thread_is_a_few_batches_ahead_and_no_more(store: PairStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(store: PairStore, sampling: Sampling, step: int, slots: range, crop: int) -> Batch:
+        made.append(step)
+        return Batch(step, torch.zeros(1), torch.zeros(1), [])
+
+    monkeypatch.setattr("rdmc.data.batches.make_batch", counted)
+    iterator = batches(store, plan(store), crop=16, start=0, steps=10**6)
+    for taken in range(1, 100):
+        assert next(iterator).step == taken - 1
+        assert len(made) <= taken + AHEAD
+    iterator.close()
+    assert made == list(range(len(made)))
 
 
 def test_a_batch_that_does_not_divide_is_refused_at_once(store: PairStore) -> None:

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from rdmc.data.embedded import PHOTOS, photograph
 from rdmc.data.images import Grey
-from rdmc.data.likeness import CELLS, VIEWS, agreement, best_likeness, code, likely_views, shifted_correlation, square
+from rdmc.data.likeness import CELLS, VIEWS, View, agreement, best_likeness, code, likely_views, shifted_correlation, square
 
 
 def noise(seed: int, height: int = 120, width: int = 160) -> Grey:
@@ -48,9 +48,9 @@ def test_likeness_is_the_best_cosine_of_the_turned_pictures_themselves() -> None
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
-def test_the_view_is_found(view: object) -> None:
+def test_the_view_is_found(view: View) -> None:
     image = noise(1)
-    turned = view.of(image)  # type: ignore[attr-defined]
+    turned = view.of(image)
     back = likely_views(code(image), code(turned), 0.9)[0]
     assert agreement(square(image, 64), back.of(square(turned, 64))) == 1
 

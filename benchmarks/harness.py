@@ -1,0 +1,65 @@
+"""What the benchmarks of loading share: pairs of 481x321 packed both ways, options, and figures as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline.console import say
+from pipeline.params import read_params
+from rdmc.data.embedded import PHOTOS, photograph
+from rdmc.data.images import as_png
+from rdmc.data.pairs import read_index, write_index, write_pair
+from rdmc.data.rain import render
+from rdmc.data.sampling import DEPTH
+from rdmc.data.shards import write_shards
+
+HEIGHT, WIDTH = 321, 481
+Act = Callable[[argparse.Namespace, Path], Any]
+"""From the options and a folder with ``pairs``, ``png`` and ``raw`` (shards of them) to figures."""
+
+
+def make_pairs(folder: Path, count: int) -> None:
+    """Rainy and clean PNGs of 481x321, cut from the embedded photographs."""
+    photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS]
+    cleans = [np.ascontiguousarray(pixels) for pixels in photos if pixels.shape == (HEIGHT, WIDTH, 3)]
+    made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
+    entries = [write_pair(folder, "train", f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]
+    write_index(folder, "bench", entries, count, [])
+
+
+def measure(description: str, acts: Mapping[str, Act]) -> None:
+    """Make the pairs, run the acts that the command line names, or all, and write their figures where it says."""
+    arguments = _arguments(description, acts)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as at:
+        folder = Path(at)
+        make_pairs(folder / "pairs", arguments.pairs)
+        for kind, raw in (("png", False), ("raw", True)):
+            write_shards(read_index(folder / "pairs"), folder / "pairs", folder / kind, "bench", 16_000_000, raw=raw)
+        figures = {name: acts[name](arguments, folder) for name in arguments.what}
+        if arguments.out:
+            arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
+        say("done")
+
+
+def _arguments(description: str, acts: Mapping[str, Act]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 4), ("seconds", 2.0)):
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--what", nargs="+", choices=list(acts), default=list(acts))
+    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+    arguments = parser.parse_args()
+    arguments.loss = read_params().loss
+    arguments.cache = math.ceil(1.1 * DEPTH * arguments.batch * 6 * HEIGHT * WIDTH / 2**20)
+    return arguments

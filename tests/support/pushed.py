@@ -1,0 +1,69 @@
+"""A DVC repository and the bucket that its shards lie in (fixtures in tests/pipeline/conftest.py), as tests look at them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.bucket import bucket_of
+from pipeline.settings import Settings
+from pipeline.storage import fetch_dataset, shard_fetch
+from pipeline.workspace import Workspace
+from rdmc.data.loader import Pair, PairStore
+from rdmc.data.shards import MANIFEST, read_manifest
+from tests.support.data import make_dataset
+from tests.support.s3 import S3Server
+
+
+def dvc(root: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], cwd=root, check=True)
+
+
+def make_repository(root: Path, made: Workspace) -> None:
+    """A DVC repository whose one stage has packed `light` from a source folder; the dataset is made in ``made``."""
+    root.mkdir(parents=True)
+    make_dataset(made, "light")
+    shutil.copytree(made.shards("light"), root / "source")
+    command = "mkdir -p data/shards && cp -r source data/shards/${item.dataset}"
+    stage = {"matrix": {"dataset": ["light"]}, "cmd": command, "deps": ["source"], "outs": ["data/shards/${item.dataset}"]}
+    (root / "dvc.yaml").write_text(json.dumps({"stages": {"pack": stage}}))
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    dvc(root, "init")
+    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    dvc(root, "repro")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def objects(settings: Settings, s3: S3Server) -> dict[str, Any]:
+    """The objects of DVC's remote, by md5."""
+    bucket = bucket_of(settings)
+    assert bucket
+    found = s3.bucket(bucket.name).objects.filter(Prefix=bucket.key("dvc/files/md5/"))
+    return {"".join(item.key.split("/")[-2:]): item for item in found}
+
+
+def pairs(settings: Settings, workspace: Workspace, split: str = "train") -> list[Pair]:
+    """All pairs of a split, wherever they are."""
+    folder = fetch_dataset(settings, workspace, "light")
+    store = PairStore([folder], split, cache_mb=0, fetch=shard_fetch(settings, workspace))
+    return [store[i] for i in range(len(store))]
+
+
+def same(found: list[Pair], expected: list[Pair]) -> bool:
+    return [pair.key for pair in found] == [pair.key for pair in expected] and all(
+        (a.rainy == b.rainy).all() and (a.clean == b.clean).all() for a, b in zip(found, expected, strict=True)
+    )
+
+
+def shard_objects(settings: Settings, s3: S3Server, root: Path, split: str = "train") -> dict[str, Any]:
+    """The objects of a split's shards, by name."""
+    found = objects(settings, s3)
+    manifest = read_manifest(root / "source" / MANIFEST)
+    return {shard.name: found[shard.md5] for shard in manifest.shards if shard.split == split}
