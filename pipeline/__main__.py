@@ -255,9 +255,7 @@ def history(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 def rebuild(
     version: VersionName,
     folder: Annotated[Path, typer.Argument(help="A new folder for the project as it was.", show_default=False)],
-    train: Annotated[
-        bool, typer.Option("--train", help="Train again too, not take the weights by their digest.")
-    ] = False,
+    train: Annotated[bool, typer.Option("--train", help="Train again too; else weights come by digest.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Build a version again from the registry: its commit, params and data in a new folder, and its figures measured anew."""

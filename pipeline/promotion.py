@@ -128,6 +128,7 @@ def settle(client: MlflowClient, names: Register) -> State:
         if alias == state.champion:
             if state.counted and not state.counted[-1].done:
                 _mark(client, names, state.last)
+                return read_log(client, names)
             return state
         if state.counted and not state.counted[-1].done:
             say(f"entry {state.last} of the history was not finished: {names.champion} moves to version {state.champion}")
@@ -163,10 +164,11 @@ def append(client: MlflowClient, names: Register, state: State, kind: str, versi
     tags |= {"verdict": entry.verdict, "why": entry.why, "token": token}
     log = log_name(names)
     _make_log(client, names)
-    shown = version or entry.before
+    source, run_id = _source(client, names, state, version)
     made = client.create_model_version(
         log,
-        f"models:/{names.model}/{shown}" if _is_there(client, names.model, shown) else f"models:/{log}/{state.last}",
+        source,
+        run_id,
         tags={name: str(value) for name, value in tags.items()},
         description=sentence(entry),
         await_creation_for=0,
@@ -214,15 +216,18 @@ def _make_log(client: MlflowClient, names: Register) -> None:
             raise
 
 
-def _is_there(client: MlflowClient, model: str, version: int) -> bool:
+def _source(client: MlflowClient, names: Register, state: State, version: int) -> tuple[str, str | None]:
+    """What an entry points at, and its run: the version it is of, the champion before where there is none, else an entry."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        return bool(client.get_model_version(model, str(version)))
-    except MlflowException as error:
-        if error.error_code in GONE:
-            return False
-        raise
+    for number in (version, state.champion):
+        try:
+            if number:
+                return f"models:/{names.model}/{number}", client.get_model_version(names.model, str(number)).run_id or None
+        except MlflowException as error:
+            if error.error_code not in GONE:
+                raise
+    return f"models:/{log_name(names)}/{state.last}", None
 
 
 def _mark(client: MlflowClient, names: Register, number: int) -> None:
