@@ -218,8 +218,8 @@ def models(params: ParamsFile = PARAMS) -> None:
 def promote(version: VersionName, force: Force = False, reason: Reason = "", params: ParamsFile = PARAMS) -> None:
     """Make a version the champion, if it is better than the present one on the test images of every dataset of params.yaml.
 
-    `gate` in `params.yaml` has the rules. The verdict is kept with the version, the deed in the history. Exit codes: 0 promoted,
-    or the champion already; 3 refused by the gate; 1 could not be judged or was overtaken by another promotion.
+    `gate` in `params.yaml` has the rules. The verdict is kept with the version, the deed in the history. Exit codes: 0
+    promoted, or the champion already; 3 refused by the gate; 1 could not be judged or was overtaken by another promotion.
     """
     from pipeline.stages import promote as stage
 

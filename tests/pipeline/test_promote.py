@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from mlflow import MlflowClient
 
 from pipeline import comparing
@@ -19,25 +18,16 @@ from pipeline.console import console
 from pipeline.params import Params, with_overrides
 from pipeline.registry import registry
 from pipeline.settings import Settings
-from pipeline.stages import diff, evaluate, history, models, promote, register, rollback
+from pipeline.stages import diff, history, models, promote, rollback
 from pipeline.versions import find_version, known_aliases
 from pipeline.workspace import Workspace
-from rdmc.checkpoint import write_model
 from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError
-from rdmc.files import new_folder, write_text
-from rdmc.network import RDMC, RDMCConfig
-from tests.support.data import make_dataset
-
-KNOWN = {"git_commit": "a" * 40, "git_dirty": "false", "dvc.data/shards/light": "1.dir", "dvc.data/shards/heavy": "2.dir"}
-EASY = {"gate.min_scenes": 6, "gate.margin": 0.0, "gate.clean": 35.0, "gate.resamples": 300}
-"""Rules for a handful of scenes."""
-LEVELS = (-0.5, 10.0, -2.0)
-"""What versions 1 to 3 add to every pixel. Rain brightens, so the second is worse than nothing and the third the best."""
+from tests.support.registry import EASY, register_shifts
 
 
 @dataclass(frozen=True)
 class Place:
-    """The working folder, with versions 1 to 3: a network, one that is worse and one that is better."""
+    """The working folder, with versions 1 to 3: good, worse than nothing, and the best."""
 
     workspace: Workspace
     client: MlflowClient
@@ -61,28 +51,9 @@ def made(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-        patch.setattr(register, "lineage", lambda: dict(KNOWN))
-        workspace = make_workspace(Path())
-        write_text(workspace.leaks, json.dumps({"version": 1, "leaks": []}))
-        for name in ("light", "heavy"):
-            make_dataset(workspace, name, {"train": 2, "validation": 1, "test": 6})
-        for levels in LEVELS:
-            _write_shift(workspace.best, levels)
-            evaluate.run(params, Settings(), workspace)
-            register.run(params, Settings(), workspace)
         client = MlflowClient("sqlite:///mlflow.db", "sqlite:///mlflow.db")
-        for number in "123":
-            client.set_model_version_tag("rdmc", number, "code", "committed")
+        register_shifts(make_workspace(Path()), params, client, (-0.5, 10.0, -2.0), patch)
     return root
-
-
-def _write_shift(folder: Path, levels: float) -> None:
-    """A network that adds ``levels`` (of 255) to every pixel."""
-    network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
-    weights = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
-    weights["head.bias"] += levels / 255
-    with new_folder(folder) as new:
-        write_model(new, network.config, weights, {"step": 200})
 
 
 @pytest.fixture
