@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pipeline.leak_report import read_excluded
 from rdmc.data.shards import Manifest
 
 LOCK = "dvc.lock"
+LAST = "register"
 COMMITTED = "committed"
 """Value of the tag ``code`` where the commit has all of it."""
 
@@ -40,12 +41,13 @@ class Sources:
         return f"{self.changed[0]}{more} not as in the commit"
 
 
-def sources(root: Path, commit: str) -> Sources | None:
+def sources(root: Path, commit: str, datasets: Collection[str]) -> Sources | None:
     """What dvc.lock's stages were made with, against ``commit``. None without a readable dvc.lock that has stages, or git.
 
-    It is the files' md5 in dvc.lock that counts, so also of code that was changed back since; and dvc.yaml as it is now.
+    It is the files' md5 in dvc.lock that counts, so also of code that was changed back since; and dvc.yaml as it is now. What the
+    lock still has of ``register``, which is running, and of datasets that are none of ``datasets`` any more does not count.
     """
-    deps = _deps(root)
+    deps = _deps(root, datasets)
     if not deps:
         return None
     found = _in_commit(root, commit, [*deps, "dvc.yaml"])
@@ -91,10 +93,12 @@ def gaps(tags: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _deps(root: Path) -> dict[str, str]:
+def _deps(root: Path, datasets: Collection[str]) -> dict[str, str]:
     """Path and md5 of each dep that no stage makes; empty where dvc.lock is missing or says nothing."""
     try:
-        stages = YAML(typ="safe", pure=True).load(root / LOCK)["stages"].values()
+        found = YAML(typ="safe", pure=True).load(root / LOCK)["stages"]
+        parts = {name: name.partition("@") for name in found if name != LAST}
+        stages = [found[name] for name, (_, each, dataset) in parts.items() if not each or dataset in datasets]
         deps = {str(dep["path"]): str(dep["md5"]) for stage in stages for dep in stage.get("deps", [])}
         outs = [Path(str(out["path"])) for stage in stages for out in stage.get("outs", [])]
     except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError, TypeError):

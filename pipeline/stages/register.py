@@ -110,7 +110,7 @@ def add_provenance(
     facts = {} if leaks is None else {"leaks": str(leaks)}
     if workspace.leaks.is_file():
         client.log_artifact(run_id, str(workspace.leaks), "data")
-    found = sources(Path(), commit) if commit else None
+    found = sources(Path(), commit, params.datasets) if commit else None
     return (
         facts
         if found is None

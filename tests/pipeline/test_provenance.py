@@ -26,9 +26,11 @@ def git(root: Path, *arguments: str) -> str:
 def lock(root: Path, *deps: str) -> None:
     """A dvc.lock whose stages were made with these files as they are now, and with what other stages made."""
     made = [{"path": "data/shards", "md5": "1.dir"}, {"path": "checkpoints/best/model.json", "md5": "2"}]
-    named = [{"path": dep, "md5": hashlib.md5((root / dep).read_bytes()).hexdigest()} for dep in deps]
+    named = [{"path": dep, "md5": hashlib.md5((root / dep).read_bytes(), usedforsecurity=False).hexdigest()} for dep in deps]
     outs = [{"path": "data/shards/light", "md5": "3.dir"}, {"path": "checkpoints/best", "md5": "4.dir"}]
-    (root / "dvc.lock").write_text(json.dumps({"stages": {"train": {"deps": [*named, *made], "outs": outs}}}))
+    old = {"deps": [{"path": "rdmc/a.py", "md5": "of another time"}]}
+    stages = {"prepare@gone": old, "train": {"deps": [*named, *made], "outs": outs}, "register": old}
+    (root / "dvc.lock").write_text(json.dumps({"stages": stages}))
 
 
 @pytest.fixture
@@ -52,28 +54,28 @@ def project(tmp_path: Path) -> Path:
 
 def test_code_and_commit(project: Path) -> None:
     commit = git(project, "rev-parse", "HEAD")
-    assert sources(project, commit) == Sources((), ())
+    assert sources(project, commit, ["light"]) == Sources((), ())
     (project / "README").write_text("changed")
     (project / "rdmc/a.py").write_text("a = 2\n")
-    assert sources(project, commit) == Sources((), ()), "what it was made with counts, not what is there now"
+    assert sources(project, commit, ["light"]) == Sources((), ()), "what it was made with counts, not what is there now"
     lock(project, "rdmc/a.py", "rdmc/b.py")
-    assert sources(project, commit) == Sources(("rdmc/a.py",), ())
+    assert sources(project, commit, ["light"]) == Sources(("rdmc/a.py",), ())
     (project / "rdmc/new.py").write_text("")
     (project / "genotype.json").write_text("{}")
     lock(project, "rdmc/a.py", "rdmc/b.py", "rdmc/new.py", "genotype.json")
-    found = sources(project, commit)
+    found = sources(project, commit, ["light"])
     assert found == Sources(("rdmc/a.py", "rdmc/new.py"), ("genotype.json",))
     assert found.tag == "rdmc/a.py and 1 more not as in the commit"
     (project / "dvc.yaml").write_text("stages: {other: {}}\n")
     lock(project, "rdmc/b.py")
-    assert sources(project, commit) == Sources(("dvc.yaml",), ())
+    assert sources(project, commit, ["light"]) == Sources(("dvc.yaml",), ())
 
 
 def test_what_is_unknown(project: Path, tmp_path: Path) -> None:
-    assert sources(project, "0" * 40) is None
-    assert sources(tmp_path, "0" * 40) is None, "no dvc.lock"
+    assert sources(project, "0" * 40, ["light"]) is None
+    assert sources(tmp_path, "0" * 40, ["light"]) is None, "no dvc.lock"
     (project / "dvc.lock").write_text("schema: '2.0'\n")
-    assert sources(project, git(project, "rev-parse", "HEAD")) is None
+    assert sources(project, git(project, "rev-parse", "HEAD"), []) is None
 
 
 def test_leaks_that_are_in_the_shards(tmp_path: Path) -> None:
