@@ -44,8 +44,8 @@ class Sources:
 def sources(root: Path, commit: str, datasets: Collection[str]) -> Sources | None:
     """What dvc.lock's stages were made with, against ``commit``. None without a readable dvc.lock that has stages, or git.
 
-    It is the files' md5 in dvc.lock that counts, so also of code that was changed back since; and dvc.yaml as it is now. What the
-    lock still has of ``register``, which is running, and of datasets that are none of ``datasets`` any more does not count.
+    It is the files' md5 in dvc.lock that counts, so also of code that was changed back since; and dvc.yaml as it is now. What
+    the lock still has of ``register``, which is running, and of datasets that are none of ``datasets`` does not count.
     """
     deps = _deps(root, datasets)
     if not deps:

@@ -65,8 +65,9 @@ def place(made: Path, tmp_path: Path, params: Params, monkeypatch: pytest.Monkey
     return Place(Workspace(), MlflowClient(uri, uri), with_overrides(params, EASY))
 
 
-def test_the_way_of_a_champion(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_way_of_a_champion(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """First, better, refused, forced, back; each with its verdict, and all of it in the history."""
+    monkeypatch.setattr(console, "width", 1000)
     assert not place.promote("2"), "worse than the rainy input"
     assert place.champion() == 0
     assert place.promote("1"), "the first has to beat the rainy input"
@@ -98,7 +99,7 @@ def test_the_way_of_a_champion(place: Place, capsys: pytest.CaptureFixture[str])
     ]
     assert all(entry["counts"] == (entry["kind"] != "refuse") for entry in entries)
     history.run(place.params, Settings())
-    assert "a demonstration" in " ".join(capsys.readouterr().out.split())
+    assert "a demonstration" in capsys.readouterr().out
 
     with registry(Settings()) as client:
         version = find_version(client, "rdmc", "3")
