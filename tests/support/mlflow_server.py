@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,9 +62,9 @@ def postgresql() -> Iterator[str]:
         place, port = Path(name), free_port()
         if os.geteuid() == 0:
             shutil.chown(place, user)
-        as_user = {"user": user, "cwd": place} if os.geteuid() == 0 else {"cwd": place}
+        as_user: dict[str, Any] = {"cwd": place, **({"user": user} if os.geteuid() == 0 else {})}
         make = [initdb, "-D", f"{name}/data", "-U", "mlflow", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-        subprocess.run(make, check=True, capture_output=True, **as_user)  # type: ignore[call-overload]
+        subprocess.run(make, check=True, capture_output=True, **as_user)
         serve = [postgres, "-D", f"{name}/data", "-k", name, "-h", "127.0.0.1", "-p", str(port), "-F"]
         process = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_user)
         try:
