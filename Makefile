@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format tune search ablation mlflow plots push pull clean
+.PHONY: help setup repro release test test-slow check format tune search ablation mlflow plots push pull clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ repro: setup ## Run the whole pipeline; what has not changed is skipped
 	@[ -z "$$RDMC_DATA" ] || { echo "error: RDMC_DATA=$$RDMC_DATA: DVC keeps its files in this folder; unset it for make repro" >&2; exit 1; }
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
+
+release: setup ## Run the whole pipeline and promote what it registered, where the gate lets it
+	python -m pipeline release
 
 test: setup ## Run the test suite, in two processes
 	python -m pytest -q -m 'not slow' -n 2 --dist loadfile

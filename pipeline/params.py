@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.datasets import NAME, Dataset, Leaks, Pack, Prepare, Strict, by_keys
+from pipeline.releases import Gate, Register
 from rdmc.baselines import PReNetConfig, UNetConfig
 from rdmc.errors import ConfigError
 from rdmc.genotype import narrowed, read_genotype
@@ -74,13 +75,6 @@ class Evaluate(Strict):
     """Images with a side longer than this are derained in tiles of it, so that memory stays bounded."""
     pictures: int = Field(ge=0, le=1000)
     """Before/after/error pictures to draw per dataset."""
-
-
-class Register(Strict):
-    """The name in the model registry."""
-
-    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    alias: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
 
 
 class Choice(Strict):
@@ -151,6 +145,7 @@ class Params(Strict):
     search: SearchConfig
     evaluate: Evaluate
     register_: Register = Field(alias="register")
+    gate: Gate
     tune: Tune
     ablation: Ablation
 

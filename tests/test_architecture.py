@@ -19,7 +19,7 @@ HOMES = {
     "boto3": {"pipeline/bucket.py"},
     "botocore": {"pipeline/bucket.py", "pipeline/remote.py"},
     "s3fs": {"pipeline/storage.py"},
-    "mlflow": {"pipeline/mlflow_store.py", "pipeline/tracking.py", "pipeline/registry.py", "pipeline/model.py"},
+    "mlflow": {f"pipeline/{name}.py" for name in ("mlflow_store", "tracking", "registry", "model", "versions", "promotion")},
     "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},
     "ray.tune": {"pipeline/trials.py", "pipeline/stages/tune.py"},
     "typer": {"pipeline/__main__.py"},

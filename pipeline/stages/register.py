@@ -16,7 +16,8 @@ from pipeline.bucket import bucket_of
 from pipeline.console import say, table
 from pipeline.lineage import lineage
 from pipeline.mlflow_store import now_ms, send_metrics, send_params
-from pipeline.params import Params, flatten
+from pipeline.params import Params, flatten, read_params
+from pipeline.provenance import LOCK, Sources, leaking, sources
 from pipeline.registry import PackedDataset, Registered, add_datasets, add_history, add_version, log_model, open_run, registry
 from pipeline.report import learning_curve
 from pipeline.settings import Settings
@@ -26,7 +27,7 @@ from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png
 from rdmc.data.pairs import QUARANTINE, SPLITS
 from rdmc.data.shards import read_manifest
-from rdmc.errors import DataError
+from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, write_text
 from rdmc.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.network import RDMC
@@ -53,6 +54,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         run_id = open_run(client, settings, run_id, "train", digest)
         code = attribution(client.get_run(run_id).data.tags, known)
         facts = {"model_sha256": digest, **code, **{f"data.{data.name}": data.digest for data in datasets}}
+        facts |= add_provenance(client, run_id, params, settings, workspace, known.get("git_commit", ""))
         added = add_history(client, run_id, history)
         send_params(client, run_id, flatten(params), run_tags(facts))
         add_evaluation(client, run_id, evaluation, step)
@@ -97,6 +99,54 @@ def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str
     return {**trained, **{f"registered_{name}": value for name, value in now.items()}, **rest}
 
 
+def add_provenance(
+    client: MlflowClient, run_id: str, params: Params, settings: Settings, workspace: Workspace, commit: str
+) -> dict[str, str]:
+    """Log what ``rebuild`` needs beside the commit: dvc.lock, the params, and what git does not have; tags that say so.
+
+    The tags are ``code`` and ``leaks`` (pipeline/provenance.py), where they are known, and ``rebuild``, the artifacts' folder.
+    """
+    manifests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json") for name in params.datasets]
+    leaks = leaking(workspace.leaks, manifests)
+    facts = {} if leaks is None else {"leaks": str(leaks)}
+    if workspace.leaks.is_file():
+        client.log_artifact(run_id, str(workspace.leaks), "data")
+    found = sources(Path(), commit, params.datasets) if commit else None
+    return (
+        facts
+        if found is None
+        else {**facts, "code": found.tag, "rebuild": _keep_sources(client, run_id, params, workspace, found)}
+    )
+
+
+def _keep_sources(client: MlflowClient, run_id: str, params: Params, workspace: Workspace, found: Sources) -> str:
+    """Log the files into a folder named by the digest of dvc.lock, for a run may be registered twice; returns its name."""
+    folder = f"rebuild/{file_digest(Path(LOCK))[:12]}"
+    client.log_artifact(run_id, LOCK, folder)
+    client.log_artifact(run_id, str(workspace.evaluate_metrics), folder)
+    client.log_text(run_id, _params_text(params), f"{folder}/params.yaml")
+    for path in found.extra:
+        if Path(path).is_file():
+            client.log_artifact(run_id, path, f"{folder}/files/{Path(path).parent.as_posix()}")
+    return folder
+
+
+def _params_text(params: Params, path: Path = Path("params.yaml")) -> str:
+    """The file where it says the same, for DVC compares what stands there; else all params."""
+    try:
+        if read_params(path) == params:
+            return path.read_text()
+    except ConfigError:
+        pass
+    return _dumped(params)
+
+
+def _dumped(params: Params) -> str:
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(params.model_dump(mode="json", by_alias=True), text)
+    return text.getvalue()
+
+
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of history.csv, empty cells left out. Raises DataError."""
     try:
@@ -130,14 +180,12 @@ def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Work
     client.log_artifacts(run_id, str(workspace.pictures), "plots/pictures")
     for path in (workspace.train_metrics, workspace.evaluate_metrics):
         client.log_artifact(run_id, str(path), "metrics")
-    if Path("dvc.lock").is_file():
-        client.log_artifact(run_id, "dvc.lock")
+    if Path(LOCK).is_file():
+        client.log_artifact(run_id, LOCK)
     with TemporaryDirectory() as folder:
         write_png(Path(folder, "learning.png"), learning_curve(history))
         client.log_artifact(run_id, f"{folder}/learning.png", "plots")
-    text = io.StringIO()
-    YAML(typ="safe", pure=True).dump(params.model_dump(mode="json", by_alias=True), text)
-    client.log_text(run_id, text.getvalue(), "params.yaml")
+    client.log_text(run_id, _dumped(params), "params.yaml")
 
 
 def add_genotype(client: MlflowClient, run_id: str, genotype: Genotype) -> None:

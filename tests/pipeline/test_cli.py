@@ -20,6 +20,7 @@ from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
 ACTS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
+ACTS |= {"diff", "history", "models", "promote", "rebuild", "release", "rollback"}
 ACTS |= {"ablate", "evaluate", "register", "search", "train", "tune"}
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,13 +17,12 @@ from pipeline.mlflow_store import check_reachable, connect, one_line, shown_uri,
 from pipeline.settings import Settings
 from pipeline.tracking import Tracker
 from rdmc.errors import ServiceError
+from tests.support.mlflow_server import free_port, mlflow_server
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -185,7 +179,7 @@ def test_a_server_that_goes_away_gets_everything_when_it_is_back(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setattr(tracking, "PAUSES", (0.1, 0.2))
-    with _server(store, tmp_path, port) as server:
+    with mlflow_server(store, tmp_path, port) as server:
         with Tracker.start(Settings(mlflow_timeout=1), "interrupted", {"seed": 0}) as tracker:
             tracker.log({"loss": 1.0}, 1)
             os.killpg(server.pid, signal.SIGSTOP)
@@ -218,30 +212,6 @@ def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     assert (
         one_line(OSError("models:/rdmc@candidate of me:secret@db, http://token@h")) == "models:/rdmc@candidate of db, http://h"
     )
-
-
-@contextmanager
-def _server(store: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A real MLflow server on the loopback interface, ended with its own process group."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("MLFLOW_TRACKING_URI")
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            pytest.fail((folder / "server.log").read_text())
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_connect_gives_a_client(store: str) -> None:

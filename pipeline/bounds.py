@@ -1,0 +1,188 @@
+"""Lower confidence bounds of paired differences by a bootstrap over scenes, stratified by the datasets that show them.
+
+A scene is drawn with all its images in all datasets, for these are not independent of one another. Means have a studentised
+(bootstrap-t) bound, which keeps its level with few scenes, where the percentile of the resampled means is too narrow
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12). The worst images' bound is the percentile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ROOM = 4_000_000
+"""Numbers of one array at a time."""
+SMALL = 5
+"""Scenes: strata with fewer are drawn together, for one of a single scene would seem to be without spread."""
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A mean in dB and its lower bound; -inf where the scenes allow none."""
+
+    mean: float
+    low: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """All that the gate asks."""
+
+    overall: Bound
+    datasets: dict[str, Bound]
+    worst: Bound
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Figures of two models on n images of m scenes."""
+
+    new: Floats
+    old: Floats
+    dataset: Ints
+    """(n): number of the image's dataset."""
+    unit: Ints
+    """(n): number of its scene."""
+    names: tuple[str, ...]
+    """Of the datasets."""
+
+    @classmethod
+    def of(cls, datasets: Sequence[str], scenes: Sequence[str], new: Floats, old: Floats) -> Sample:
+        """From a name of each per image."""
+        names, dataset = np.unique(np.array(datasets), return_inverse=True)
+        _, unit = np.unique(np.array(scenes), return_inverse=True)
+        return cls(new, old, dataset, unit, tuple(str(name) for name in names))
+
+    @property
+    def units(self) -> int:
+        """How many scenes."""
+        return int(self.unit.max()) + 1
+
+    def units_of(self, name: str) -> int:
+        """How many scenes a dataset shows."""
+        return len(np.unique(self.unit[self.dataset == self.names.index(name)]))
+
+    def strata(self) -> list[Ints]:
+        """The scenes by the set of datasets that show them; small strata together, a single scene left with the largest."""
+        shown = np.zeros((self.units, len(self.names)), bool)
+        shown[self.unit, self.dataset] = True
+        _, kind = np.unique(shown, axis=0, return_inverse=True)
+        groups = [np.flatnonzero(kind.ravel() == number) for number in range(int(kind.max()) + 1)]
+        large = sorted((group for group in groups if len(group) >= SMALL), key=len)
+        rest = np.concatenate([*(group for group in groups if len(group) < SMALL), np.array([], np.int64)])
+        if len(rest) == 1 and large:
+            large[-1] = np.concatenate([large[-1], rest])
+        elif len(rest):
+            large.append(rest)
+        return large
+
+
+def bounds(sample: Sample, share: float, confidence: float, resamples: int, seed: int) -> Bounds:
+    """Lower bounds of new minus old: over all images, by dataset, and over each model's worst ``share`` of each dataset."""
+    strata = sample.strata()
+    groups = [np.ones(len(sample.new), bool), *(sample.dataset == number for number in range(len(sample.names)))]
+    ratios = [_Ratio.of(sample, group, strata) for group in groups]
+    tails = [_Tail.of(scores, sample, share) for scores in (sample.new, sample.old)]
+    t: list[list[Floats]] = [[] for _ in ratios]
+    worst = []
+    for draw in _draws(sample, strata, resamples, seed):
+        for found, ratio in zip(t, ratios, strict=True):
+            found.append(ratio.studentised(draw))
+        worst.append(tails[0].mean(draw) - tails[1].mean(draw))
+    once = np.ones((1, sample.units))
+    means = [_lower(ratio, np.concatenate(found), confidence) for ratio, found in zip(ratios, t, strict=True)]
+    tail = float((tails[0].mean(once) - tails[1].mean(once))[0])
+    low = float(np.quantile(np.concatenate(worst), 1 - confidence, method="lower"))
+    return Bounds(means[0], dict(zip(sample.names, means[1:], strict=True)), Bound(tail, low))
+
+
+def _draws(sample: Sample, strata: list[Ints], resamples: int, seed: int) -> Iterator[Floats]:
+    """(some resamples, scenes): how often each scene is drawn, with replacement, as many from each stratum as it has."""
+    rng = np.random.default_rng(seed)
+    step = max(1, ROOM // len(sample.new))
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        draw = np.zeros((count, sample.units))
+        for scenes in strata:
+            draw[:, scenes] = rng.multinomial(len(scenes), np.full(len(scenes), 1 / len(scenes)), size=count)
+        yield draw
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """A mean over images as sum over count, both by scene, and its standard error under cluster sampling."""
+
+    columns: Floats
+    """(scenes, 5): sum of the differences, count, and the products of these two."""
+    strata: list[Ints]
+
+    @classmethod
+    def of(cls, sample: Sample, group: NDArray[np.bool_], strata: list[Ints]) -> _Ratio:
+        difference = (sample.new - sample.old)[group]
+        total = np.bincount(sample.unit[group], difference, sample.units)
+        count = np.bincount(sample.unit[group], None, sample.units).astype(np.float64)
+        return cls(np.stack([total, count, total * total, total * count, count * count], axis=1), strata)
+
+    def estimate(self, draw: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard error of each resample: (resamples) both; NaN where it holds none of the images."""
+        sums = draw @ self.columns[:, :2]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = sums[:, 0] / sums[:, 1]
+            variance = np.zeros(len(draw))
+            for scenes in self.strata:
+                part = draw[:, scenes] @ self.columns[scenes]
+                residual = part[:, 0] - mean * part[:, 1]
+                squares = part[:, 2] - 2 * mean * part[:, 3] + mean**2 * part[:, 4]
+                variance += len(scenes) / max(len(scenes) - 1, 1) * (squares - residual**2 / len(scenes))
+            return mean, np.sqrt(np.maximum(variance, 0)) / sums[:, 1]
+
+    def studentised(self, draw: Floats) -> Floats:
+        """(mean of the resample - mean) / its standard error; infinite where it has no spread but another mean, or none."""
+        centre = self.estimate(np.ones((1, draw.shape[1])))[0]
+        mean, error = self.estimate(draw)
+        off = mean - centre
+        off[np.abs(off) < TINY] = 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            t = np.where(off == 0, 0.0, off / np.where(error < TINY, 0.0, error))
+        return np.where(np.isnan(t), np.inf, t)
+
+
+def _lower(ratio: _Ratio, t: Floats, confidence: float) -> Bound:
+    mean, error = (float(found[0]) for found in ratio.estimate(np.ones((1, len(ratio.columns)))))
+    highest = float(np.quantile(t, confidence, method="higher"))
+    return Bound(mean, mean if error < TINY else mean - highest * error)
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """The mean over the worst share of each dataset's images by one model's figures; a part of an image may count."""
+
+    orders: list[Ints]
+    """Of each dataset, its images from the worst on."""
+    scores: Floats
+    unit: Ints
+    share: float
+
+    @classmethod
+    def of(cls, scores: Floats, sample: Sample, share: float) -> _Tail:
+        numbers = [np.flatnonzero(sample.dataset == number) for number in range(len(sample.names))]
+        return cls([found[np.argsort(scores[found], kind="stable")] for found in numbers], scores, sample.unit, share)
+
+    def mean(self, draw: Floats) -> Floats:
+        """Of each resample: (resamples)."""
+        total, count = np.zeros(len(draw)), np.zeros(len(draw))
+        for order in self.orders:
+            times = draw[:, self.unit[order]]
+            before = np.cumsum(times, axis=1) - times
+            room = self.share * times.sum(axis=1)
+            taken = np.clip(room[:, None] - before, 0, times)
+            total += taken @ self.scores[order]
+            count += room
+        return total / count

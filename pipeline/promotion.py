@@ -1,0 +1,252 @@
+"""Which version is the champion, and since when: a log in the registry that decides, and an alias that follows it.
+
+The log is the registered model ``<model>-history``. Its versions are the entries: MLflow gives each the next number in one
+transaction, which no two can get, in every kind of store. An entry names the entry that it was decided on (``base``); it
+counts only if that one is still the last that counts. So of two promotions at once one counts, and a promotion is done with its
+entry or not at all; the alias is moved after that, and by the next act where the first was stopped between the two
+(docs/decisions/0012). Everything here is used inside ``registry``.
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.console import say
+from pipeline.releases import Register
+from pipeline.versions import GONE, all_versions, known_aliases
+from rdmc.errors import ServiceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MOVES = ("promote", "force", "rollback", "adopt")
+"""Kinds of entries that change the champion; ``refuse`` does not."""
+TEXT = 2000
+"""Characters kept of a verdict or a reason; MLflow's databases take 5000 for an entry's description."""
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the log; a version number of 0 stands for no version."""
+
+    number: int
+    kind: str
+    base: int
+    """Number of the entry that it was decided on; 0 for none."""
+    before: int
+    """The champion then."""
+    after: int
+    """The champion it makes, or, refused, the version that was not promoted."""
+    who: str
+    at: str
+    """UTC, ISO 8601."""
+    verdict: str
+    why: str
+    token: str
+    done: bool
+    """Whether the alias is known to have followed."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the log says."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def counted(self) -> list[Entry]:
+        """The entries that changed the champion, in order."""
+        found: list[Entry] = []
+        for entry in self.entries:
+            if entry.kind in MOVES and entry.base == (found[-1].number if found else 0):
+                found.append(entry)
+        return found
+
+    @property
+    def last(self) -> int:
+        """Number of the last of them; 0 for none."""
+        return self.counted[-1].number if self.counted else 0
+
+    @property
+    def champion(self) -> int:
+        """The version in use; 0 for none."""
+        return self.counted[-1].after if self.counted else 0
+
+    @property
+    def before(self) -> int:
+        """The version that a rollback goes to: further back with each rollback; 0 for none."""
+        line: list[int] = []
+        for entry in self.counted:
+            if entry.kind == "rollback" and entry.after in line:
+                del line[len(line) - line[::-1].index(entry.after) :]
+            else:
+                line.append(entry.after)
+        return line[-2] if len(line) > 1 else 0
+
+    def fallen(self, version: int) -> Entry | None:
+        """The rollback that took this version out of use, unless it has been promoted again since."""
+        found = None
+        for entry in self.counted:
+            if entry.kind == "rollback" and entry.before == version:
+                found = entry
+            elif entry.after == version:
+                found = None
+        return found
+
+
+def log_name(names: Register) -> str:
+    """The registered model that is the log."""
+    return f"{names.model}-history"
+
+
+def read_log(client: MlflowClient, names: Register) -> State:
+    """The log as it is."""
+    return State(
+        tuple(
+            _entry(version.number, version.tags) for version in all_versions(client, log_name(names)) if "kind" in version.tags
+        )
+    )
+
+
+def settle(client: MlflowClient, names: Register) -> State:
+    """Finish what an act before could not, take note of an alias that was moved by hand, and return the log.
+
+    Raises ServiceError where others move the champion all the time.
+    """
+    for _ in range(TRIES):
+        state = read_log(client, names)
+        alias = known_aliases(client, names.model).get(names.champion, 0)
+        if read_log(client, names).last != state.last:
+            continue  # somebody is at it: what was read does not belong together
+        if alias == state.champion:
+            if state.counted and not state.counted[-1].done:
+                _mark(client, names, state.last)
+                return read_log(client, names)
+            return state
+        if state.counted and not state.counted[-1].done:
+            say(f"entry {state.last} of the history was not finished: {names.champion} moves to version {state.champion}")
+            follow(client, names)
+            return read_log(client, names)
+        say(f"{names.champion} was moved outside of this program, to version {alias or 'none'}: the history takes note")
+        added = append(client, names, state, "adopt", alias, "", "the alias was moved outside of this program")
+        _mark(client, names, added.number)
+    raise _restless(names)
+
+
+def move(client: MlflowClient, names: Register, state: State, kind: str, version: int, verdict: str, why: str) -> Entry:
+    """Make a version the champion, on the strength of ``state``; the entry is the deed, the alias follows.
+
+    Raises ServiceError, with nothing changed, where another act moved the champion since ``state`` was read.
+    """
+    entry = append(client, names, state, kind, version, verdict, why)
+    now = read_log(client, names)
+    if entry.token not in {found.token for found in now.counted}:
+        raise ServiceError(
+            f"version {version} was not promoted: another act made version {now.champion} the champion meanwhile; "
+            "look at `python -m pipeline history`, then run this again"
+        )
+    follow(client, names)
+    return entry
+
+
+def append(client: MlflowClient, names: Register, state: State, kind: str, version: int, verdict: str, why: str) -> Entry:
+    """Add an entry; whether it counts the log says, afterwards."""
+    token, before = secrets.token_hex(8), state.champion
+    entry = Entry(0, kind, state.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, False)
+    tags = {"kind": kind, "base": entry.base, "from": before, "to": version, "who": entry.who, "at": entry.at}
+    tags |= {"verdict": entry.verdict, "why": entry.why, "token": token}
+    log = log_name(names)
+    _make_log(client, names)
+    source, run_id = _source(client, names, state, version)
+    made = client.create_model_version(
+        log,
+        source,
+        run_id,
+        tags={name: str(value) for name, value in tags.items()},
+        description=sentence(entry),
+        await_creation_for=0,
+    )
+    return replace(entry, number=int(made.version))
+
+
+def follow(client: MlflowClient, names: Register) -> None:
+    """Set the alias to what the log says, and look again, for it may say something else by then."""
+    for _ in range(TRIES):
+        state = read_log(client, names)
+        if state.champion:
+            client.set_registered_model_alias(names.model, names.champion, str(state.champion))
+        if read_log(client, names).last == state.last:
+            _mark(client, names, state.last)
+            return
+    raise _restless(names)
+
+
+def sentence(entry: Entry) -> str:
+    """An entry for a person, as MLflow's page shows it."""
+    what = {
+        "promote": f"version {entry.after} promoted",
+        "force": f"version {entry.after} promoted by force",
+        "rollback": f"back to version {entry.after}",
+        "adopt": f"version {entry.after or 'none'} found as champion",
+        "refuse": f"version {entry.after} refused",
+    }[entry.kind]
+    lines = [f"**{what}**, champion before: {entry.before or 'none'}", f"{entry.who}, {entry.at}", entry.verdict, entry.why]
+    return "\n\n".join(line for line in lines if line)
+
+
+def _restless(names: Register) -> ServiceError:
+    return ServiceError(f"{names.champion} of {names.model!r} keeps changing: others promote now; try again")
+
+
+def _make_log(client: MlflowClient, names: Register) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        about = f"Who made which version of {names.model} the champion, when and why; written by `python -m pipeline promote`."
+        client.create_registered_model(log_name(names), description=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _source(client: MlflowClient, names: Register, state: State, version: int) -> tuple[str, str | None]:
+    """What an entry points at, and its run: the version it is of, the champion before where there is none, else an entry."""
+    from mlflow.exceptions import MlflowException
+
+    for number in (version, state.champion):
+        try:
+            if number:
+                return f"models:/{names.model}/{number}", client.get_model_version(names.model, str(number)).run_id or None
+        except MlflowException as error:
+            if error.error_code not in GONE:
+                raise
+    return f"models:/{log_name(names)}/{state.last}", None
+
+
+def _mark(client: MlflowClient, names: Register, number: int) -> None:
+    client.set_model_version_tag(log_name(names), str(number), "done", "true")
+
+
+def _entry(number: int, tags: Mapping[str, str]) -> Entry:
+    text = {name: tags.get(name, "") for name in ("kind", "who", "at", "verdict", "why", "token")}
+    places = {"base": "base", "before": "from", "after": "to"}
+    numbers = {name: int(tags.get(tag, "0")) for name, tag in places.items()}
+    return Entry(number, **text, **numbers, done="done" in tags)  # type: ignore[arg-type]  # by name, each of its type
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # no entry for this user
+        return f"unknown@{socket.gethostname()}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,149 @@
+"""What the registry has of a model's versions. Everything here is used inside ``registry``, which says where MLflow is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.registry import model_folder
+from pipeline.settings import Settings
+from rdmc.checkpoint import WEIGHTS, load_model
+from rdmc.errors import CheckpointError, ServiceError
+from rdmc.files import file_digest
+from rdmc.restorer import Restorer
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    model: str
+    number: int
+    aliases: tuple[str, ...]
+    run_id: str
+    """Empty where there is none."""
+    created: int
+    """ms since 1970."""
+    tags: Mapping[str, str]
+    description: str
+
+    @property
+    def label(self) -> str:
+        """As it is called in a sentence."""
+        return f"version {self.number}"
+
+    @property
+    def uri(self) -> str:
+        """Of MLflow."""
+        return f"models:/{self.model}/{self.number}"
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Digests of the datasets' manifests, by name."""
+        return {name.removeprefix("data."): value for name, value in self.tags.items() if name.startswith("data.")}
+
+
+def all_versions(client: MlflowClient, model: str) -> list[Version]:
+    """The versions of a model, oldest first; none of a model that is not there."""
+    aliases = known_aliases(client, model)
+    found: list[Version] = []
+    token: Any = None
+    while True:
+        page = client.search_model_versions(f"name='{model}'", max_results=1000, page_token=token)
+        found += [_version(item, aliases) for item in page]
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: version.number)
+
+
+def known_aliases(client: MlflowClient, model: str) -> dict[str, int]:
+    """The aliases of a model and their versions; none of a model that is not there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return {name: int(number) for name, number in client.get_registered_model(model).aliases.items()}
+    except MlflowException as error:
+        if error.error_code in GONE:
+            return {}
+        raise
+
+
+def find_version(client: MlflowClient, model: str, text: str) -> Version:
+    """The version with that number or alias. Raises ServiceError that names those there are."""
+    from mlflow.exceptions import MlflowException
+
+    aliases = known_aliases(client, model)
+    number = aliases.get(text, int(text) if text.isdecimal() else None)
+    try:
+        if number is not None:
+            return _version(client.get_model_version(model, str(number)), aliases)
+    except MlflowException as error:
+        if error.error_code not in GONE:
+            raise
+    known = [str(version.number) for version in all_versions(client, model)]
+    there = f"there are {', '.join([*known[-10:], *aliases])}" if known else "nothing is registered; run `make repro`"
+    raise ServiceError(f"{text}: no version or alias of {model!r} ({there}); name another")
+
+
+def figures(client: MlflowClient, version: Version) -> dict[str, float]:
+    """The means that ``register`` logged with the version's run, as ``light/derained/psnr_y``; empty without a run."""
+    metrics = _run(client, version).get("metrics", {})
+    return {name.removeprefix("evaluate/"): value for name, value in metrics.items() if name.startswith("evaluate/")}
+
+
+def params_of(client: MlflowClient, version: Version) -> dict[str, str]:
+    """The dotted params of the version's run; empty without one."""
+    return dict(_run(client, version).get("params", {}))
+
+
+def load_version(version: Version, settings: Settings) -> Restorer:
+    """The network of a version, in evaluation mode on the CPU.
+
+    Raises:
+        CheckpointError: its weights are missing, damaged, or not those that were registered.
+        ServiceError: MLflow does not have the model, or it is not one of this project.
+    """
+    with model_folder(version.uri, settings) as folder:
+        known = version.tags.get("model_sha256", "")
+        try:
+            network, _ = load_model(folder)
+            found = file_digest(folder / WEIGHTS)
+        except CheckpointError as error:
+            raise CheckpointError(f"{version.uri}: {_inside(error, folder)}; register it again or name another") from None
+    if known and found != known:
+        raise CheckpointError(
+            f"{version.uri}: its weights have SHA-256 {found[:12]}…, registered were {known[:12]}…; the artifact is damaged: "
+            "register it again or name another version"
+        )
+    return network
+
+
+def _inside(error: CheckpointError, folder: Path) -> str:
+    """The error without the temporary folder and its own advice."""
+    return str(error).replace(f"{folder}/", "").partition(";")[0]
+
+
+def _run(client: MlflowClient, version: Version) -> dict[str, Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(version.run_id).data.to_dictionary() if version.run_id else {}
+    except MlflowException as error:
+        if error.error_code in GONE:
+            return {}
+        raise
+
+
+def _version(found: Any, aliases: Mapping[str, int]) -> Version:
+    number = int(found.version)
+    own = tuple(sorted(name for name, at in aliases.items() if at == number))
+    return Version(
+        found.name, number, own, found.run_id or "", int(found.creation_timestamp), dict(found.tags), found.description or ""
+    )
