@@ -219,7 +219,9 @@ def derain(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A registered model (`models:/rdmc/3`) or a checkpoint folder.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="A registered model (`models:/rdmc/3`) or a checkpoint folder.", show_default=False)
+    ],
     folder: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
     form: Annotated[str, typer.Option("--format", help="`onnx`, or `pt2` for torch.export.")] = "onnx",
 ) -> None:
@@ -233,7 +235,9 @@ def export(
 def serve(
     model: Annotated[
         str,
-        typer.Option(help="An alias to follow (`models:/rdmc@champion`), a version (`models:/rdmc/3`), or a checkpoint folder."),
+        typer.Option(
+            help="An alias to follow (`models:/rdmc@champion`), a version (`models:/rdmc/3`), or a checkpoint folder."
+        ),
     ] = "models:/rdmc@champion",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,

@@ -18,7 +18,9 @@ class Meters:
         of = {"registry": self.registry}
         self.requests = Counter("rdmc_requests", "Requests answered, by path and status.", ["path", "status"], **of)
         self.seconds = Histogram("rdmc_request_seconds", "From a picture's request to its answer.", buckets=SECONDS, **of)
-        self.network = Histogram("rdmc_network_seconds", "Of the network, for the pictures of one batch.", buckets=SECONDS, **of)
+        self.network = Histogram(
+            "rdmc_network_seconds", "Of the network, for the pictures of one batch.", buckets=SECONDS, **of
+        )
         self.together = Histogram("rdmc_batch_pictures", "Pictures that were derained at once.", buckets=TOGETHER, **of)
         self.pixels = Counter("rdmc_pixels", "Pixels derained.", **of)
         self.waiting = Gauge("rdmc_requests_waiting", "Pictures that have come and are not answered.", **of)

@@ -36,10 +36,11 @@ from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
 SOURCE = Path(__file__).parent / "model.py"
 PACKAGE = Path(__file__).parents[1] / "rdmc"
-REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
+REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pillow", "safetensors", "torch")
 """What loading and running the model needs."""
 ARTIFACT = "model"
 """Name of the model folder inside a registered model."""
@@ -162,11 +163,9 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
     The run's metrics of ``step`` become the model's. Only inside ``registry``, which says where MLflow is.
     """
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else the model lands in another
-    images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
     example = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None], (1, 32, 1, 3))
     with _no_bytecode():
         logged = Model.log(
@@ -178,11 +177,26 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
             python_model=str(SOURCE),
             artifacts={ARTIFACT: str(folder)},
             code_paths=[str(PACKAGE)],
-            signature=ModelSignature(images, images),
+            signature=signature(),
             input_example=example,
             pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
         )
     return str(logged.model_id)
+
+
+def signature() -> ModelSignature:
+    """What the model takes and gives: images as MLflow can write them down, and ``tile``.
+
+    MLflow's own check of an input knows arrays of four axes only, and the model also takes one image, files, bytes and base64
+    (pipeline/model.py, which checks for itself): a signature that counts as that of type hints leaves the input to the model.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
+    found = ModelSignature(images, images, ParamSchema([ParamSpec("tile", DataType.integer, 1024)]))
+    found._is_signature_from_type_hint = True
+    return found
 
 
 @contextmanager

@@ -194,13 +194,18 @@ def policy(page: str) -> str:
         for kind in ("script", "style")
     }
     own = "; ".join(f"{kind}-src 'sha256-{digest}'" for kind, digest in digests.items())
-    return f"default-src 'none'; {own}; img-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    shut = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; {own}; img-src blob:; connect-src 'self'; {shut}"
 
 
 def running() -> int:
     """Replicas that answer."""
     deployments = serve.status().applications[APP].deployments
-    return sum(count for state, count in deployments["Derainer"].replica_states.items() if str(getattr(state, "value", state)) == "RUNNING")
+    return sum(
+        count
+        for state, count in deployments["Derainer"].replica_states.items()
+        if str(getattr(state, "value", state)) == "RUNNING"
+    )
 
 
 @contextmanager

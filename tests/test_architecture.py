@@ -20,6 +20,7 @@ HOMES = {
     "botocore": {"pipeline/storage.py"},
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {"pipeline/mlflow_store.py", "pipeline/tracking.py", "pipeline/registry.py", "pipeline/model.py"},
+    "ray.serve": {"pipeline/serving.py"},
     "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},
     "ray.tune": {"pipeline/trials.py", "pipeline/stages/tune.py"},
     "typer": {"pipeline/__main__.py"},

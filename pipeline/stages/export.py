@@ -18,7 +18,7 @@ SCHEME = "models:/"
 def run(model: str, folder: Path, form: str, settings: Settings) -> None:
     """Write ``folder`` with the model's graph and what it takes and gives (export.json).
 
-    Raises ConfigError for another format, DataError for a folder that is there, ServiceError or CheckpointError for no such model.
+    Raises ConfigError for another format, DataError for a folder that is there, ServiceError or CheckpointError for no model.
     """
     if folder.exists():
         raise DataError(f"{folder}: is there already; name another folder or remove it")

@@ -20,7 +20,7 @@ from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
 ACTS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
-ACTS |= {"ablate", "evaluate", "register", "search", "train", "tune"}
+ACTS |= {"ablate", "evaluate", "export", "register", "search", "serve", "train", "tune"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
