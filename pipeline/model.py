@@ -45,6 +45,8 @@ class Derain(PythonModel):
         anything else than pictures.
         """
         tile = int((params or {}).get("tile", TILE))
+        if isinstance(model_input, list) and not model_input:
+            raise DataError(f"an empty list: {TAKES}")
         if isinstance(model_input, list) and not _numbers(model_input):
             return [self._one(item, tile) for item in model_input]
         if isinstance(model_input, list | np.ndarray):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from pipeline.mlflow_store import connect
 from pipeline.params import Params, read_params
@@ -23,6 +24,7 @@ from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
 from rdmc.data.shards import write_shards
 from rdmc.files import new_folder, write_text
 from rdmc.network import RDMC, RDMCConfig
+from tests.support.registry import Registry, write_small
 
 HISTORY = """\
 step,epoch,loss,lr,psnr_y,ssim_y,images_per_second
@@ -48,6 +50,20 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Registry]:
+    """A store with versions 1 and 2 of ``rain``, the champion version 1."""
+    root = tmp_path_factory.mktemp("models")
+    shutil.copy(empty_store, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root}/mlflow.db")
+        found = Registry(MlflowClient(uri, uri), uri, [write_small(root / f"model-{seed}", seed) for seed in (1, 2)])
+        for folder in found.folders:
+            found.add(folder)
+        found.promote(1)
+        yield found
 
 
 @pytest.fixture(scope="session")
