@@ -81,12 +81,12 @@ class Derainer:
     """One process with one model."""
 
     def __init__(self, plan: Plan, settings: Settings, tracking_uri: str, threads: int, device: str) -> None:
+        self.ended = threading.Event()
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
         torch.set_num_threads(threads)
         self.plan, self.device = plan, device
         self.model = Followed(plan.model, settings, plan.cache)
         self._together.set_max_batch_size(plan.batch)
-        self.ended = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
