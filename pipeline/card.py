@@ -58,7 +58,7 @@ def write_card(
     rows = read_images(images)
     parts = [
         f"# {model}",
-        "Removes rain from 8-bit RGB photographs of any size. Made for rain that is streaks and veils; not for drops on a glass, "
+        "Removes rain from 8-bit RGB photographs of any size. Made for rain that is streaks and veils; not for drops on glass, "
         "fog, or snow. It changes pixels by guessing, so its output is no evidence of what was there.",
         _section("The network", _table(["", ""], [[name, str(value)] for name, value in network.items()])),
         _section("Data", _table(["dataset", "pairs", "licence", "digest"], [_dataset_row(one) for one in used])),

@@ -1,8 +1,8 @@
 """A model that is served: loaded once, and, where it is named by an alias, loaded anew when the alias moves.
 
 The new one is loaded beside the old, tried on an image, and takes its place by one assignment; whoever holds the old one ends
-with it. Where MLflow is away, or the new version is no good, what is there goes on, and ``problem`` says so. Models are kept on the
-node's disk by what they are, so a process that starts while MLflow is away has the last one.
+with it. Where MLflow is away, or the new version is no good, what is there goes on, and ``problem`` says so. Models are kept on
+the node's disk by what they are, so a process that starts while MLflow is away has the last one.
 """
 
 from __future__ import annotations

@@ -14,7 +14,14 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+QUIET = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+)
 SECONDS = 120
 
 
