@@ -112,7 +112,7 @@ class Derainer:
         size = pixels.shape[0] * pixels.shape[1]
         return Answer(data, status, current.name, current.version, self.model.problem, seconds, together, size)
 
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _together(self, images: list[NDArray[Any]]) -> list[Any]:
         current, started = self.model.current, time.perf_counter()
         derained = await asyncio.to_thread(derain_images, current.network, images, self.plan.tile, self.device)
