@@ -210,9 +210,9 @@ def serving(plan: Plan, settings: Settings) -> Iterator[str]:
     first = Followed(plan.model, settings, plan.cache).current  # a model that is not there is told of before Ray starts
     with cluster(settings):
         try:
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
             serve.start(proxy_location="HeadOnly", http_options=http_options_of(plan), logging_config=quiet)
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             serve.run(application(plan, settings, first.name, first.version), name=APP, logging_config=quiet)
         except (RuntimeError, OSError, ValueError) as error:
             raise ServiceError(f"Ray Serve did not start ({' '.join(str(error).split())[:300]}); mend that") from None
