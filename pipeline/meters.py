@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
@@ -15,7 +17,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
+        of: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("rdmc_requests", "Requests answered, by path and status.", ["path", "status"], **of)
         self.seconds = Histogram("rdmc_request_seconds", "From a picture's request to its answer.", buckets=SECONDS, **of)
         self.network = Histogram(

@@ -38,20 +38,19 @@ class Derain(PythonModel):
         """Read the weights; MLflow calls this once."""
         self.network = load_model(Path(context.artifacts["model"]))[0]
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
         """What ``model_input`` is without the rain, in the same form; a list gives a list.
 
         ``params`` may have ``tile``: larger images are derained in tiles of so many pixels a side. Raises DataError for
         anything else than pictures.
         """
         tile = int((params or {}).get("tile", TILE))
-        if isinstance(model_input, list) and not model_input:
+        given: Any = model_input  # MLflow reads the hint above, and talks at length about any other
+        if isinstance(given, list) and not given:
             raise DataError(f"an empty list: {TAKES}")
-        if isinstance(model_input, list) and not _numbers(model_input):
-            return [self._one(item, tile) for item in model_input]
-        if isinstance(model_input, list | np.ndarray):
-            return self._pixels(_levels(model_input), tile)
-        return self._one(model_input, tile)
+        if isinstance(given, list) and not _numbers(given):
+            return [self._one(item, tile) for item in given]
+        return self._one(given, tile)
 
     def _one(self, item: Any, tile: int) -> Any:
         if isinstance(item, bytes):

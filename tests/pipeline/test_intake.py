@@ -87,7 +87,7 @@ def test_others_are_refused_with_one_line(parts: list[bytes], kind: str, status:
         taken(parts, kind)
     answer = refused.value.response()
     assert (answer.status_code, bytes(answer.body).count(b"\n")) == (status, 1)
-    assert said in json.loads(answer.body)["error"]
+    assert said in json.loads(bytes(answer.body))["error"]
 
 
 def test_a_body_is_refused_by_what_it_says_of_itself_or_when_it_does_not_come() -> None:
