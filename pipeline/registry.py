@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,13 +36,15 @@ from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
 SOURCE = Path(__file__).parent / "model.py"
 PACKAGE = Path(__file__).parents[1] / "rdmc"
-REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
+REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pillow", "safetensors", "torch")
 """What loading and running the model needs."""
 ARTIFACT = "model"
 """Name of the model folder inside a registered model."""
+NAMED = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 DIGEST = 36
 """Characters that MLflow keeps of a dataset's digest."""
 
@@ -70,6 +73,16 @@ class Registered:
     version: int
     run_id: str
     model_id: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version as the registry has it now."""
+
+    name: str
+    version: str
+    source: str
+    """Where its files are, an id that no other model has."""
 
 
 @contextmanager
@@ -150,11 +163,9 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
     The run's metrics of ``step`` become the model's. Only inside ``registry``, which says where MLflow is.
     """
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else the model lands in another
-    images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
     example = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None], (1, 32, 1, 3))
     with _no_bytecode():
         logged = Model.log(
@@ -166,11 +177,26 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
             python_model=str(SOURCE),
             artifacts={ARTIFACT: str(folder)},
             code_paths=[str(PACKAGE)],
-            signature=ModelSignature(images, images),
+            signature=signature(),
             input_example=example,
             pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
         )
     return str(logged.model_id)
+
+
+def signature() -> ModelSignature:
+    """What the model takes and gives: images as MLflow can write them down, and ``tile``.
+
+    MLflow's own check of an input knows arrays of four axes only, and the model also takes one image, files, bytes and base64
+    (pipeline/model.py, which checks for itself): a signature that counts as that of type hints leaves the input to the model.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
+    found = ModelSignature(images, images, ParamSchema([ParamSpec("tile", DataType.integer, 1024)]))
+    found._is_signature_from_type_hint = True
+    return found
 
 
 @contextmanager
@@ -196,6 +222,36 @@ def add_version(
     return Registered(name, int(made.version), run_id, model_id)
 
 
+def find_version(uri: str, settings: Settings) -> Version:
+    """Which version ``models:/name@alias`` or ``models:/name/version`` is. Raises ServiceError."""
+    named = NAMED.fullmatch(uri)
+    if not named:
+        raise ServiceError(f"{uri}: names no model; write models:/name@alias or models:/name/version")
+    name, alias, number = named.groups()
+    with _store(uri, settings) as client:
+        found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+        return Version(name, str(found.version), str(found.source))
+
+
+@contextmanager
+def _store(uri: str, settings: Settings) -> Iterator[MlflowClient]:
+    """``registry`` where it is there; what it does not know of ``uri`` becomes a ServiceError of one line."""
+    path = sqlite_path(settings.tracking_uri)
+    if path and not path.is_file():
+        raise ServiceError(
+            f"{uri}: there is no MLflow store {path}; run `make repro`, set MLFLOW_TRACKING_URI, or name a folder"
+        )
+    with registry(settings) as client:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield client
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise ServiceError(f"{uri}: {one_line(error)}; register a model with `make repro` or name another") from None
+            raise
+
+
 @contextmanager
 def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
     """The model folder (rdmc/checkpoint.py) inside a registered model, for as long as the block lasts.
@@ -207,24 +263,14 @@ def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
     Raises:
         ServiceError: MLflow cannot be reached or has no such model.
     """
-    path = sqlite_path(settings.tracking_uri)
-    if path and not path.is_file():
-        raise ServiceError(
-            f"{uri}: there is no MLflow store {path}; run `make repro`, set MLFLOW_TRACKING_URI, or name a folder"
-        )
-    with registry(settings), tempfile.TemporaryDirectory() as folder:
+    with _store(uri, settings), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
         from mlflow.models import get_model_info
 
         try:
             inside = get_model_info(uri).flavors["python_function"]["artifacts"][ARTIFACT]["path"]
         except KeyError:
             raise ServiceError(f"{uri}: not a model that this project registered; name one that is") from None
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise ServiceError(f"{uri}: {one_line(error)}; register a model with `make repro` or name another") from None
-            raise
         yield Path(download_artifacts(artifact_uri=f"{uri}/{inside}", dst_path=folder))
 
 

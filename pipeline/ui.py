@@ -37,13 +37,12 @@ def run(settings: Settings, port: int) -> None:
     os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606  its signals and exit status are the UI's
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, host: str = HOST, cure: str = "`make mlflow PORT=5001`") -> None:
     """Raise ServiceError unless a server of this user can listen on the port of this machine."""
-    with socket.socket() as place:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is no hindrance
         try:
-            place.bind((HOST, port))
+            place.bind((host, port))
         except OSError as error:
-            raise ServiceError(
-                f"port {port} of {HOST}: {error.strerror}; the UI needs a free one above 1023: `make mlflow PORT=5001`"
-            ) from None
+            said = error.strerror or str(error)
+            raise ServiceError(f"port {port} of {host}: {said}; take a free one above 1023: {cure}") from None

@@ -97,3 +97,8 @@ class Workspace:
     def runs(self) -> Path:
         """Ray's storage for runs in the making; not a DVC out, so a stopped run can go on."""
         return self.root / "runs"
+
+    @property
+    def served(self) -> Path:
+        """``serve``: models that it downloaded, by what they are."""
+        return self.root / ".cache/served"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
-from rdmc.restorer import Restorer, pad_to_multiple, recomputed
+from rdmc.restorer import Restorer, cropped, pad_to_multiple, recomputed
 
 UNET_LEVELS = 4
 
@@ -134,7 +134,7 @@ class UNet(Restorer):
         for block in self.up:
             larger = F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
             out = block(torch.cat([larger, sides.pop()], 1))
-        return [F.pixel_shuffle(x + self.head(out), self.config.stem)[..., :height, :width]]
+        return [cropped(F.pixel_shuffle(x + self.head(out), self.config.stem), height, width)]
 
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
         """The encoder's first levels, level l of (N, width * 2**l, H / stem / 2**l, W / stem / 2**l)."""

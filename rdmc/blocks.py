@@ -77,7 +77,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, 2H, 2W)."""
-        if max(x.shape[2:]) <= self.SMALL:
+        if not torch.compiler.is_exporting() and max(x.shape[2:]) <= self.SMALL:  # one graph for every size
             return self._by_matrices(x)
         channels = x.shape[1]
         kernel = (self.shares()[:, None, None] * self.kernels).sum(0).to(x.dtype)

@@ -19,6 +19,10 @@ class DataError(RdmcError):
     """Images, pairs, shards or a manifest that cannot be used."""
 
 
+class SizeError(DataError):
+    """A picture with more pixels than may be read."""
+
+
 class CheckpointError(RdmcError):
     """Weights that are missing, damaged or of another network."""
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from rdmc.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
 from rdmc.errors import ConfigError
-from rdmc.restorer import Restorer, pad_to_multiple, recomputed, statistics_kept
+from rdmc.restorer import Restorer, cropped, pad_to_multiple, recomputed, statistics_kept
 
 MULTIPLES = (1, 2, 4, 8, 8)
 """Channels of an encoder's levels, in units of the width; there are five, or the first few of a shallower network."""
@@ -168,7 +168,7 @@ class RDMC(Restorer):
         found = []
         for _ in range(self.config.passes):
             estimate = self._passed(x, estimate)
-            found.append(F.pixel_shuffle(estimate, self.config.stem)[..., : rainy.shape[-2], : rainy.shape[-1]])
+            found.append(cropped(F.pixel_shuffle(estimate, self.config.stem), *rainy.shape[-2:]))
         return found
 
     def truncated(self, rainy: Tensor, first: int = 0) -> list[Tensor]:
@@ -187,7 +187,7 @@ class RDMC(Restorer):
                 if chosen:
                     estimate[chosen] = self._passed(_taken(x, chosen), _taken(estimate, chosen))
         derained = F.pixel_shuffle(self._passed(x, estimate), self.config.stem)
-        return [derained[..., : rainy.shape[-2], : rainy.shape[-1]]]
+        return [cropped(derained, *rainy.shape[-2:])]
 
     def _folded(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""

@@ -74,8 +74,29 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Extend (N, C, H, W) at the right and bottom, by mirroring where the image is large enough, to multiples."""
     height, width = x.shape[-2:]
+    if torch.compiler.is_exporting():
+        return _padded_by_index(x, multiple)
     right, bottom = -width % multiple, -height % multiple
     if not right and not bottom:
         return x
     mode = "reflect" if right < width and bottom < height else "replicate"
     return F.pad(x, (0, right, 0, bottom), mode=mode)
+
+
+def cropped(x: Tensor, height: int, width: int) -> Tensor:
+    """The upper left (N, C, height, width) of (N, C, H, W)."""
+    if torch.compiler.is_exporting():  # a slice would be traced with what it meant for the one size that was traced
+        return x.index_select(2, torch.arange(height, device=x.device)).index_select(3, torch.arange(width, device=x.device))
+    return x[..., :height, :width]
+
+
+def _padded_by_index(x: Tensor, multiple: int) -> Tensor:
+    """``pad_to_multiple`` without a branch on the size, so that one graph serves every size."""
+    sides = [(side, (side + multiple - 1) // multiple * multiple) for side in x.shape[-2:]]  # no negative //: ONNX truncates
+    fits = [torch.scalar_tensor(2 * side - whole, device=x.device) > 0 for side, whole in sides]
+    mirrored = torch.logical_and(*fits)
+    for dim, (side, whole) in enumerate(sides, 2):
+        line, last = torch.arange(whole, device=x.device), side - 1
+        index = torch.where(mirrored, (last - (line - last).abs()).clamp(min=0), line.clamp(max=last))
+        x = x.index_select(dim, index)
+    return x

@@ -20,6 +20,7 @@ HOMES = {
     "botocore": {"pipeline/bucket.py", "pipeline/remote.py"},
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {f"pipeline/{name}.py" for name in ("mlflow_store", "tracking", "registry", "model", "versions", "promotion")},
+    "ray.serve": {"pipeline/serving.py"},
     "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},
     "ray.tune": {"pipeline/trials.py", "pipeline/stages/tune.py"},
     "typer": {"pipeline/__main__.py"},

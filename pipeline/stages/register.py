@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from pipeline.bucket import bucket_of
+from pipeline.card import Used, write_card
 from pipeline.console import say, table
 from pipeline.lineage import lineage
 from pipeline.mlflow_store import now_ms, send_metrics, send_params
@@ -24,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import WEIGHTS, load_model
+from rdmc.cost import cost
 from rdmc.data.images import write_png
 from rdmc.data.pairs import QUARANTINE, SPLITS
 from rdmc.data.shards import read_manifest
@@ -31,9 +33,12 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, write_text
 from rdmc.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.network import RDMC
+from rdmc.restorer import Restorer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+CARD = "model_card.md"
 
 
 def run(params: Params, settings: Settings, workspace: Workspace) -> None:
@@ -62,11 +67,20 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         add_files(client, run_id, params, workspace, history)
         if isinstance(network, RDMC):
             add_genotype(client, run_id, genotype_of(network))
+        used = [Used(data.name, data.digest, data.pairs, params.datasets[data.name]) for data in datasets]
+        add_card(client, run_id, params, network, used, workspace, facts)
         add_checks(client, run_id, {name: fetch_dataset(settings, workspace, name) for name in params.datasets})
         model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
         overall = evaluation["overall"]
         tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
-        made = add_version(client, params.register_.model, run_id, model_id, tags, describe(evaluation))
+        made = add_version(
+            client,
+            params.register_.model,
+            run_id,
+            model_id,
+            tags,
+            f"{describe(evaluation)}\n\n{CARD} of its run says what it was made of, and where it fails.",
+        )
         client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
     result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
     write_text(workspace.register_metrics, json.dumps(result, indent=2) + "\n")
@@ -192,6 +206,22 @@ def add_genotype(client: MlflowClient, run_id: str, genotype: Genotype) -> None:
     """Log what the model is and costs as params, and with its learned strengths in the place of what ``train`` logged."""
     send_params(client, run_id, genotype.flat(), {})
     client.log_text(run_id, genotype.to_json(), GENOTYPE)
+
+
+def add_card(
+    client: MlflowClient,
+    run_id: str,
+    params: Params,
+    network: Restorer,
+    used: list[Used],
+    workspace: Workspace,
+    facts: Mapping[str, str],
+) -> None:
+    """Log the model card."""
+    price = cost(network.config, 256, 256)
+    what = {"kind": network.config.kind, "parameters": f"{price.parameters:,}", "GFLOP at 256x256": f"{price.gflop:.3g}"}
+    card = write_card(params.register_.model, what, used, workspace.images, {**facts, "run_id": run_id}, flatten(params))
+    client.log_text(run_id, card, CARD)
 
 
 def add_checks(client: MlflowClient, run_id: str, folders: Mapping[str, Path]) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from rdmc.errors import DataError
+from rdmc.errors import DataError, SizeError
 from rdmc.files import write_bytes
 
 Image = npt.NDArray[np.uint8]
@@ -118,6 +118,15 @@ def decode_grey(data: bytes, name: str, side: int) -> Grey:
             raise DataError(f"{name}: damaged or cut short ({_line(error)}); fetch it again or remove it") from None
 
 
+def header(data: bytes, name: str) -> tuple[str, int, int]:
+    """Format (one of ``FORMATS``), width and height that a picture's bytes claim; nothing is decoded.
+
+    Raises SizeError for more than ``MAX_PIXELS``, else DataError.
+    """
+    with _open(data, name) as image:
+        return str(image.format), image.width, image.height
+
+
 def encode_png(pixels: Image) -> bytes:
     """The bytes of a PNG file of ``pixels`` (H, W, 3; RGB): always the same for the same pixels."""
     fine, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
@@ -171,10 +180,12 @@ def _open(data: bytes, name: str) -> Pillow.Image:
         image = Pillow.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image ({', '.join(FORMATS)}); remove it or narrow the glob") from None
+    except Pillow.DecompressionBombError as error:
+        raise SizeError(f"{name}: {_line(error)}; cut it into parts") from None
     except BROKEN as error:
         raise DataError(f"{name}: damaged or too large ({_line(error)}); fetch it again or remove it") from None
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; cut it into parts")
+        raise SizeError(f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; cut it into parts")
     return image
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from pipeline import storage
 from pipeline.bucket import bucket_of
@@ -26,6 +27,7 @@ from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
 from rdmc.data.shards import write_shards
 from rdmc.files import new_folder, write_text
 from rdmc.network import RDMC, RDMCConfig
+from tests.support.followed import Registry, write_small
 from tests.support.pushed import dvc, make_repository
 from tests.support.s3 import S3Server
 
@@ -53,6 +55,20 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Registry]:
+    """A store with versions 1 and 2 of ``rain``, the champion version 1."""
+    root = tmp_path_factory.mktemp("models")
+    shutil.copy(empty_store, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root}/mlflow.db")
+        found = Registry(MlflowClient(uri, uri), uri, [write_small(root / f"model-{seed}", seed) for seed in (1, 2)])
+        for folder in found.folders:
+            found.add(folder)
+        found.promote(1)
+        yield found
 
 
 @pytest.fixture(scope="session")

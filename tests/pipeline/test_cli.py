@@ -20,7 +20,7 @@ from pipeline import __main__ as cli
 from tests.support.imports import ROOT
 
 ACTS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
-ACTS |= {"diff", "history", "models", "promote", "rebuild", "release", "rollback"}
+ACTS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
 ACTS |= {"ablate", "evaluate", "register", "search", "train", "tune"}
 
 

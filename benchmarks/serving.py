@@ -1,0 +1,114 @@
+"""What serving costs beside the bare network: throughput under load as a share of it, and how long answers take.
+
+    python benchmarks/serving.py [--width 8 --passes 2 --stem 2] [--size 481x321] [--requests 200] [--callers 8] [--out FILE]
+
+The bare network runs first, in as many processes as the server has replicas, a thread each, on the same pixels; then the server
+gets as many pictures from ``callers`` at once, JPEG in and PNG out, after a while for its replicas to come. Random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipeline.console import table
+from pipeline.intake import Limits
+from pipeline.serving import Plan, serving
+from pipeline.settings import Settings
+from rdmc.checkpoint import load_model, write_model
+from rdmc.inference import derain_image
+from rdmc.network import RDMC, RDMCConfig
+
+
+def bare(model: Path, across: int, down: int, count: int) -> float:
+    """Seconds that one process of one thread takes for ``count`` pictures."""
+    torch.set_num_threads(1)
+    network, image = load_model(model)[0], picture(across, down)
+    derain_image(network, image)
+    started = time.perf_counter()
+    for _ in range(count):
+        derain_image(network, image)
+    return time.perf_counter() - started
+
+
+def picture(across: int, down: int) -> np.ndarray:
+    """A smooth picture with some noise, as photographs are."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((across, down), Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(coarse) + rng.normal(0, 6, (down, across, 3)), 0, 255).astype(np.uint8)
+
+
+def ask(port: int, body: bytes) -> float:
+    """Seconds of one request."""
+    started = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    connection.request("POST", "/derain", body, {"Content-Type": "image/jpeg"})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"status {answer.status}")
+    return time.perf_counter() - started
+
+
+def load(port: int, body: bytes, count: int, callers: int) -> tuple[float, list[float]]:
+    """Seconds for ``count`` requests of ``callers`` at once, and of each."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(callers) as pool:
+        times = list(pool.map(lambda _: ask(port, body), range(count)))
+    return time.perf_counter() - started, times
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("width", 8), ("passes", 2), ("stem", 2), ("requests", 200), ("callers", 8), ("port", 8765)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--replicas", type=int, default=os.cpu_count())
+    parser.add_argument("--size", default="481x321", help="width x height in pixels")
+    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+    arguments = parser.parse_args()
+    across, down = (int(side) for side in arguments.size.split("x"))
+    config = RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder, "model")
+        model.mkdir()
+        write_model(model, config, RDMC(config).state_dict(), {})
+        count = max(1, arguments.requests // arguments.replicas)
+        with multiprocessing.get_context("spawn").Pool(arguments.replicas) as pool:
+            seconds = pool.starmap(bare, [(model, across, down, count)] * arguments.replicas)
+        alone = sum(count / each for each in seconds)
+        file = BytesIO()
+        Image.fromarray(picture(across, down)).save(file, "JPEG", quality=92)
+        plan = Plan(str(model), "127.0.0.1", arguments.port, 1024, 1, 128, 5.0, Limits(), Path(folder, "cache"))
+        with serving(plan, Settings(workers=arguments.replicas)):
+            load(arguments.port, file.getvalue(), max(arguments.requests // 4, 40), arguments.callers)  # replicas come by load
+            total, times = load(arguments.port, file.getvalue(), arguments.requests, arguments.callers)
+    served = arguments.requests / total
+    p50, p99 = np.percentile(times, [50, 99])
+    figures = {"bare": alone, "served": served, "share": served / alone, "p50": float(p50), "p99": float(p99)}
+    table(
+        f"{arguments.size}, {arguments.replicas} replicas, {arguments.callers} callers, {arguments.requests} requests",
+        ["bare, images/s", "served, images/s", "share", "p50, s", "p99, s"],
+        [[f"{value:.3f}" for value in figures.values()]],
+    )
+    if arguments.out:
+        facts = {**vars(arguments), "out": None, "network": asdict(config), "load_average": os.getloadavg()}
+        arguments.out.write_text(json.dumps({**facts, **figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What comes over HTTP before it reaches a network: is it a picture, and not too large? Bytes in, bytes or a refusal out.
+
+Everything is decided from headers and sizes; no pixel is decoded here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from rdmc.data.images import header
+from rdmc.errors import DataError, SizeError
+
+MAGIC = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WebP": b"RIFF"}
+"""What is taken, and how it begins. Pillow's other formats are old, rare, or several pictures in one."""
+FORM = "multipart/form-data"
+PLAIN = ("image/", "application/octet-stream")
+FIELD = "image"
+ENVELOPE = 16_384
+"""Bytes that a form may have around its picture."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may hold and take."""
+
+    megabytes: float = 32.0
+    """Of the body."""
+    megapixels: float = 24.0
+    """Of the picture, as its header claims."""
+    seconds: float = 60.0
+    """For the body to arrive."""
+
+
+class Refusal(Exception):  # noqa: N818  # an answer, not a fault
+    """A request that is answered with ``status`` and one line."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status, self.line = status, line
+
+    def response(self) -> Response:
+        """The line as JSON, and one that ends the connection where a body was left unread."""
+        headers = {"Retry-After": "1"} if self.status == 503 else {"Connection": "close"} if self.status in (408, 413) else {}
+        text = json.dumps({"error": " ".join(self.line.split())}) + "\n"
+        return Response(text, self.status, headers, "application/json")
+
+
+async def picture(request: Request, limits: Limits) -> bytes:
+    """The bytes of the one picture of a request, as its body or as the field ``image`` of a form. Raises Refusal."""
+    kind = request.headers.get("content-type", PLAIN[1]).partition(";")[0].strip().lower()
+    if kind != FORM and not kind.startswith(PLAIN):
+        raise Refusal(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
+    most = int(limits.megabytes * 2**20) + (ENVELOPE if kind == FORM else 0)
+    body = await _body(request, most, limits)
+    if kind == FORM:
+        body = await _from_form(request, body)
+    check(body, limits)
+    return body
+
+
+def check(body: bytes, limits: Limits) -> None:
+    """Raise Refusal unless ``body`` begins as a picture of a size that is taken."""
+    if not body:
+        raise Refusal(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
+    if len(body) > limits.megabytes * 2**20:
+        raise _too_long(limits)
+    if not body.startswith(tuple(MAGIC.values())):
+        raise Refusal(415, f"not {', '.join(MAGIC)} by its first bytes; save it as one of them")
+    try:
+        form, width, height = header(body, "image")
+    except SizeError as error:
+        raise Refusal(413, str(error)) from None
+    except DataError as error:
+        raise Refusal(422, str(error)) from None
+    if form.lower() not in {name.lower() for name in MAGIC}:
+        raise Refusal(415, f"{form}: send {', '.join(MAGIC)}")
+    if width * height > limits.megapixels * 1e6:
+        raise Refusal(413, f"{width}x{height} is more than {limits.megapixels:g} megapixels; cut it into parts or shrink it")
+
+
+async def _body(request: Request, most: int, limits: Limits) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most:
+        raise _too_long(limits)
+    parts, length = [], 0
+    try:
+        async with asyncio.timeout(limits.seconds):
+            async for part in request.stream():
+                parts.append(part)
+                length += len(part)
+                if length > most:
+                    raise _too_long(limits)
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {limits.seconds:g} s; send it faster or send less") from None
+    except ClientDisconnect:
+        raise Refusal(400, "the connection ended before the body did") from None
+    return b"".join(parts)
+
+
+async def _from_form(request: Request, body: bytes) -> bytes:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    again = Request(request.scope, receive)
+    try:
+        async with again.form(max_files=1, max_fields=8, max_part_size=ENVELOPE) as form:
+            field = form.get(FIELD)
+            if field is None or isinstance(field, str):
+                raise Refusal(400, f"the form has no file {FIELD!r}; name the picture's field so")
+            return await field.read()
+    except (HTTPException, MultiPartException, ValueError, LookupError, UnicodeError) as error:
+        said = getattr(error, "detail", None) or getattr(error, "message", None) or str(error) or type(error).__name__
+        raise Refusal(400, f"the form cannot be read ({said}); send one file in the field {FIELD!r}") from None
+
+
+def _too_long(limits: Limits) -> Refusal:
+    return Refusal(413, f"more than {limits.megabytes:g} MiB; send less")

@@ -1,0 +1,36 @@
+"""``export``: a model as ONNX or as torch.export's ``.pt2``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.console import say
+from pipeline.registry import find_version, model_folder
+from pipeline.settings import Settings
+from rdmc.checkpoint import WEIGHTS, load_model
+from rdmc.errors import DataError
+from rdmc.export import export
+from rdmc.files import file_digest
+
+SCHEME = "models:/"
+
+
+def run(model: str, folder: Path, form: str, settings: Settings) -> None:
+    """Write ``folder`` with the model's graph and what it takes and gives (export.json).
+
+    Raises ConfigError for another format, DataError for a folder that is there, ServiceError or CheckpointError for no model.
+    """
+    if folder.exists():
+        raise DataError(f"{folder}: is there already; name another folder or remove it")
+    if model.startswith(SCHEME):
+        version = find_version(model, settings)
+        with model_folder(f"{SCHEME}{version.name}/{version.version}", settings) as place:
+            path = _export(place, folder, form, {"model": version.name, "version": version.version})
+    else:
+        path = _export(Path(model), folder, form, {"model": model})
+    say(f"{model} as {path} ({path.stat().st_size / 1e6:.1f} MB): (1, 3, height, width), RGB, 0 to 1, in and out")
+
+
+def _export(source: Path, folder: Path, form: str, facts: dict[str, str]) -> Path:
+    network, _ = load_model(source)
+    return export(network, folder, form, {**facts, "sha256": file_digest(source / WEIGHTS)})

@@ -1,0 +1,176 @@
+"""A real server: Ray Serve on loopback, following an alias of a SQLite store."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.settings import Settings
+from pipeline.stages import derain
+from rdmc.checkpoint import load_model
+from rdmc.data.images import encode_png, read_rgb
+from rdmc.inference import derain_image
+from tests.support.browser import chromium, page
+from tests.support.followed import Registry
+from tests.support.serving import Server, encoded, png, server
+
+PICTURES = [png(seed, 40 + seed, 56) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def served(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two replicas at most, which look at the alias often; small limits."""
+    folder = tmp_path_factory.mktemp("served")
+    limits = ("--poll", "0.2", "--megabytes", "0.5", "--megapixels", "0.2")
+    with server(folder, "--model", "models:/rain@champion", *limits, RDMC_GPU="false", MLFLOW_TRACKING_URI=models.uri) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def expected(models: Registry) -> dict[tuple[str, bytes], bytes]:
+    """What each version makes of each picture."""
+    networks = {str(number): load_model(folder)[0] for number, folder in enumerate(models.folders, 1)}
+    return {(v, body): encode_png(derain_image(net, read_rgb(body))) for v, net in networks.items() for body in PICTURES}
+
+
+def test_the_bytes_are_those_that_derain_writes(served: Server, models: Registry, tmp_path: Path) -> None:
+    models.promote(1)
+    tall = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    for name, body in (("a.png", PICTURES[0]), ("b.jpg", encoded(tall, "JPEG")), ("c.webp", encoded(tall, "WEBP"))):
+        (tmp_path / name).write_bytes(body)
+        derain.run(tmp_path / name, tmp_path / "out.png", "models:/rain@champion", Settings(gpu=False))
+        status, headers, answer = served.ask("POST", "/derain", body, "application/octet-stream")
+        assert (status, headers["content-type"], headers["x-model"]) == (200, "image/png", "rain")
+        assert answer == (tmp_path / "out.png").read_bytes()
+
+
+def moved(served: Server, models: Registry, expected: dict[tuple[str, bytes], bytes], requests: int, moves: list[int]) -> None:
+    """``requests`` by four callers, and meanwhile the alias moves: every answer is whole and by the version it names."""
+    seen: Counter[str] = Counter()
+    reached = [threading.Event() for _ in moves]
+
+    def one(number: int) -> None:
+        body = PICTURES[number % len(PICTURES)]
+        status, headers, answer = served.ask("POST", "/derain", body)
+        assert status == 200, answer
+        version = headers["x-model-version"]
+        assert answer == expected[version, body]
+        seen[version] += 1
+        for place, share in enumerate(np.linspace(0, requests, len(moves) + 2)[1:-1]):
+            if number >= share and not reached[place].is_set():
+                reached[place].set()
+                models.promote(moves[place])
+
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(one, range(requests)))
+    while (version := served.ask("POST", "/derain", PICTURES[0])[1]["x-model-version"]) != str(moves[-1]):
+        seen[version] += 1
+    assert all(event.is_set() for event in reached)
+    assert seen["1"]
+
+
+def test_the_alias_moves_under_load_and_back(
+    served: Server, models: Registry, expected: dict[tuple[str, bytes], bytes]
+) -> None:
+    models.promote(1)
+    moved(served, models, expected, 60, [2])
+    moved(served, models, expected, 60, [1])
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_and_two_moves(
+    served: Server, models: Registry, expected: dict[tuple[str, bytes], bytes]
+) -> None:
+    models.promote(1)
+    moved(served, models, expected, 10_000, [2, 1])
+
+
+def test_requests_that_are_refused(served: Server) -> None:
+    wide = encoded(np.zeros((500, 500, 3), np.uint8), "PNG")
+    for method, path, body, kind, status in (
+        ("POST", "/derain", b"", "image/png", 400),
+        ("POST", "/derain", b"hello", "image/png", 415),
+        ("POST", "/derain", PICTURES[0], "application/json", 415),
+        ("POST", "/derain", PICTURES[0][:200], "image/png", 422),
+        ("POST", "/derain", wide, "image/png", 413),
+        ("POST", "/derain", bytes(600_000), "image/png", 413),
+        ("GET", "/derain", None, "", 405),
+        ("POST", "/", PICTURES[0], "image/png", 405),
+        ("GET", "/../../etc/passwd", None, "", 404),
+    ):
+        found, headers, answer = served.ask(method, path, body, kind)
+        assert (found, headers["content-type"], answer.count(b"\n")) == (status, "application/json", 1), (path, kind, answer)
+        assert len(json.loads(answer)["error"]) > 10
+    assert served.ask("POST", "/derain", PICTURES[0])[0] == 200
+
+
+@pytest.mark.slow
+def test_a_thousand_malformed_requests(served: Server) -> None:
+    rng = np.random.default_rng(0)
+    seen: Counter[int] = Counter()
+    for _ in range(1000):
+        body = bytearray(PICTURES[0])
+        for place in rng.integers(0, len(body), 4):
+            body[place] = rng.integers(256)
+        status, headers, answer = served.ask("POST", "/derain", bytes(body))
+        assert status in (200, 413, 415, 422), answer
+        assert status == 200 or (headers["content-type"], answer.count(b"\n")) == ("application/json", 1)
+        seen[status] += 1
+    assert seen[422] > 100
+    assert served.ask("POST", "/derain", PICTURES[0])[0] == 200
+
+
+def test_state_counters_and_a_registry_that_is_away(served: Server, models: Registry) -> None:
+    state = json.loads(served.ask("GET", "/healthz")[2])
+    assert (state["status"], state["model"], state["registry"]) == ("ok", "rain", "ok")
+    assert state["replicas"] >= 1
+    store = Path(models.uri.removeprefix("sqlite:///"))
+    store.rename(store.with_suffix(".away"))
+    try:
+        while b"rdmc_registry_up 0.0" not in served.ask("GET", "/metrics")[2]:
+            assert served.ask("POST", "/derain", PICTURES[0])[0] == 200, "what is there goes on"
+        assert "no MLflow store" in json.loads(served.ask("GET", "/healthz")[2])["registry"]
+    finally:
+        store.with_suffix(".away").rename(store)
+    status, headers, text = served.ask("GET", "/metrics")
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    names = {line.partition(" ")[0].partition("{")[0] for line in text.decode().splitlines() if not line.startswith("#")}
+    assert {"rdmc_requests_total", "rdmc_request_seconds_bucket", "rdmc_pixels_total", "rdmc_model_info"} <= names
+
+
+def test_the_page_loads_nothing_from_elsewhere(served: Server) -> None:
+    status, headers, text = served.ask("GET", "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert b"//" not in text.replace(b"http-equiv", b"")
+    assert b" style=" not in text
+    assert b" onclick" not in text
+
+
+@pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine")
+def test_a_picture_dropped_on_the_page(served: Server, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(PICTURES[0])
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    with page(served.url, tmp_path / "profile") as found:
+        found.drop(tmp_path / "photo.png")
+        found.until("!document.getElementById('view').hidden && document.getElementById('after').naturalWidth > 0")
+        size = "[document.getElementById('after').naturalWidth, document.getElementById('after').naturalHeight]"
+        assert found.value(size) == [56, 40]
+        shown = "getComputedStyle(document.getElementById('before')).clipPath"
+        half = found.value(shown)
+        found.value("const s = document.getElementById('slide'); s.value = 20; s.dispatchEvent(new Event('input'))")
+        assert half != found.value(shown), "the slider moves the edge"
+        assert "version" in found.value("document.getElementById('said').textContent")
+        found.drop(tmp_path / "notes.png")
+        found.until("document.getElementById('said').className === 'bad'")
+        assert "first bytes" in found.value("document.getElementById('said').textContent")
+        broken = [event for event in found.events if event["method"] == "Log.entryAdded"]
+        assert not [event for event in broken if "Content Security Policy" in event["params"]["entry"]["text"]]

@@ -1,0 +1,44 @@
+"""A model registry in a SQLite store with two small models, for what follows an alias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mlflow import MlflowClient
+
+from pipeline.registry import add_version, log_model, open_run, registry
+from pipeline.settings import Settings
+from rdmc.checkpoint import write_model
+from rdmc.network import RDMC, RDMCConfig
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The store that the environment names, with versions 1 and 2 of ``rain`` from ``folders``."""
+
+    client: MlflowClient
+    uri: str
+    folders: list[Path]
+
+    def add(self, folder: Path) -> int:
+        """Register a model folder; its version."""
+        with registry(Settings()) as client:
+            run_id = open_run(client, Settings(), None, "train", folder.name)
+            return add_version(client, "rain", run_id, log_model(client, run_id, "rain", folder, 0), {}, "").version
+
+    def promote(self, version: int) -> None:
+        """Move the alias ``champion``."""
+        self.client.set_registered_model_alias("rain", "champion", str(version))
+
+
+def write_small(folder: Path, seed: int) -> Path:
+    """A small model folder with weights of ``seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
+        torch.nn.init.normal_(network.head.weight, std=0.5)  # models that differ on every picture
+    folder.mkdir(parents=True)
+    write_model(folder, network.config, network.state_dict(), {"step": seed})
+    return folder

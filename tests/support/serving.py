@@ -1,0 +1,91 @@
+"""A real server on loopback: ``python -m pipeline serve`` as a person starts it, and requests to it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+from tests.support.imports import ROOT
+
+START_SECONDS = 300
+"""A machine that is busy with other work takes long to start Ray."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it is."""
+
+    url: str
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers by lower-case name, body."""
+        connection = http.client.HTTPConnection(str(urlsplit(self.url).hostname), urlsplit(self.url).port, timeout=300)
+        try:
+            sent = {"Content-Type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
+            connection.request(method, path, body, sent if body is not None or headers else {})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+
+def png(seed: int, height: int = 40, width: int = 56) -> bytes:
+    """A picture."""
+    return encoded(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8), "PNG")
+
+
+def encoded(pixels: np.ndarray, form: str) -> bytes:
+    """``pixels`` as a file of Pillow's."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+@contextmanager
+def server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """A server for as long as the block lasts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "240", **environment}
+    command = [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *arguments]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        found = Server(f"http://127.0.0.1:{port}")
+        _await(found, process, folder / "server.log")
+        yield found
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _await(found: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            if found.ask("GET", "/healthz")[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"the server did not start: {log.read_text()}")
