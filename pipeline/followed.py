@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.registry import find_version, model_folder
+from pipeline.registry import model_folder
 from pipeline.settings import Settings
+from pipeline.versions import named_version
 from rdmc.checkpoint import load_model
 from rdmc.errors import RdmcError, ServiceError
 from rdmc.files import new_folder, write_text
@@ -87,18 +88,19 @@ class Followed:
             raise
 
     def _newest(self) -> Loaded:
-        version = find_version(self.uri, self.settings)
+        version = named_version(self.uri, self.settings)
+        number = str(version.number)
         key = hashlib.sha256(version.source.encode()).hexdigest()[:16]
         current = getattr(self, "current", None)
-        if current and (current.version, current.key) == (version.version, key):
+        if current and (current.version, current.key) == (number, key):
             return current  # type: ignore[no-any-return]
         if current and current.key == key:
-            return Loaded(version.name, version.version, key, current.network)
+            return Loaded(version.model, number, key, current.network)
         with self._locked():
             if not (self.cache / key).is_dir():
-                self._download(f"{SCHEME}{version.name}/{version.version}", key)
-            loaded = Loaded(version.name, version.version, key, _tried(self.cache / key))
-            write_text(self._note, json.dumps({"name": version.name, "version": version.version, "key": key}))
+                self._download(version.uri, key)
+            loaded = Loaded(version.model, number, key, _tried(self.cache / key))
+            write_text(self._note, json.dumps({"name": version.model, "version": number, "key": key}))
             (self.cache / key).touch()
             self._forget()
         return loaded

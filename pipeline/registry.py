@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,6 @@ REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pillow", "safetens
 """What loading and running the model needs."""
 ARTIFACT = "model"
 """Name of the model folder inside a registered model."""
-NAMED = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 DIGEST = 36
 """Characters that MLflow keeps of a dataset's digest."""
 
@@ -73,16 +71,6 @@ class Registered:
     version: int
     run_id: str
     model_id: str
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version as the registry has it now."""
-
-    name: str
-    version: str
-    source: str
-    """Where its files are, an id that no other model has."""
 
 
 @contextmanager
@@ -222,19 +210,8 @@ def add_version(
     return Registered(name, int(made.version), run_id, model_id)
 
 
-def find_version(uri: str, settings: Settings) -> Version:
-    """Which version ``models:/name@alias`` or ``models:/name/version`` is. Raises ServiceError."""
-    named = NAMED.fullmatch(uri)
-    if not named:
-        raise ServiceError(f"{uri}: names no model; write models:/name@alias or models:/name/version")
-    name, alias, number = named.groups()
-    with _store(uri, settings) as client:
-        found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-        return Version(name, str(found.version), str(found.source))
-
-
 @contextmanager
-def _store(uri: str, settings: Settings) -> Iterator[MlflowClient]:
+def asked(uri: str, settings: Settings) -> Iterator[MlflowClient]:
     """``registry`` where it is there; what it does not know of ``uri`` becomes a ServiceError of one line."""
     path = sqlite_path(settings.tracking_uri)
     if path and not path.is_file():
@@ -263,7 +240,7 @@ def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
     Raises:
         ServiceError: MLflow cannot be reached or has no such model.
     """
-    with _store(uri, settings), tempfile.TemporaryDirectory() as folder:
+    with asked(uri, settings), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts
         from mlflow.models import get_model_info
 

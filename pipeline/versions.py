@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.registry import model_folder
+from pipeline.registry import asked, model_folder
 from pipeline.settings import Settings
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, ServiceError
@@ -17,6 +18,7 @@ from rdmc.restorer import Restorer
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+NAMED = re.compile(r"models:/([^/@]+)(?:@|/)([^/@]+)")
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -33,6 +35,8 @@ class Version:
     """ms since 1970."""
     tags: Mapping[str, str]
     description: str
+    source: str
+    """Where its files are, an id that no other model has."""
 
     @property
     def label(self) -> str:
@@ -92,6 +96,15 @@ def find_version(client: MlflowClient, model: str, text: str) -> Version:
     raise ServiceError(f"{text}: no version or alias of {model!r} ({there}); name another")
 
 
+def named_version(uri: str, settings: Settings) -> Version:
+    """The version that ``models:/name@alias`` or ``models:/name/version`` is. Raises ServiceError."""
+    named = NAMED.fullmatch(uri)
+    if not named:
+        raise ServiceError(f"{uri}: names no model; write models:/name@alias or models:/name/version")
+    with asked(uri, settings) as client:
+        return find_version(client, *named.groups())
+
+
 def figures(client: MlflowClient, version: Version) -> dict[str, float]:
     """The means that ``register`` logged with the version's run, as ``light/derained/psnr_y``; empty without a run."""
     metrics = _run(client, version).get("metrics", {})
@@ -145,5 +158,12 @@ def _version(found: Any, aliases: Mapping[str, int]) -> Version:
     number = int(found.version)
     own = tuple(sorted(name for name, at in aliases.items() if at == number))
     return Version(
-        found.name, number, own, found.run_id or "", int(found.creation_timestamp), dict(found.tags), found.description or ""
+        found.name,
+        number,
+        own,
+        found.run_id or "",
+        int(found.creation_timestamp),
+        dict(found.tags),
+        found.description or "",
+        str(found.source),
     )

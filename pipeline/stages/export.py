@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.console import say
-from pipeline.registry import find_version, model_folder
+from pipeline.registry import model_folder
 from pipeline.settings import Settings
+from pipeline.versions import named_version
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import DataError
 from rdmc.export import export
@@ -23,9 +24,9 @@ def run(model: str, folder: Path, form: str, settings: Settings) -> None:
     if folder.exists():
         raise DataError(f"{folder}: is there already; name another folder or remove it")
     if model.startswith(SCHEME):
-        version = find_version(model, settings)
-        with model_folder(f"{SCHEME}{version.name}/{version.version}", settings) as place:
-            path = _export(place, folder, form, {"model": version.name, "version": version.version})
+        version = named_version(model, settings)
+        with model_folder(version.uri, settings) as place:
+            path = _export(place, folder, form, {"model": version.model, "version": str(version.number)})
     else:
         path = _export(Path(model), folder, form, {"model": model})
     say(f"{model} as {path} ({path.stat().st_size / 1e6:.1f} MB): (1, 3, height, width), RGB, 0 to 1, in and out")
