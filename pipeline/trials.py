@@ -1,30 +1,47 @@
-"""What a sweep and an ablation share: trials on Ray Tune, each a ``launch`` of its own params, and an MLflow run for each."""
+"""What a sweep and an ablation share: trials on Ray Tune, each a training of its own params, and an MLflow run for each.
+
+A trial of one worker trains in its own process, which the next trial takes over (pipeline/solo.py); one of several is a
+``launch``. A trial whose process dies is started again, on another node where its own is gone, and goes on from its last
+checkpoint; one that fails of itself is not.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
+import torch
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipeline.cluster import on_gpu
+from pipeline.cluster import on_gpu, share, workers
 from pipeline.console import say
-from pipeline.distributed import Outcome, Row, launch, root_cause
+from pipeline.distributed import Outcome, forget, launch, root_cause
+from pipeline.kept import kept
 from pipeline.params import Params, flatten, parse_params
 from pipeline.settings import Settings
+from pipeline.solo import train_here
 from pipeline.storage import ray_storage
 from pipeline.tracking import Tracker
+from pipeline.worker import Row
 from pipeline.workspace import Workspace
+from rdmc.errors import RdmcError
 
 METRIC = "psnr_y"
+TUNE = "-ray-tune"
+"""What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
+RESTARTS = 10
+"""How often a trial is started again whose process died."""
 Config = dict[str, Any]
-"""What Ray Tune chose for a trial."""
+"""What Ray Tune chose for a trial; ``trial`` is its name, unique in the sweep."""
 Choose = Callable[[Params, Config], Params]
 """The params of a trial, from those of params.yaml."""
 Finish = Callable[[Params, Settings, Workspace, Outcome, list[Row]], Mapping[str, Any]]
@@ -44,11 +61,13 @@ def run_trials(
 ) -> list[Any]:
     """Train what ``space`` and ``rules`` give, and return Ray Tune's result of each trial, failed ones included.
 
-    ``choose`` and ``finish`` are functions of a module: the trials, which run elsewhere, import them.
+    ``choose`` and ``finish`` are functions of a module: the trials, which run elsewhere, import them. What trials keep under
+    ``name`` stays, for whoever goes on; ``forget_trials`` deletes it.
     """
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the act, and its runs as stopped
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
     path, filesystem = ray_storage(settings, workspace)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tracebacks of failed trials: the acts say what they died of
     trial = tune.with_parameters(
         _trial,
@@ -58,14 +77,31 @@ def run_trials(
         settings=settings.model_dump(),
         root=str(workspace.root.absolute()),
         folder=str(Path.cwd()),
+        name=name,
     )
+    alone = share(settings) | ({"CPU": 0} if on_gpu(settings) else {})
+    rules.reuse_actors = workers(settings) == 1
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"CPU": 0.01}),  # the workers ask for theirs themselves
+        tune.with_resources(trial, alone if workers(settings) == 1 else {"CPU": 0.01}),  # else its workers ask for theirs
         param_space=space,
         tune_config=rules,
-        run_config=tune.RunConfig(name=name, storage_path=path, storage_filesystem=filesystem, callbacks=[children], verbose=0),
+        run_config=tune.RunConfig(
+            name=f"{name}{TUNE}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
+            callbacks=[children],
+            verbose=0,
+        ),
     )
     return list(tuner.fit())
+
+
+def forget_trials(settings: Settings, workspace: Workspace, name: str) -> None:
+    """Delete what the trials of a sweep or an ablation kept, and what Ray Tune did."""
+    for folder in kept(settings, workspace).folders():
+        if folder == name or folder.startswith((f"{name}{TUNE}", f"{name}-trial-")):
+            forget(settings, workspace, folder)
 
 
 def grid(key: str, values: list[str], concurrent: int) -> tuple[Config, tune.TuneConfig]:
@@ -73,16 +109,18 @@ def grid(key: str, values: list[str], concurrent: int) -> tuple[Config, tune.Tun
     return {key: tune.grid_search(values)}, tune.TuneConfig(num_samples=1, max_concurrent_trials=concurrent)
 
 
-def run_name(trial: str) -> str:
-    """The name of a trial's training in Ray's storage, for ``forget``."""
-    return f"trial-{trial}"
+def folder_of(trial: str) -> str:
+    """The folder of a trial's checkpoints in that of its sweep."""
+    return f"trial-{trial.replace('/', '-')}"
 
 
 def like_worker(settings: Settings, work: Callable[..., Any], *inputs: Any) -> Any:
-    """``work(*inputs)`` in a process of the cluster that has what a training worker has: a GPU, or a CPU.
+    """``work(*inputs)`` in a process that has what a training worker has, a GPU or a CPU: in this one, if it trains itself.
 
-    A trial itself has neither. Raises what ``work`` raises, in Ray's wrapper.
+    Raises what ``work`` raises, elsewhere in Ray's wrapper.
     """
+    if workers(settings) == 1:
+        return work(*inputs)
     share = {"num_gpus": 1, "num_cpus": 0} if on_gpu(settings) else {"num_cpus": 1}
     outside = {"scheduling_strategy": "DEFAULT"}  # not within the next to nothing that Tune reserves for the trial itself
     return ray.get(ray.remote(**share, **outside)(work).remote(*inputs))
@@ -110,61 +148,144 @@ def _trial(
     settings: dict[str, Any],
     root: str,
     folder: str,
+    name: str,
 ) -> dict[str, Any] | None:
-    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is, too."""
+    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is, too.
+
+    What it fails of is returned, as ``failure``, since Tune would start it again. A process of Ray's that died is raised.
+    """
     os.chdir(folder)  # where the act was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
-    chosen = choose(parse_params(params, "params"), config)
-    places = Settings(**settings), Workspace(Path(root))
-    rows: list[Row] = []
-    outcome = launch(chosen, *places, run_name(tune.get_context().get_trial_id()), rows.append, [Validations()])
-    return dict(finish(chosen, *places, outcome, rows)) if finish else None
+    try:
+        chosen = choose(parse_params(params, "params"), config)
+        places = Settings(**settings), Workspace(Path(root))
+        rows: list[Row] = []
+        train = _train_solo if workers(places[0]) == 1 else _train_workers
+        outcome = train(config, chosen, *places, name, rows)
+        return dict(finish(chosen, *places, outcome, rows)) if finish else None
+    except RayError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, it would fail of it again
+        return {"failure": cause(error)}
+
+
+def _train_solo(
+    config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
+) -> Outcome:
+    """Train in this process, which may have trained other trials before."""
+
+    def follow(row: Row) -> None:
+        rows.append(row)
+        if METRIC in row:
+            tune.report(dict(row))  # returns when Tune lets the trial go on, and ends its thread where not
+
+    if on_gpu(settings):
+        gc.collect()
+        torch.cuda.empty_cache()  # of the trial before
+    own = kept(settings, workspace, name)
+    return train_here(
+        params, settings, workspace, own.within(folder_of(config["trial"])), follow,
+        torch.device("cuda" if on_gpu(settings) else "cpu"), config.get("begun", 0), config.get("until", 0),
+        own.within(config["start"]) if config.get("start") else None, config.get("generation", 0),
+    )  # fmt: skip
+
+
+def _train_workers(
+    config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
+) -> Outcome:
+    """Train with Ray Train's workers."""
+    return launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])
 
 
 class Children(tune.Callback):
     """One MLflow run a trial, under the act's; kept by the driver, so that trials know nothing of MLflow.
 
-    As a context manager it ends the runs of trials that were cut short.
+    MLflow is written to in a thread of its own, in order: trials never wait for it. As a context manager it ends the runs of
+    trials that were cut short, and waits until all is written.
     """
 
     def __init__(self, choose: Choose, params: Params, settings: Settings, parent: str | None) -> None:
         self.choose, self.params, self.settings, self.parent = choose, params, settings, parent
         self.trackers: dict[str, Tracker] = {}
         self.closed: set[str] = set()
+        self._pool = ThreadPoolExecutor(1, "mlflow")
+        self._written: list[Future[None]] = []
 
     def __enter__(self) -> Children:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for trial in self.trackers.keys() - self.closed:
-            self._close(trial, "KILLED")
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._later(self._close_rest)
+        self._pool.shutdown()
+        if kind is None:
+            for written in self._written:
+                written.result()
 
     def title(self, trial: Any) -> str:
         """What a person and MLflow call a trial."""
-        return f"trial-{trial.trial_id}"
+        return f"trial-{trial.config['trial']}"
+
+    def tracker(self, trial: Any) -> Tracker:
+        """A new run for a trial, or the one that it had before the act was stopped. Called in the writing thread."""
+        return Tracker.start(
+            self.settings, self.title(trial), self.params_of(trial.config), {"stage": "trial"}, parent_run_id=self.parent
+        )
+
+    def params_of(self, config: Config) -> dict[str, Any]:
+        """The params of a trial as its run shows them; only what was chosen where that cannot be used."""
+        try:
+            return flatten(self.choose(self.params, config))
+        except RdmcError:
+            return dict(config.get("chosen", config))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run, once: a trial that is restarted keeps it."""
-        if trial.trial_id not in self.trackers:
-            chosen = flatten(self.choose(self.params, trial.config))
-            self.trackers[trial.trial_id] = Tracker.start(
-                self.settings, self.title(trial), chosen, {"stage": "trial"}, parent_run_id=self.parent
-            )
+        self._later(self._open, trial)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log a validation and say it."""
+        if METRIC not in result:
+            return
         figures = {key: float(result[key]) for key in ("loss", "lr", METRIC, "ssim_y", "images_per_second") if key in result}
-        self.trackers[trial.trial_id].log(figures, int(result["step"]))
-        say(f"{self.title(trial)}  step {result['step']}  PSNR-Y {result[METRIC]:.2f} dB")
+        self.log(trial, figures, int(result["step"]))
+        say(f"{self.title(trial)}  step {result['step']:.0f}  PSNR-Y {result[METRIC]:.2f} dB")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that ended or was stopped early."""
-        self._close(trial.trial_id, "FINISHED")
+        """Close the run of a trial that ended, was stopped early or failed of itself."""
+        self.close(trial, "FAILED" if failure(trial.last_result) else "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial that failed."""
-        if trial.trial_id in self.trackers:
-            self._close(trial.trial_id, "FAILED")
+        self.close(trial, "FAILED")
 
-    def _close(self, trial: str, status: str) -> None:
-        self.trackers[trial].finish(status)
-        self.closed.add(trial)
+    def log(self, trial: Any, figures: Mapping[str, float], step: int) -> None:
+        """Log figures of a trial."""
+        self._later(lambda: self._open(trial).log(figures, step))
+
+    def close(self, trial: Any, status: str) -> None:
+        """End a trial's run."""
+        self._later(lambda: self._close(self._open(trial), trial.config["trial"], status))
+
+    def _later(self, work: Callable[..., object], *inputs: Any) -> None:
+        def write() -> None:
+            work(*inputs)
+
+        self._written.append(self._pool.submit(write))
+
+    def _open(self, trial: Any) -> Tracker:
+        key = trial.config["trial"]
+        if key not in self.trackers:
+            self.trackers[key] = self.tracker(trial)
+        return self.trackers[key]
+
+    def _close(self, tracker: Tracker, key: str, status: str) -> None:
+        tracker.finish(status)
+        self.closed.add(key)
+
+    def _close_rest(self) -> None:
+        for key in self.trackers.keys() - self.closed:
+            self._close(self.trackers[key], key, "KILLED")
+
+
+def failure(result: Mapping[str, Any] | None) -> str:
+    """What a trial's last result says that it failed of; empty where it did not."""
+    return str((result or {}).get("failure", ""))
