@@ -40,6 +40,10 @@ class Conductor:
         self.again = [entry for entry in ledger.trials if entry.state == "running"]
         """What was running when the sweep was stopped: it goes on first."""
 
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Nothing: Tune keeps a copy for a restore of its own, which is never asked for."""
+        return object, ()
+
     @property
     def tune(self) -> Tune:
         """The sweep of params.yaml."""

@@ -220,6 +220,10 @@ class Children(tune.Callback):
             for written in self._written:
                 written.result()
 
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Nothing: Tune keeps a copy for a restore of its own, which is never asked for."""
+        return object, ()
+
     def title(self, trial: Any) -> str:
         """What a person and MLflow call a trial."""
         return f"trial-{trial.config['trial']}"

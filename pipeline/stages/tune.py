@@ -115,7 +115,7 @@ def _check_population(params: Params, workers: int) -> None:
         )
     if told.pbt.every % params.train.validate_every:
         raise ConfigError(
-            f"tune.pbt.every: {told.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; make it one"
+            f"tune.pbt.every: {told.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; mend one"
         )
     if told.trials < 2 or told.objectives != ["psnr_y"]:
         raise ConfigError("tune.algorithm: pbt needs two trials or more and psnr_y alone; mend these or use optuna")
