@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import ray.train
@@ -71,7 +71,7 @@ def train_here(
 
     The checkpoint of the step ``begun`` stays meanwhile, for others may begin from it.
     A place of an older ``generation`` begins from the checkpoint ``start``, with the params of now. ``follow`` is called with
-    every report that validates or saves, once its checkpoint is kept; with the last one again where this goes on.
+    every report that saves, once its checkpoint is kept; with the last one again where this goes on.
 
     Raises what a training raises, DataError and CheckpointError among them, and ServiceError where the storage fails.
     """
@@ -81,10 +81,13 @@ def train_here(
     if state.rows and state.last["step"] > begun:
         follow(state.last)  # what was kept just before a kill was perhaps never told
     if work.run.step < until:
+        seconds = 0.0
         for report in work.reports():
+            seconds += report.step_seconds
             if report.saves:
-                _keep(work, report, state, place, begun)
+                _keep(work, replace(report, step_seconds=seconds), state, place, begun)
                 follow(state.last)
+                seconds = 0.0
             if report.step >= until:
                 break
     if not state.rows:

@@ -1,4 +1,4 @@
-"""What a sweep and an ablation share: trials on Ray Tune, each a training of its own params, and an MLflow run for each.
+"""What a sweep and an ablation share: trials on Ray Tune, each a training of its own params.
 
 A trial of one worker trains in its own process, which the next trial takes over (pipeline/solo.py); one of several is a
 ``launch``. A trial whose process dies is started again, on another node where its own is gone, and goes on from its last
@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +21,21 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from pipeline.children import METRIC, Children, Choose, Config
 from pipeline.cluster import on_gpu, share, workers
-from pipeline.console import say
 from pipeline.distributed import Outcome, forget, launch, root_cause
 from pipeline.kept import kept
-from pipeline.params import Params, flatten, parse_params
+from pipeline.params import Params, parse_params
 from pipeline.settings import Settings
 from pipeline.solo import train_here
 from pipeline.storage import ray_storage
-from pipeline.tracking import Tracker
 from pipeline.worker import Row
 from pipeline.workspace import Workspace
-from rdmc.errors import RdmcError
 
-METRIC = "psnr_y"
 TUNE = "-ray-tune"
 """What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
 RESTARTS = 10
 """How often a trial is started again whose process died."""
-Config = dict[str, Any]
-"""What Ray Tune chose for a trial; ``trial`` is its name, unique in the sweep."""
-Choose = Callable[[Params, Config], Params]
-"""The params of a trial, from those of params.yaml."""
 Finish = Callable[[Params, Settings, Workspace, Outcome, list[Row]], Mapping[str, Any]]
 """What a trial does when it is trained, from its params, its checkpoints and its rows; plain figures for the driver."""
 
@@ -194,102 +186,3 @@ def _train_workers(
 ) -> Outcome:
     """Train with Ray Train's workers."""
     return launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])
-
-
-class Children(tune.Callback):
-    """One MLflow run a trial, under the act's; kept by the driver, so that trials know nothing of MLflow.
-
-    MLflow is written to in a thread of its own, in order: trials never wait for it. As a context manager it ends the runs of
-    trials that were cut short, and waits until all is written.
-    """
-
-    def __init__(self, choose: Choose, params: Params, settings: Settings, parent: str | None) -> None:
-        self.choose, self.params, self.settings, self.parent = choose, params, settings, parent
-        self.trackers: dict[str, Tracker] = {}
-        self.closed: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, "mlflow")
-        self._written: list[Future[None]] = []
-
-    def __enter__(self) -> Children:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._later(self._close_rest)
-        self._pool.shutdown()
-        if kind is None:
-            for written in self._written:
-                written.result()
-
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Nothing: Tune keeps a copy for a restore of its own, which is never asked for."""
-        return object, ()
-
-    def title(self, trial: Any) -> str:
-        """What a person and MLflow call a trial."""
-        return f"trial-{trial.config['trial']}"
-
-    def tracker(self, trial: Any) -> Tracker:
-        """A new run for a trial, or the one that it had before the act was stopped. Called in the writing thread."""
-        return Tracker.start(
-            self.settings, self.title(trial), self.params_of(trial.config), {"stage": "trial"}, parent_run_id=self.parent
-        )
-
-    def params_of(self, config: Config) -> dict[str, Any]:
-        """The params of a trial as its run shows them; only what was chosen where that cannot be used."""
-        try:
-            return flatten(self.choose(self.params, config))
-        except RdmcError:
-            return dict(config.get("chosen", config))
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run, once: a trial that is restarted keeps it."""
-        self._later(self._open, trial)
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Log a validation and say it."""
-        if METRIC not in result:
-            return
-        figures = {key: float(result[key]) for key in ("loss", "lr", METRIC, "ssim_y", "images_per_second") if key in result}
-        self.log(trial, figures, int(result["step"]))
-        say(f"{self.title(trial)}  step {result['step']:.0f}  PSNR-Y {result[METRIC]:.2f} dB")
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that ended, was stopped early or failed of itself."""
-        self.close(trial, "FAILED" if failure(trial.last_result) else "FINISHED")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that failed."""
-        self.close(trial, "FAILED")
-
-    def log(self, trial: Any, figures: Mapping[str, float], step: int) -> None:
-        """Log figures of a trial."""
-        self._later(lambda: self._open(trial).log(figures, step))
-
-    def close(self, trial: Any, status: str) -> None:
-        """End a trial's run."""
-        self._later(lambda: self._close(self._open(trial), trial.config["trial"], status))
-
-    def _later(self, work: Callable[..., object], *inputs: Any) -> None:
-        def write() -> None:
-            work(*inputs)
-
-        self._written.append(self._pool.submit(write))
-
-    def _open(self, trial: Any) -> Tracker:
-        key = trial.config["trial"]
-        if key not in self.trackers:
-            self.trackers[key] = self.tracker(trial)
-        return self.trackers[key]
-
-    def _close(self, tracker: Tracker, key: str, status: str) -> None:
-        tracker.finish(status)
-        self.closed.add(key)
-
-    def _close_rest(self) -> None:
-        for key in self.trackers.keys() - self.closed:
-            self._close(self.trackers[key], key, "KILLED")
-
-
-def failure(result: Mapping[str, Any] | None) -> str:
-    """What a trial's last result says that it failed of; empty where it did not."""
-    return str((result or {}).get("failure", ""))

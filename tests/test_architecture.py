@@ -20,8 +20,9 @@ HOMES = {
     "botocore": {"pipeline/storage.py"},
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {"pipeline/mlflow_store.py", "pipeline/tracking.py", "pipeline/registry.py", "pipeline/model.py"},
-    "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},
-    "ray.tune": {"pipeline/trials.py", "pipeline/stages/tune.py"},
+    "ray.train": {"pipeline/distributed.py", "pipeline/solo.py", "pipeline/trials.py"},
+    "ray.tune": {"pipeline/children.py", "pipeline/conducting.py", "pipeline/trials.py", "pipeline/stages/tune.py"},
+    "optuna": {"pipeline/searching.py", "pipeline/sweep_plots.py"},
     "typer": {"pipeline/__main__.py"},
 }
 

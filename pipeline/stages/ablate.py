@@ -15,6 +15,7 @@ import torch
 
 from pipeline.ablation import Figures, Line, Score, Trial, digest_of, lines, plan, read_score, variant_params, write_score
 from pipeline.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
+from pipeline.children import Children, failure
 from pipeline.cluster import cluster, require_resources, workers
 from pipeline.console import say, table
 from pipeline.distributed import Outcome
@@ -26,7 +27,7 @@ from pipeline.report import seed_dots
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking import Tracker
-from pipeline.trials import Children, cause, failure, forget_trials, grid, like_worker, run_trials
+from pipeline.trials import cause, forget_trials, grid, like_worker, run_trials
 from pipeline.worker import Row
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 
+from pipeline.children import METRIC, Children
 from pipeline.cluster import cluster, require_resources, workers
 from pipeline.conducting import Asking, Conductor, Stopping, choose
 from pipeline.console import say, table
@@ -25,7 +26,7 @@ from pipeline.sweep import example
 from pipeline.sweep_plots import pictures
 from pipeline.sweep_report import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.tracking import Tracker
-from pipeline.trials import METRIC, Children, cause, forget_trials, run_trials
+from pipeline.trials import cause, forget_trials, run_trials
 from pipeline.workspace import Workspace
 from rdmc.data.images import write_png
 from rdmc.data.loader import PairStore

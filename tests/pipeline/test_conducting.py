@@ -118,7 +118,7 @@ def test_a_trial_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert conductor.report(0, {"failure": "loss nan at step 3"})
     conductor.ended(0)
     play(params, ledger)
-    assert [(entry.state, entry.cause) for entry in ledger.trials][0] == ("failed", "loss nan at step 3")
+    assert (ledger.trials[0].state, ledger.trials[0].cause) == ("failed", "loss nan at step 3")
     assert len(ledger.trials) == 3
     assert not ledger.trials[0].rows
 

@@ -29,7 +29,9 @@ def tuned(**changes: Any) -> Tune:
     return tiny_params({f"tune.{key}": value for key, value in overrides.items()}).tune
 
 
-def entry(number: int, *scores: float, state: Any = "finished", gflop: float | None = None, every: int = 2, **more: Any) -> Entry:
+def entry(
+    number: int, *scores: float, state: Any = "finished", gflop: float | None = None, every: int = 2, **more: Any
+) -> Entry:
     rows = [{"step": float(every * (place + 1)), "psnr_y": score} for place, score in enumerate(scores)]
     return Entry(number, more.pop("chosen", {}), gflop, state, rows=rows, **more)
 
@@ -69,7 +71,10 @@ def test_optuna_learns_from_the_ledger_and_random_does_not() -> None:
     [
         ({"loss.temperature": {"uniform": [0.1, 1], "when": {"loss.prior": "infonce"}}}, "loss.prior is not searched"),
         (
-            {"loss.ssim": {"uniform": [0.1, 1], "when": {"loss.prior": "rati"}}, "loss.prior": {"choice": ["ratio", "infonce"]}},
+            {
+                "loss.ssim": {"uniform": [0.1, 1], "when": {"loss.prior": "rati"}},
+                "loss.prior": {"choice": ["ratio", "infonce"]},
+            },
             "'rati' is none of",
         ),
         ({"loss.ssim": {"uniform": [0.1, 1], "when": {"train.lr": 1}}, "train.lr": {"uniform": [0.1, 1]}}, "is no choice"),
