@@ -55,17 +55,22 @@ class Conductor:
         bounds = ((self.tune.seconds, self.ledger.elapsed), (self.tune.total_steps, self.ledger.steps))
         return any(bound and used >= bound for bound, used in bounds)
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is to be started any more."""
+        if self.again:
+            return False
+        members = self.tune.algorithm == "pbt" and any(entry.state in OPEN for entry in self.ledger.trials)
+        return self.over or (len(self.ledger.trials) >= self.tune.trials and not members)
+
     def next(self) -> dict[str, Any] | str | None:
         """What Ray Tune starts next, None while it must wait, or ``Searcher.FINISHED``."""
         if self.again:
             return self._config(self.again.pop(0))
-        if self.over:
+        if self.finished:
             return str(Searcher.FINISHED)
         if len(self.ledger.trials) < self.tune.trials:
             return self._begin()
-        if not any(entry.state == "waiting" for entry in self.ledger.trials):
-            alive = self.tune.algorithm == "pbt" and any(entry.state in OPEN for entry in self.ledger.trials)
-            return None if alive else str(Searcher.FINISHED)
         entry = next_stretch(self.tune, self.ledger.trials)
         return self._stretch(entry) if entry else None
 

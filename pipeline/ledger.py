@@ -115,12 +115,13 @@ def read_ledger(place: Kept, name: str) -> Ledger:
 
 def unfinished(settings: Settings, workspace: Workspace) -> list[str]:
     """The names of the sweeps that were stopped, the newest last: what ends well is deleted."""
-    return [name for name in kept(settings, workspace).folders() if name.startswith(PREFIX)]
+    place = kept(settings, workspace)
+    return [name for name in place.folders() if name.startswith(PREFIX) and place.within(name).read(LEDGER)]
 
 
 def last_unfinished(settings: Settings, workspace: Workspace) -> Ledger:
     """The newest sweep that was stopped. Raises ConfigError where there is none, CheckpointError for a damaged one."""
-    names = [name for name in unfinished(settings, workspace) if kept(settings, workspace, name).read(LEDGER)]
+    names = unfinished(settings, workspace)
     if not names:
         place = kept(settings, workspace).path
         raise ConfigError(f"--resume: no sweep was stopped in {place}; start one with `python -m pipeline tune`")

@@ -68,7 +68,8 @@ def run(params: Params, settings: Settings, workspace: Workspace, resume: bool =
             rules = tune.TuneConfig(
                 search_alg=Asking(conductor), scheduler=Stopping(conductor), num_samples=-1, max_concurrent_trials=concurrent
             )
-            run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
+            if not conductor.finished:  # killed after its last trial
+                run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
             conductor.close()
             children.settle()
         _publish(params, ledger, settings, workspace, parent)
@@ -172,7 +173,7 @@ class Runs(Children):
     def _close(self, tracker: Tracker, key: str, status: str) -> None:
         if key not in self.closed:
             super()._close(tracker, key, status)
-            self.ledger.trials[int(key)].closed = True
+            self.ledger.trials[int(key)].closed = status != "KILLED"  # which may go on
 
     def _entry(self, trial: Any) -> Entry:
         return self.ledger.trials[int(trial.config["trial"])]

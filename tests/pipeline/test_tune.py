@@ -35,6 +35,7 @@ SPACE: dict[str, Any] = {
 SWEEP = {
     "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
     "tune.trials": 3,
+    "tune.concurrent": 1,
     "tune.steps": 4,
     "tune.grace_steps": 2,
     "train.validate_every": 2,
