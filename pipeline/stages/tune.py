@@ -160,7 +160,7 @@ class Runs(Children):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial whose process died too often."""
-        error = trial.get_error()
+        error = trial.get_pickled_error()
         self.conductor.ended(int(trial.config["trial"]), cause(error) if error else "its process died")
         self.close(trial, status(self._entry(trial)))
 
