@@ -127,10 +127,10 @@ def require_resources(settings: Settings, trials: int = 1) -> None:
     """Refuse what the cluster can never place at once, rather than wait for it for ever. Raises ConfigError."""
     count = workers(settings)
     ((kind, each),) = share(settings).items()
-    have, need = float(ray.cluster_resources().get(kind, 0)), count * trials * each
-    if have + 1e-9 >= need:
+    have = float(ray.cluster_resources().get(kind, 0))
+    possible = int(have) * int(1 / each + 1e-9)  # workers: a part of a GPU is always of one GPU
+    if count * trials <= possible:
         return
-    possible = int(have / each + 1e-9)  # workers
     if kind == "GPU" and not have:
         cure = "RDMC_GPU=false"
     elif possible >= count:
@@ -138,4 +138,6 @@ def require_resources(settings: Settings, trials: int = 1) -> None:
     else:
         cure = f"RDMC_WORKERS={max(possible, 1)}"
     what = f"{trials} trials at once of {count} workers" if trials > 1 else f"{count} workers"
-    raise ConfigError(f"RDMC_WORKERS: {what} need {need:g} {kind}s, the cluster has {have:g}; set {cure} or add nodes")
+    raise ConfigError(
+        f"RDMC_WORKERS: {what} need {count * trials * each:g} {kind}s, the cluster has {have:g}; set {cure} or add nodes"
+    )
