@@ -142,7 +142,7 @@ class Conductor:
         self.ledger.save()
 
 
-class Asking(Searcher):  # type: ignore[misc]  # untyped
+class Asking(Searcher):
     """Ray Tune's searcher: asks the conductor."""
 
     def __init__(self, conductor: Conductor) -> None:
@@ -163,7 +163,7 @@ class Asking(Searcher):  # type: ignore[misc]  # untyped
         """Nothing: the ledger is the state."""
 
 
-class Stopping(FIFOScheduler):  # type: ignore[misc]  # untyped
+class Stopping(FIFOScheduler):
     """Ray Tune's scheduler: passes validations to the conductor, and stops what may not go on."""
 
     def __init__(self, conductor: Conductor) -> None:

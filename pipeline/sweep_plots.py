@@ -66,7 +66,13 @@ def parallel_coordinates(tune: Tune, entries: Sequence[Entry]) -> Image:
         heights = [height_of(tune.space[key], entry.chosen[key]) if key in entry.chosen else np.nan for key in keys]
         heights.append((score - min(scores)) / spread)
         axis.plot(
-            range(len(heights)), heights, "-o", color=colours.to_rgba(np.float64(score)), alpha=0.7, linewidth=1.2, markersize=3
+            range(len(heights)),
+            heights,
+            "-o",
+            color=colours.to_rgba(np.asarray([score]))[0],
+            alpha=0.7,
+            linewidth=1.2,
+            markersize=3,
         )
     for place, key in enumerate(keys):
         for height, label in ticks_of(tune.space[key]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import ray
 
 from pipeline import cluster
 from pipeline.settings import Settings
@@ -13,8 +14,8 @@ from rdmc.errors import ConfigError
 def resources(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What the cluster has."""
     found: dict[str, float] = {}
-    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: found)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: found)
     return found
 
 

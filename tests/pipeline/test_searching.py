@@ -57,7 +57,8 @@ def test_optuna_learns_from_the_ledger_and_random_does_not() -> None:
     """Mean distance, in the logarithm, from the best rate, over the later half of 60 trials."""
 
     def late(algorithm: str) -> float:
-        tune, entries = tuned(algorithm=algorithm, space={"train.lr": {"loguniform": [1e-5, 1e-1]}}), []
+        tune = tuned(algorithm=algorithm, space={"train.lr": {"loguniform": [1e-5, 1e-1]}})
+        entries: list[Entry] = []
         for number in range(60):
             chosen = suggest(tune, entries, 0)
             entries.append(entry(number, -abs(np.log(chosen["train.lr"] / 1e-3)), chosen=chosen))

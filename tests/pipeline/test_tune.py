@@ -161,7 +161,10 @@ def sweep_of(count: int) -> list[Entry]:
     rng = np.random.default_rng(0)
     found = []
     for number in range(count):
-        chosen = {"train.lr": float(10 ** rng.uniform(-4, -2)), "loss.prior": str(rng.choice(["ratio", "infonce"]))}
+        chosen: dict[str, Any] = {
+            "train.lr": float(10 ** rng.uniform(-4, -2)),
+            "loss.prior": str(rng.choice(["ratio", "infonce"])),
+        }
         if chosen["loss.prior"] == "infonce":
             chosen["loss.temperature"] = float(rng.uniform(0.03, 0.3))
         score = 25 - abs(float(np.log10(chosen["train.lr"])) + 3) * 5
