@@ -155,14 +155,18 @@ def search(params: ParamsFile = PARAMS) -> None:
 
 
 @app.command()
-def tune(params: ParamsFile = PARAMS) -> None:
+def tune(
+    params: ParamsFile = PARAMS,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep that was stopped or killed.")] = False,
+) -> None:
     """Search `tune.space` for better params: a sweep of short trainings, the worst stopped early.
 
-    Writes `best_params.yaml` and `trials.csv`; each trial is an MLflow run under one parent.
+    Writes `best_params.yaml`, `trials.csv` and the pictures in `sweep/`; each trial is an MLflow run under one parent. A trial
+    whose process or node is lost goes on from its last checkpoint.
     """
     from pipeline.stages import tune as stage
 
-    stage.run(_read(params), read_settings(), _workspace())
+    stage.run(_read(params), read_settings(), _workspace(), resume)
 
 
 @app.command()

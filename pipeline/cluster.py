@@ -41,7 +41,11 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({"num_cpus": max(trials, 1) * workers(settings) + 1, **_dashboard(trials > 0)} if local else {}),
+            **(
+                {"num_cpus": max(trials, 1) * workers(settings) + 1, **_dashboard(trials > 0 and workers(settings) > 1)}
+                if local
+                else {}
+            ),
         )
     except (OSError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
@@ -57,9 +61,15 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
         ray.shutdown()
 
 
+def _own(settings: Settings, trials: int) -> dict[str, Any]:
+    count = workers(settings)
+    return {"num_cpus": max(trials, 1) * count + 1, **_dashboard(trials > 0 and count > 1)}
+
+
 def _dashboard(wanted: bool) -> dict[str, Any]:
     """Settings of an own Ray with a dashboard, or without.
 
+    It is wanted where trials have Ray Train's workers.
     The dashboard tells Ray that a stopped trial's controller is dead, and so its workers' CPUs are free again. All processes
     are told where it is: they would look for it themselves, and in vain where the machine has several Rays.
     """
@@ -89,23 +99,45 @@ def on_gpu(settings: Settings) -> bool:
 
 
 def workers(settings: Settings) -> int:
-    """How many training workers there are to be. Raises ConfigError for GPUs that are asked for and not there."""
-    if settings.workers:
-        return settings.workers
+    """How many training workers there are to be.
+
+    Raises ConfigError for GPUs that are asked for and not there, and for workers of one training that would share a GPU.
+    """
     if not on_gpu(settings):
-        return CPU_WORKERS
-    count = int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
+        return settings.workers or CPU_WORKERS
+    count = settings.workers
+    if not count:
+        count = int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
     if not count:
         raise ConfigError("RDMC_GPU: true, and there is no GPU; set RDMC_GPU=false or add one")
+    if count > 1 and settings.gpus_per_worker < 1:
+        raise ConfigError(
+            f"RDMC_GPUS_PER_WORKER: {settings.gpus_per_worker:g} for {count} workers: those of one training "
+            "cannot share a GPU; set RDMC_WORKERS=1, or RDMC_GPUS_PER_WORKER=1"
+        )
     return count
 
 
-def require_resources(count: int, gpu: bool) -> None:
-    """Refuse what the cluster can never place, rather than wait for it for ever."""
-    kind = "GPU" if gpu else "CPU"
-    have = int(ray.cluster_resources().get(kind, 0))
-    if have < count:
-        cure = "RDMC_GPU=false" if gpu and not have else f"RDMC_WORKERS={max(have, 1)}"
-        raise ConfigError(
-            f"RDMC_WORKERS: {count} workers need {count} {kind}s, the cluster has {have}; set {cure} or add nodes"
-        )
+def share(settings: Settings) -> dict[str, float]:
+    """What one training worker takes of the cluster: a GPU or the set part of one, or a CPU."""
+    return {"GPU": settings.gpus_per_worker} if on_gpu(settings) else {"CPU": 1.0}
+
+
+def require_resources(settings: Settings, trials: int = 1) -> None:
+    """Refuse what the cluster can never place at once, rather than wait for it for ever. Raises ConfigError."""
+    count = workers(settings)
+    ((kind, each),) = share(settings).items()
+    have = float(ray.cluster_resources().get(kind, 0))
+    possible = int(have) * int(1 / each + 1e-9)  # workers: a part of a GPU is always of one GPU
+    if count * trials <= possible:
+        return
+    if kind == "GPU" and not have:
+        cure = "RDMC_GPU=false"
+    elif possible >= count:
+        cure = f"tune.concurrent (or ablation.concurrent) to {possible // count}"
+    else:
+        cure = f"RDMC_WORKERS={max(possible, 1)}"
+    what = f"{trials} trials at once of {count} workers" if trials > 1 else f"{count} workers"
+    raise ConfigError(
+        f"RDMC_WORKERS: {what} need {count * trials * each:g} {kind}s, the cluster has {have:g}; set {cure} or add nodes"
+    )

@@ -29,7 +29,8 @@ def by_keys(*models: type[BaseModel]) -> Discriminator:
         best = max(shared, key=lambda name: shared[name])
         return best if shared[best] else None
 
-    wanted = ", or ".join(" and ".join(model.model_fields) for model in models)
+    needed = ([name for name, field in model.model_fields.items() if field.is_required()] for model in models)
+    wanted = ", or ".join(" and ".join(names) for names in needed)
     return Discriminator(choose, custom_error_type="no_such_keys", custom_error_message=f"Input should be a map with {wanted}")
 
 

@@ -10,37 +10,32 @@ import json
 import shutil
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
-import torch
 from ray.train.v2.api.callback import UserCallback
 
-from pipeline.bucket import refusals
-from pipeline.cluster import on_gpu, require_resources, workers
+from pipeline.cluster import on_gpu, require_resources, share, workers
 from pipeline.console import say
+from pipeline.kept import faults, kept
 from pipeline.params import Params, parse_params
 from pipeline.settings import Settings
 from pipeline.storage import fetch_dataset, ray_storage, shard_fetch
+from pipeline.worker import Make, Row, Work, training
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import local_batch_size
 from rdmc.errors import RdmcError, ServiceError, TrainingError
 from rdmc.files import new_folder
-from rdmc.training import Run
 from rdmc.vgg19 import find_weights
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -57,11 +52,6 @@ class Outcome:
     """The checkpoint of the last step."""
 
 
-def training(params: Params, device: torch.device) -> Run:
-    """What a worker runs, unless ``launch`` is told otherwise."""
-    return Run(params.network, params.loss, params.train, params.seed, device)
-
-
 def launch(
     params: Params,
     settings: Settings,
@@ -69,7 +59,7 @@ def launch(
     name: str,
     follow: Callable[[Row], None],
     callbacks: list[UserCallback] | None = None,
-    make: Callable[[Params, torch.device], Run] = training,
+    make: Make = training,
 ) -> Outcome:
     """Train ``params`` on the cluster and return its checkpoints; ``follow`` is called with every report, in order.
 
@@ -89,7 +79,7 @@ def launch(
     best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
     if params.loss.needs_vgg19:
         find_weights(params.loss.vgg19_weights, params.loss.vgg19_sha256)
-    require_resources(count, on_gpu(settings))
+    require_resources(settings)
     path, filesystem = ray_storage(settings, workspace)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
         trainer = ray.train.torch.TorchTrainer(
@@ -100,7 +90,9 @@ def launch(
                 "root": str(workspace.root.absolute()),
                 "make": make,
             },
-            scaling_config=ray.train.ScalingConfig(num_workers=count, use_gpu=on_gpu(settings)),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=count, use_gpu=on_gpu(settings), resources_per_worker=share(settings)
+            ),
             run_config=ray.train.RunConfig(
                 name=name,
                 storage_path=path,
@@ -167,27 +159,20 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
 
 def _train_worker(config: dict[str, Any]) -> None:
     """What each worker runs: the training loop, a report for each of its reports, a checkpoint at each validation."""
-    warnings.filterwarnings("ignore", module="torch")
     params = parse_params(config["params"], "params")
     settings, workspace = Settings(**config["settings"]), Workspace(Path(config["root"]))
     context = ray.train.get_context()
-    device = ray.train.torch.get_device()
-    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    fetch = shard_fetch(settings, workspace)
-    train = PairStore(folders, "train", settings.cache_mb, fetch=fetch)
-    validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True, fetch=fetch)
-    run: Run = config["make"](params, device)
+    work = Work.open(params, settings, workspace, ray.train.torch.get_device(), config["make"])
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            run.resume(Path(folder))
-    facts = {"seed": params.seed, "data": train.digest, "datasets": list(params.datasets)}
-    for report in run.reports(train, validation, settings.loaders):
-        kept = report.saves and context.get_world_rank() == 0
+            work.run.resume(Path(folder))
+    for report in work.reports():
+        saves = report.saves and context.get_world_rank() == 0
         with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
-            if kept:
-                run.save(Path(folder), {**facts, "validation": report.validation or {}})
-            ray.train.report(report.flat(), checkpoint=ray.train.Checkpoint.from_directory(folder) if kept else None)
+            if saves:
+                work.save(Path(folder), report)
+            ray.train.report(report.flat(), checkpoint=ray.train.Checkpoint.from_directory(folder) if saves else None)
 
 
 def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
@@ -223,7 +208,7 @@ def bring_home(outcome: Outcome, workspace: Workspace) -> None:
 @contextmanager
 def opened(checkpoint: ray.train.Checkpoint) -> Iterator[Path]:
     """A checkpoint of Ray's storage as a folder here. Raises ServiceError where it, or what is made of it, fails."""
-    with _faults(checkpoint.path), checkpoint.as_directory() as folder:
+    with faults(checkpoint.path), checkpoint.as_directory() as folder:
         yield Path(folder)
 
 
@@ -232,23 +217,9 @@ def forget(settings: Settings, workspace: Workspace, name: str) -> bool:
 
     Whether it is gone: what hinders it is said and no more, for the run's results are at home by now.
     """
-    path, filesystem = ray_storage(settings, workspace)
-    place = f"{path}/{name}"
     try:
-        with _faults(place), suppress(FileNotFoundError):
-            (filesystem or pyarrow.fs.LocalFileSystem()).delete_dir(place)
+        kept(settings, workspace, name).remove()
     except ServiceError as error:
         say(f"warning: a finished run stays in the storage: {error}")
         return False
     return True
-
-
-@contextmanager
-def _faults(place: str) -> Iterator[None]:
-    """Turn what Ray's storage raises, on disk or in a bucket, into one line."""
-    try:
-        with refusals(place):
-            yield
-    except OSError as error:
-        line = " ".join(str(error).split())
-        raise ServiceError(f"{place}: {line}; see that there is room and that it can be read and written") from None

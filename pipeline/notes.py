@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.console import TrainingDisplay
-from pipeline.distributed import Row
 from pipeline.tracking import Tracker
+from pipeline.worker import Row
 from rdmc.errors import CheckpointError
 
 

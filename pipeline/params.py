@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, Tag, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.datasets import NAME, Dataset, Leaks, Pack, Prepare, Strict, by_keys
+from pipeline.datasets import NAME, Dataset, Leaks, Pack, Prepare, Strict
 from pipeline.releases import Gate, Register
+from pipeline.sweep import Tune
 from rdmc.baselines import PReNetConfig, UNetConfig
 from rdmc.errors import ConfigError
 from rdmc.genotype import narrowed, read_genotype
@@ -28,7 +29,7 @@ from rdmc.networks import NetworkConfig
 from rdmc.recipe import TrainConfig
 from rdmc.search import SearchConfig
 
-TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "[key]"}
+TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "Integer", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""
 
 
@@ -42,12 +43,6 @@ def _distinct(seeds: list[int]) -> list[int]:
     if len(set(seeds)) < len(seeds):
         raise ValueError("No seed should stand twice")
     return seeds
-
-
-def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] >= bounds[1]:
-        raise ValueError("The first bound should be below the second")
-    return bounds
 
 
 @dataclass(frozen=True)
@@ -75,45 +70,6 @@ class Evaluate(Strict):
     """Images with a side longer than this are derained in tiles of it, so that memory stays bounded."""
     pictures: int = Field(ge=0, le=1000)
     """Before/after/error pictures to draw per dataset."""
-
-
-class Choice(Strict):
-    """One of a list."""
-
-    choice: list[int | float | str | bool] = Field(min_length=1)
-
-
-class Uniform(Strict):
-    """A float between two bounds."""
-
-    uniform: Annotated[tuple[float, float], AfterValidator(_ascending)]
-
-
-class LogUniform(Strict):
-    """A float between two bounds, even on a logarithmic scale."""
-
-    loguniform: Annotated[tuple[PositiveFloat, float], AfterValidator(_ascending)]
-
-
-Domain = Annotated[
-    Annotated[Choice, Tag("Choice")] | Annotated[Uniform, Tag("Uniform")] | Annotated[LogUniform, Tag("LogUniform")],
-    by_keys(Choice, Uniform, LogUniform),
-]
-
-
-class Tune(Strict):
-    """The sweep: what is searched, how long, how many at once."""
-
-    trials: int = Field(ge=1)
-    concurrent: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    """Optimiser steps of a trial that is never stopped early."""
-    grace_steps: int = Field(ge=1)
-    """Steps every trial may take before ASHA may stop it."""
-    reduction: int = Field(ge=2)
-    """ASHA keeps one trial in this many at each rung."""
-    space: dict[str, Domain] = Field(min_length=1)
-    """Dotted params (``train.lr``) and where they may lie."""
 
 
 class Ablation(Strict):
@@ -153,13 +109,6 @@ class Params(Strict):
     def network(self) -> NetworkConfig:
         """The config of the network that is trained."""
         return self.network_.chosen()
-
-    @field_validator("tune")
-    @classmethod
-    def _rungs_fit(cls, value: Tune) -> Tune:
-        if value.grace_steps > value.steps:
-            raise ValueError(f"grace_steps {value.grace_steps} exceeds steps {value.steps}")
-        return value
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Params:

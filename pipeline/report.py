@@ -87,11 +87,11 @@ def gain_histogram(gains: Mapping[str, Sequence[float]]) -> Image:
         axis.hist([v for v in values if v < 0], bins, color=RED, alpha=0.75)
         axis.axvline(mean, color=INK, linestyle="--", linewidth=1)
         worse = sum(value < 0 for value in values)
-        _plain(axis, f"{name}: {mean:+.2f} dB, mean of {len(values)}" + (f"; {worse} got worse" if worse else ""))
+        plain(axis, f"{name}: {mean:+.2f} dB, mean of {len(values)}" + (f"; {worse} got worse" if worse else ""))
         axis.set_ylabel("images")
         axis.yaxis.get_major_locator().set_params(integer=True)
     axes[-1].set_xlabel("gain in PSNR-Y over the rainy image, dB")
-    return _draw(figure)
+    return draw(figure)
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
@@ -103,7 +103,7 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     _line(upper, rows, "loss", INK)
-    _plain(upper, "training loss")
+    plain(upper, "training loss")
     points = _line(lower, rows, "psnr_y", BLUE)
     lower.set_ylabel("PSNR-Y, dB", color=BLUE)
     lower.set_xlabel("step")
@@ -112,12 +112,12 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
         step, best = max(points, key=lambda point: point[1])
         lower.plot([step], [best], "o", color=BLUE)
         title = f"validation: best {best:.2f} dB at step {step:.0f}"
-    _plain(lower, title)
+    plain(lower, title)
     right = lower.twinx()
     _line(right, rows, "ssim_y", ORANGE)
     right.set_ylabel("SSIM-Y", color=ORANGE)
     right.spines[["top"]].set_visible(False)
-    return _draw(figure)
+    return draw(figure)
 
 
 def seed_dots(values: Mapping[str, Sequence[float]]) -> Image:
@@ -131,8 +131,8 @@ def seed_dots(values: Mapping[str, Sequence[float]]) -> Image:
     axis.set_yticks(range(len(values)), list(values))
     axis.set_ylim(len(values) - 0.5, -0.5)
     axis.set_xlabel("PSNR-Y of the test images, dB")
-    _plain(axis, "a dot per seed, a line at the mean")
-    return _draw(figure)
+    plain(axis, "a dot per seed, a line at the mean")
+    return draw(figure)
 
 
 def _line(axis: Axes, rows: Sequence[Mapping[str, float]], name: str, color: str) -> list[tuple[float, float]]:
@@ -141,13 +141,15 @@ def _line(axis: Axes, rows: Sequence[Mapping[str, float]], name: str, color: str
     return points
 
 
-def _plain(axis: Axes, title: str) -> None:
+def plain(axis: Axes, title: str) -> None:
+    """A title, faint lines across, no frame."""
     axis.set_title(title, loc="left", fontsize=10, color=INK)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.25)
 
 
-def _draw(figure: Figure) -> Image:
+def draw(figure: Figure) -> Image:
+    """The figure as pixels."""
     canvas: Any = FigureCanvasAgg(figure)  # its methods are untyped
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     """Training workers; 0 takes one per GPU, or two CPU workers where there is no GPU."""
     gpu: bool | None = None
     """Train on GPUs; unset takes them where there are any."""
+    gpus_per_worker: float = Field(default=1, gt=0, le=1)
+    """Part of a GPU that a worker takes, so that trials of one worker can share one: 0.5 puts two on each."""
     ray_address: str = "local"
     """A Ray cluster (``auto``, ``host:6379``); ``local`` starts one in this process. A Ray job's own cluster wins."""
     bucket: str = ""

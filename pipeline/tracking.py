@@ -53,17 +53,27 @@ class Tracker:
         tags: Mapping[str, Any] | None = None,
         parent_run_id: str | None = None,
         run_id: str | None = None,
+        same: tuple[str, ...] = (),
     ) -> Tracker:
-        """Open a run, or go on with ``run_id`` where the store knows it, and watch the machine's load from now on."""
+        """Open a run, or go on with ``run_id`` where the store knows it, and watch the machine's load from now on.
+
+        ``same`` names tags by which a run is known whose id was never noted: one that has these values is gone on with.
+        """
         tags = {**(tags or {}), **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {})}
-        tracker = cls(settings, name, params, tags, run_id)
+        tracker = cls(settings, name, params, tags, run_id, same)
         tracker._send()
         return tracker
 
     def __init__(
-        self, settings: Settings, name: str, params: Mapping[str, Any], tags: Mapping[str, Any], run_id: str | None
+        self,
+        settings: Settings,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        run_id: str | None,
+        same: tuple[str, ...] = (),
     ) -> None:
-        self.run_id = run_id
+        self.run_id, self._same = run_id, same
         """The run; None as long as none could be opened."""
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
         self._started, self._status = now_ms(), ""
@@ -158,6 +168,10 @@ class Tracker:
 
     def _open(self, client: MlflowClient) -> None:
         experiment = experiment_id(client, self._settings)
+        if self._same and not self.run_id:
+            wanted = " and ".join(f"tags.`{tag}` = '{self._tags[tag]}'" for tag in self._same)
+            known = client.search_runs([experiment], wanted, max_results=1)
+            self.run_id = known[0].info.run_id if known else None
         if self.run_id and knows_run(client, self.run_id):
             client.update_run(self.run_id, status="RUNNING")
         else:

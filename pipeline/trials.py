@@ -1,7 +1,13 @@
-"""What a sweep and an ablation share: trials on Ray Tune, each a ``launch`` of its own params, and an MLflow run for each."""
+"""What a sweep and an ablation share: trials on Ray Tune, each a training of its own params.
+
+A trial of one worker trains in its own process, which the next trial takes over (pipeline/solo.py); one of several is a
+``launch``. A trial whose process dies is started again, on another node where its own is gone, and goes on from its last
+checkpoint; one that fails of itself is not.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -10,23 +16,26 @@ from typing import Any
 
 import ray
 import ray.train
+import torch
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from pipeline.cluster import on_gpu
-from pipeline.console import say
-from pipeline.distributed import Outcome, Row, launch, root_cause
-from pipeline.params import Params, flatten, parse_params
+from pipeline.children import METRIC, Children, Choose, Config
+from pipeline.cluster import on_gpu, share, workers
+from pipeline.distributed import Outcome, forget, launch, root_cause
+from pipeline.kept import kept
+from pipeline.params import Params, parse_params
 from pipeline.settings import Settings
+from pipeline.solo import train_here
 from pipeline.storage import ray_storage
-from pipeline.tracking import Tracker
+from pipeline.worker import Row
 from pipeline.workspace import Workspace
 
-METRIC = "psnr_y"
-Config = dict[str, Any]
-"""What Ray Tune chose for a trial."""
-Choose = Callable[[Params, Config], Params]
-"""The params of a trial, from those of params.yaml."""
+TUNE = "-ray-tune"
+"""What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
+RESTARTS = 10
+"""How often a trial is started again whose process died."""
 Finish = Callable[[Params, Settings, Workspace, Outcome, list[Row]], Mapping[str, Any]]
 """What a trial does when it is trained, from its params, its checkpoints and its rows; plain figures for the driver."""
 
@@ -44,11 +53,13 @@ def run_trials(
 ) -> list[Any]:
     """Train what ``space`` and ``rules`` give, and return Ray Tune's result of each trial, failed ones included.
 
-    ``choose`` and ``finish`` are functions of a module: the trials, which run elsewhere, import them.
+    ``choose`` and ``finish`` are functions of a module: the trials, which run elsewhere, import them. What trials keep under
+    ``name`` stays, for whoever goes on; ``forget_trials`` deletes it.
     """
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the act, and its runs as stopped
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
     path, filesystem = ray_storage(settings, workspace)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tracebacks of failed trials: the acts say what they died of
     trial = tune.with_parameters(
         _trial,
@@ -58,14 +69,31 @@ def run_trials(
         settings=settings.model_dump(),
         root=str(workspace.root.absolute()),
         folder=str(Path.cwd()),
+        name=name,
     )
+    alone = share(settings) | ({"CPU": 0} if on_gpu(settings) else {})
+    rules.reuse_actors = workers(settings) == 1
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"CPU": 0.01}),  # the workers ask for theirs themselves
+        tune.with_resources(trial, alone if workers(settings) == 1 else {"CPU": 0.01}),  # else its workers ask for theirs
         param_space=space,
         tune_config=rules,
-        run_config=tune.RunConfig(name=name, storage_path=path, storage_filesystem=filesystem, callbacks=[children], verbose=0),
+        run_config=tune.RunConfig(
+            name=f"{name}{TUNE}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
+            callbacks=[children],
+            verbose=0,
+        ),
     )
     return list(tuner.fit())
+
+
+def forget_trials(settings: Settings, workspace: Workspace, name: str) -> None:
+    """Delete what the trials of a sweep or an ablation kept, and what Ray Tune did."""
+    for folder in kept(settings, workspace).folders():
+        if folder == name or folder.startswith((f"{name}{TUNE}", f"{name}-trial-")):
+            forget(settings, workspace, folder)
 
 
 def grid(key: str, values: list[str], concurrent: int) -> tuple[Config, tune.TuneConfig]:
@@ -73,16 +101,18 @@ def grid(key: str, values: list[str], concurrent: int) -> tuple[Config, tune.Tun
     return {key: tune.grid_search(values)}, tune.TuneConfig(num_samples=1, max_concurrent_trials=concurrent)
 
 
-def run_name(trial: str) -> str:
-    """The name of a trial's training in Ray's storage, for ``forget``."""
-    return f"trial-{trial}"
+def folder_of(trial: str) -> str:
+    """The folder of a trial's checkpoints in that of its sweep."""
+    return f"trial-{trial.replace('/', '-')}"
 
 
 def like_worker(settings: Settings, work: Callable[..., Any], *inputs: Any) -> Any:
-    """``work(*inputs)`` in a process of the cluster that has what a training worker has: a GPU, or a CPU.
+    """``work(*inputs)`` in a process that has what a training worker has, a GPU or a CPU: in this one, if it trains itself.
 
-    A trial itself has neither. Raises what ``work`` raises, in Ray's wrapper.
+    Raises what ``work`` raises, elsewhere in Ray's wrapper.
     """
+    if workers(settings) == 1:
+        return work(*inputs)
     share = {"num_gpus": 1, "num_cpus": 0} if on_gpu(settings) else {"num_cpus": 1}
     outside = {"scheduling_strategy": "DEFAULT"}  # not within the next to nothing that Tune reserves for the trial itself
     return ray.get(ray.remote(**share, **outside)(work).remote(*inputs))
@@ -110,61 +140,49 @@ def _trial(
     settings: dict[str, Any],
     root: str,
     folder: str,
+    name: str,
 ) -> dict[str, Any] | None:
-    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is, too."""
-    os.chdir(folder)  # where the act was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
-    chosen = choose(parse_params(params, "params"), config)
-    places = Settings(**settings), Workspace(Path(root))
-    rows: list[Row] = []
-    outcome = launch(chosen, *places, run_name(tune.get_context().get_trial_id()), rows.append, [Validations()])
-    return dict(finish(chosen, *places, outcome, rows)) if finish else None
+    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is, too.
 
-
-class Children(tune.Callback):
-    """One MLflow run a trial, under the act's; kept by the driver, so that trials know nothing of MLflow.
-
-    As a context manager it ends the runs of trials that were cut short.
+    What it fails of is returned, as ``failure``, since Tune would start it again. A process of Ray's that died is raised.
     """
+    os.chdir(folder)  # where the act was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
+    try:
+        chosen = choose(parse_params(params, "params"), config)
+        places = Settings(**settings), Workspace(Path(root))
+        rows: list[Row] = []
+        train = _train_solo if workers(places[0]) == 1 else _train_workers
+        outcome = train(config, chosen, *places, name, rows)
+        return dict(finish(chosen, *places, outcome, rows)) if finish else None
+    except RayError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, it would fail of it again
+        return {"failure": cause(error)}
 
-    def __init__(self, choose: Choose, params: Params, settings: Settings, parent: str | None) -> None:
-        self.choose, self.params, self.settings, self.parent = choose, params, settings, parent
-        self.trackers: dict[str, Tracker] = {}
-        self.closed: set[str] = set()
 
-    def __enter__(self) -> Children:
-        return self
+def _train_solo(
+    config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
+) -> Outcome:
+    """Train in this process, which may have trained other trials before."""
 
-    def __exit__(self, *_: object) -> None:
-        for trial in self.trackers.keys() - self.closed:
-            self._close(trial, "KILLED")
+    def follow(row: Row) -> None:
+        rows.append(row)
+        if METRIC in row:
+            tune.report(dict(row))  # returns when Tune lets the trial go on, and ends its thread where not
 
-    def title(self, trial: Any) -> str:
-        """What a person and MLflow call a trial."""
-        return f"trial-{trial.trial_id}"
+    if on_gpu(settings):
+        gc.collect()
+        torch.cuda.empty_cache()  # of the trial before
+    own = kept(settings, workspace, name)
+    return train_here(
+        params, settings, workspace, own.within(folder_of(config["trial"])), follow,
+        torch.device("cuda" if on_gpu(settings) else "cpu"), config.get("begun", 0), config.get("until", 0),
+        own.within(config["start"]) if config.get("start") else None, config.get("generation", 0),
+    )  # fmt: skip
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run, once: a trial that is restarted keeps it."""
-        if trial.trial_id not in self.trackers:
-            chosen = flatten(self.choose(self.params, trial.config))
-            self.trackers[trial.trial_id] = Tracker.start(
-                self.settings, self.title(trial), chosen, {"stage": "trial"}, parent_run_id=self.parent
-            )
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Log a validation and say it."""
-        figures = {key: float(result[key]) for key in ("loss", "lr", METRIC, "ssim_y", "images_per_second") if key in result}
-        self.trackers[trial.trial_id].log(figures, int(result["step"]))
-        say(f"{self.title(trial)}  step {result['step']}  PSNR-Y {result[METRIC]:.2f} dB")
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that ended or was stopped early."""
-        self._close(trial.trial_id, "FINISHED")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that failed."""
-        if trial.trial_id in self.trackers:
-            self._close(trial.trial_id, "FAILED")
-
-    def _close(self, trial: str, status: str) -> None:
-        self.trackers[trial].finish(status)
-        self.closed.add(trial)
+def _train_workers(
+    config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
+) -> Outcome:
+    """Train with Ray Train's workers."""
+    return launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])

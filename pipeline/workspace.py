@@ -84,6 +84,11 @@ class Workspace:
         return self.root / "trials.csv"
 
     @property
+    def sweep(self) -> Path:
+        """``tune``: pictures of the sweep."""
+        return self.root / "sweep"
+
+    @property
     def ablation(self) -> Path:
         """``ablate``: a file per finished trial, the table, the plot; not a DVC out, so a stopped ablation can go on."""
         return self.root / "ablation"

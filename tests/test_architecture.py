@@ -21,8 +21,9 @@ HOMES = {
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {f"pipeline/{name}.py" for name in ("mlflow_store", "tracking", "registry", "model", "versions", "promotion")},
     "ray.serve": {"pipeline/serving.py"},
-    "ray.train": {"pipeline/distributed.py", "pipeline/trials.py"},
-    "ray.tune": {"pipeline/trials.py", "pipeline/stages/tune.py"},
+    "ray.train": {"pipeline/distributed.py", "pipeline/solo.py", "pipeline/trials.py"},
+    "ray.tune": {"pipeline/children.py", "pipeline/conducting.py", "pipeline/trials.py", "pipeline/stages/tune.py"},
+    "optuna": {"pipeline/searching.py", "pipeline/sweep_plots.py"},
     "typer": {"pipeline/__main__.py"},
 }
 

@@ -15,9 +15,10 @@ import torch
 
 from pipeline.ablation import Figures, Line, Score, Trial, digest_of, lines, plan, read_score, variant_params, write_score
 from pipeline.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
-from pipeline.cluster import cluster, workers
+from pipeline.children import Children, failure
+from pipeline.cluster import cluster, require_resources, workers
 from pipeline.console import say, table
-from pipeline.distributed import Outcome, Row, forget
+from pipeline.distributed import Outcome
 from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.measuring import device_of, measured, open_stores, summary
 from pipeline.params import Params, flatten, trial_params, with_architecture
@@ -26,7 +27,8 @@ from pipeline.report import seed_dots
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking import Tracker
-from pipeline.trials import Children, cause, grid, like_worker, run_name, run_trials
+from pipeline.trials import cause, forget_trials, grid, like_worker, run_trials
+from pipeline.worker import Row
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
@@ -84,12 +86,13 @@ def _train(todo: list[Trial], params: Params, settings: Settings, workspace: Wor
         cluster(settings, trials=params.ablation.concurrent),
         Scores(todo, params, settings, parent, workspace.ablation) as children,
     ):
+        require_resources(settings, params.ablation.concurrent)
         say(f"ablate: {params.ablation.concurrent} trials at once, {workers(settings)} worker(s) each")
         space, rules = grid("trial", [trial.name for trial in todo], params.ablation.concurrent)
         results = run_trials(_choose, params, settings, workspace, name, space, rules, children, _finish)
-        for finished in (*map(run_name, children.trackers), name):
-            forget(settings, workspace, finished)
-    failed = {result.config["trial"]: cause(result.error) for result in results if result.error}
+    forget_trials(settings, workspace, name)
+    causes = {result.config["trial"]: cause(result.error) if result.error else failure(result.metrics) for result in results}
+    failed = {trial: why for trial, why in causes.items() if why}
     for trial, why in failed.items():
         say(f"{trial} failed: {why}")
     return list(failed)
@@ -135,7 +138,7 @@ class Scores(Children):
             return
         score = Score(result["figures"], result["seconds"], result["machine"])
         write_score(self.folder, self.todo[self.title(trial)], score)
-        self.trackers[trial.trial_id].log(_flat(score), self.params.ablation.steps)
+        self.log(trial, _flat(score), self.params.ablation.steps)
         self.finished.add(self.title(trial))
         done = len(self.finished)
         left = (time.monotonic() - self.started) / done * (len(self.todo) - done) / 60

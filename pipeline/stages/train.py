@@ -9,13 +9,14 @@ import time
 
 from pipeline.cluster import cluster, workers
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.distributed import Row, bring_home, forget, launch
+from pipeline.distributed import bring_home, forget, launch
 from pipeline.lineage import code_digest, git_commit, git_dirty
 from pipeline.notes import Notes
 from pipeline.params import Params, fingerprint, flatten, with_architecture
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset
 from pipeline.tracking import Tracker
+from pipeline.worker import Row
 from pipeline.workspace import Workspace
 from rdmc.cost import cost
 from rdmc.data.shards import read_manifest

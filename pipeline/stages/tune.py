@@ -1,161 +1,217 @@
-"""``tune``: a sweep of short trainings (pipeline/trials.py), chosen by Optuna and stopped early by ASHA."""
+"""``tune``: a sweep of short trainings (pipeline/trials.py) that outlives its own death: all it knows is in its ledger."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
-from ruamel.yaml import YAML
 
-from pipeline.cluster import cluster, workers
+from pipeline.children import METRIC, Children
+from pipeline.cluster import cluster, require_resources, workers
+from pipeline.conducting import Asking, Conductor, Stopping, choose
 from pipeline.console import say, table
-from pipeline.distributed import forget
+from pipeline.kept import kept
+from pipeline.ledger import PREFIX, Entry, Ledger, check_same, last_unfinished, unfinished
 from pipeline.lineage import git_commit
-from pipeline.params import Choice, LogUniform, Params, Uniform, flatten, trial_params, with_architecture
+from pipeline.params import Params, flatten, with_architecture
+from pipeline.registry import registry
+from pipeline.searching import changes_weights, front
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
+from pipeline.sweep import example
+from pipeline.sweep_plots import pictures
+from pipeline.sweep_report import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.tracking import Tracker
-from pipeline.trials import METRIC, Children, cause, run_name, run_trials
+from pipeline.trials import cause, forget_trials, run_trials
 from pipeline.workspace import Workspace
+from rdmc.data.images import write_png
 from rdmc.data.loader import PairStore
-from rdmc.errors import TrainingError
+from rdmc.data.sampling import local_batch_size
+from rdmc.errors import ConfigError, ServiceError, TrainingError
 from rdmc.files import write_text
 
+SEARCHED = ("network", "loss", "train")
 
-def run(params: Params, settings: Settings, workspace: Workspace) -> None:
-    """Search ``params.tune.space`` and write the best overrides and a table of all trials.
 
-    Raises, before anything starts, ConfigError for a space with a value that cannot be used and DataError where there is
+def run(params: Params, settings: Settings, workspace: Workspace, resume: bool = False) -> None:
+    """Search ``params.tune.space`` and write the best overrides, a table of all trials and pictures of them.
+
+    ``resume`` goes on with the newest sweep that was stopped, with its trials, their checkpoints and their MLflow runs; how
+    much it may cost may have changed since. A trial has one worker unless the settings say otherwise.
+
+    Raises, before anything starts, ConfigError for a space, bounds or a sweep that cannot be used and DataError where there is
     nothing to train or to score on; TrainingError where every trial failed.
     """
-    name, params = f"tune-{datetime.now(UTC):%Y%m%d-%H%M%S}", with_architecture(params)
-    check_space(params)
+    params, settings = with_architecture(params), settings.model_copy(update={"workers": settings.workers or 1})
+    check_space(params, settings.workers)
     check_bucket(settings)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    for split in ("train", "validation"):
-        PairStore(folders, split, fetch=shard_fetch(settings, workspace))
-    tags = {"git_commit": git_commit() or "unknown", "stage": "tune"}
+    data, _ = (PairStore(folders, split, fetch=shard_fetch(settings, workspace)).digest for split in ("train", "validation"))
+    ledger = _resumed(params, data, settings, workspace) if resume else _new(params, data, settings, workspace)
+    tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
+    same = ("sweep", "stage") if resume else ()
+    concurrent = min(params.tune.concurrent, params.tune.trials)
     with (
-        cluster(settings, trials=params.tune.concurrent),
-        Tracker.start(settings, name, flatten(params), tags) as parent,
-        Children(_choose, params, settings, parent.run_id) as children,
+        cluster(settings, trials=concurrent),
+        Tracker.start(settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=same) as parent,
     ):
-        say(f"tune: {params.tune.trials} trials, {params.tune.concurrent} at once, {workers(settings)} workers each")
-        space = {key: _domain(domain) for key, domain in params.tune.space.items()}
-        results = run_trials(_choose, params, settings, workspace, name, space, _rules(params), children)
-        rows = [_row(result, params) for result in results]
-        write_text(workspace.trials, trials_csv(rows))
-        for row in rows:
-            if "cause" in row:
-                say(f"trial {row['trial']} failed: {row['cause']}")
-        scored = [row for row in rows if METRIC in row]
-        if not scored:
-            raise TrainingError(f"{name}: no trial of {len(rows)} ended with a {METRIC}; trials.csv says what they died of")
-        best = max(scored, key=lambda row: float(row[METRIC]))
-        parent.log({f"best_{METRIC}": float(best[METRIC])}, 0)
-    overrides = {key: best[key] for key in params.tune.space}
-    write_text(workspace.best_params, best_params_yaml(overrides))
-    _summary(rows, overrides)
-    for finished in (*map(run_name, children.trackers), name):
-        forget(settings, workspace, finished)
+        require_resources(settings, concurrent)
+        ledger.run_id = parent.run_id
+        ledger.save()
+        conductor = Conductor(params, ledger)
+        with Runs(conductor, settings, parent.run_id) as children:
+            say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
+            rules = tune.TuneConfig(
+                search_alg=Asking(conductor), scheduler=Stopping(conductor), num_samples=-1, max_concurrent_trials=concurrent
+            )
+            if not conductor.finished:  # killed after its last trial
+                run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
+            conductor.close()
+            children.settle()
+        _publish(params, ledger, settings, workspace, parent)
+    forget_trials(settings, workspace, ledger.name)
 
 
-def check_space(params: Params) -> None:
-    """Try every value of a list and both ends of a range. Raises ConfigError that names the param and the value."""
-    for key, domain in params.tune.space.items():
-        for value in _values(domain):
-            _choose(params, {key: value})
+def _new(params: Params, data: str, settings: Settings, workspace: Workspace) -> Ledger:
+    for name in unfinished(settings, workspace)[-1:]:
+        say(f"tune: {name} was stopped and could go on (--resume); this is a new sweep")
+    name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    return Ledger(name, params.model_dump(mode="json", by_alias=True), data, kept(settings, workspace, name))
 
 
-def _choose(params: Params, config: dict[str, Any]) -> Params:
-    return trial_params(params, params.tune.steps, config)
+def _resumed(params: Params, data: str, settings: Settings, workspace: Workspace) -> Ledger:
+    ledger = last_unfinished(settings, workspace)
+    check_same(ledger, params.model_dump(mode="json", by_alias=True), data)
+    over = sum(entry.state in ("finished", "stopped early", "failed") for entry in ledger.trials)
+    say(f"tune: {ledger.name} goes on after {ledger.elapsed:.0f} s, {over} of {params.tune.trials} trials are over")
+    return ledger
 
 
-def _rules(params: Params) -> tune.TuneConfig:
-    return tune.TuneConfig(
-        metric=METRIC,
-        mode="max",
-        num_samples=params.tune.trials,
-        max_concurrent_trials=params.tune.concurrent,
-        search_alg=OptunaSearch(seed=params.seed),
-        scheduler=ASHAScheduler(
-            time_attr="step",
-            max_t=params.tune.steps,
-            grace_period=params.tune.grace_steps,
-            reduction_factor=params.tune.reduction,
-        ),
-    )
+def check_space(params: Params, workers: int) -> None:
+    """Try every value of a list and both ends of a range, with what its condition asks for.
+
+    Raises ConfigError that names the param, the value and the rule.
+    """
+    space = params.tune.space
+    for key, domain in space.items():
+        if key.split(".")[0] not in SEARCHED or key == "train.steps":
+            raise ConfigError(
+                f"tune.space.{key}: a sweep searches params of {', '.join(SEARCHED)} (train.steps apart); drop this one"
+            )
+        for value in domain.ends:
+            chosen = choose(params, {"chosen": example(key, value, space)})
+            local_batch_size(chosen.train.global_batch_size, workers)
+    if params.tune.algorithm == "pbt":
+        _check_population(params, workers)
 
 
-def _domain(domain: Choice | Uniform | LogUniform) -> Any:
-    if isinstance(domain, Choice):
-        return tune.choice(domain.choice)
-    return tune.uniform(*domain.uniform) if isinstance(domain, Uniform) else tune.loguniform(*domain.loguniform)
+def _check_population(params: Params, workers: int) -> None:
+    told = params.tune
+    if fixed := [key for key in told.space if changes_weights(key)]:
+        raise ConfigError(
+            f"tune.space.{fixed[0]}: cannot change in the middle of a training, as pbt would; drop it, or use optuna"
+        )
+    if told.pbt.every % params.train.validate_every:
+        raise ConfigError(
+            f"tune.pbt.every: {told.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; mend one"
+        )
+    if told.trials < 2 or told.objectives != ["psnr_y"]:
+        raise ConfigError("tune.algorithm: pbt needs two trials or more and psnr_y alone; mend these or use optuna")
+    if workers > 1:
+        raise ConfigError(f"RDMC_WORKERS: pbt trains members of one worker each, not {workers}; set RDMC_WORKERS=1")
 
 
-def _values(domain: Choice | Uniform | LogUniform) -> Sequence[Any]:
-    """Every value of a list, or the two ends of a range."""
-    if isinstance(domain, Choice):
-        return domain.choice
-    return domain.uniform if isinstance(domain, Uniform) else domain.loguniform
+class Runs(Children):
+    """One MLflow run a trial, over all sittings of the sweep; passes how trials end to the conductor."""
+
+    def __init__(self, conductor: Conductor, settings: Settings, parent: str | None) -> None:
+        super().__init__(choose, conductor.params, settings, parent)
+        self.conductor, self.ledger = conductor, conductor.ledger
+
+    def tracker(self, trial: Any) -> Tracker:
+        """The run of a trial: a new one, or the one of an earlier sitting, where every validation is sent again."""
+        entry = self._entry(trial)
+        tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"]}
+        tracker = Tracker.start(
+            self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent,
+            run_id=entry.run_id, same=("sweep", "trial") if self.ledger.resumed else (),
+        )  # fmt: skip
+        entry.run_id = tracker.run_id  # written with what happens next; a run whose id is lost is found by its tags
+        for row in entry.rows if self.ledger.resumed else ():
+            tracker.log({name: value for name, value in row.items() if name not in ("step", "step_seconds")}, int(row["step"]))
+        return tracker
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's run, once; of a member that took over others' weights, log the params that it has now."""
+        super().on_trial_start(iteration, trials, trial, **info)
+        entry = self._entry(trial)
+        if entry.generation:
+            numbers = {f"now/{key}": float(v) for key, v in entry.chosen.items() if isinstance(v, int | float)}
+            self.log(trial, {**numbers, "generation": entry.generation}, entry.begun)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run, unless a member has only come to the end of a stretch."""
+        if self.conductor.ended(int(trial.config["trial"])).state != "waiting":
+            self.close(trial, status(self._entry(trial)))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run of a trial whose process died too often."""
+        error = trial.get_pickled_error()
+        self.conductor.ended(int(trial.config["trial"]), cause(error) if error else "its process died")
+        self.close(trial, status(self._entry(trial)))
+
+    def settle(self) -> None:
+        """End the runs of trials that were over before this sitting, or that were never begun."""
+        for entry in self.ledger.trials:
+            if not entry.closed:
+                self.close(SimpleNamespace(config={"trial": str(entry.number), "chosen": entry.chosen}), status(entry))
+
+    def _close(self, tracker: Tracker, key: str, status: str) -> None:
+        if key not in self.closed:
+            super()._close(tracker, key, status)
+            self.ledger.trials[int(key)].closed = status != "KILLED"  # which may go on
+
+    def _entry(self, trial: Any) -> Entry:
+        return self.ledger.trials[int(trial.config["trial"])]
 
 
-def _row(result: Any, params: Params) -> dict[str, Any]:
-    """A trial in the table: its overrides, its last score, its steps, how it ended and, where it failed, of what."""
-    metrics = result.metrics or {}
-    chosen = {key: result.config[key] for key in params.tune.space}
-    scores = {METRIC: metrics[METRIC], "step": metrics["step"]} if METRIC in metrics else {}
-    ended = "finished" if scores.get("step") == params.tune.steps else "stopped early"
-    row = {"trial": metrics.get("trial_id", ""), **chosen, **scores, "state": "failed" if result.error else ended}
-    return {**row, "cause": cause(result.error)} if result.error else row
+def status(entry: Entry) -> str:
+    """How MLflow calls the end of a trial."""
+    return "FAILED" if entry.state == "failed" else "FINISHED"
 
 
-def best_params_yaml(overrides: dict[str, Any]) -> str:
-    """The overrides as the nested YAML they are in params.yaml."""
-    nested: dict[str, Any] = {}
-    for key, value in overrides.items():
-        *parents, last = key.split(".")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    text = io.StringIO()
-    YAML(typ="safe", pure=True).dump(nested, text)
-    return text.getvalue()
+def _publish(params: Params, ledger: Ledger, settings: Settings, workspace: Workspace, parent: Tracker) -> None:
+    """Write and show what was found, and add it to the parent run. Raises TrainingError where every trial failed."""
+    told, entries = params.tune, ledger.trials
+    write_text(workspace.trials, trials_csv(rows(told, entries)))
+    for entry in entries:
+        if entry.cause:
+            say(f"trial {entry.number} failed: {entry.cause}")
+    best = front(told, entries)
+    if not best:
+        _attach(settings, parent.run_id, [workspace.trials])
+        raise TrainingError(f"{ledger.name}: none of {len(entries)} trials has a {METRIC}; trials.csv says what they died of")
+    write_text(workspace.best_params, best_params_yaml(best[0].chosen))
+    drawn = {workspace.sweep / name: picture for name, picture in pictures(told, entries).items()}
+    for path, picture in drawn.items():
+        write_png(path, picture)
+    parent.log({f"best_{METRIC}": float(best[0].score or 0), "trials": len(entries), "seconds": ledger.elapsed}, 0)
+    _attach(settings, parent.run_id, [workspace.trials, workspace.best_params, *drawn])
+    table("trials, best first", *lines(told, entries))
+    say(f"best params are in best_params.yaml; train with them: {command(best[0].chosen)}")
 
 
-def trials_csv(rows: list[dict[str, Any]]) -> str:
-    """A line per trial."""
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _summary(rows: list[dict[str, Any]], overrides: dict[str, Any]) -> None:
-    ranked = sorted(rows, key=lambda row: -float(row.get(METRIC, 0)))
-    keys = list(overrides)
-    table(
-        "trials, best first",
-        ["trial", *keys, "PSNR-Y (dB)", "steps", "state"],
-        [
-            [
-                row["trial"],
-                *(f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]) for key in keys),
-                f"{row[METRIC]:.2f}" if METRIC in row else "-",
-                str(row.get("step", "-")),
-                row["state"],
-            ]
-            for row in ranked
-        ],
-    )
-    flags = " ".join(f"-S {key}={value}" for key, value in overrides.items())
-    say(f"best params are in best_params.yaml; train with them: dvc exp run {flags}")
+def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
+    """Add files to a run; what hinders that is said, for they lie on disk too."""
+    if run_id is None:
+        return
+    try:
+        with registry(settings) as client:
+            for file in files:
+                client.log_artifact(run_id, str(file))
+    except ServiceError as error:
+        say(f"warning: MLflow has no pictures of this sweep: {error}")

@@ -13,10 +13,11 @@ import ray.train
 import torch
 
 from pipeline.cluster import cluster
-from pipeline.distributed import Outcome, Row, _following, bring_home, forget, launch, opened
+from pipeline.distributed import Outcome, _following, bring_home, forget, launch, opened
 from pipeline.params import Params
 from pipeline.settings import Settings
 from pipeline.stages.search import searching
+from pipeline.worker import Row
 from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore

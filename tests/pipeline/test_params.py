@@ -74,7 +74,11 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("tune.space", {"train.lr": {"uniform": [1, float("inf")]}}, "tune.space.train.lr.uniform.1: inf"),
         ("tune.space", {"train.lr": {"loguniform": [1e-3]}}, "tune.space.train.lr.loguniform.1: missing"),
         ("tune.space", {"train.lr": {"loguniform": [0, 1]}}, "tune.space.train.lr.loguniform.0: 0: .*greater than 0"),
-        ("tune.space", {"train.lr": [1, 2]}, r"tune.space.train.lr: \[1, 2\]: .*map with choice, or uniform, or loguniform"),
+        (
+            "tune.space",
+            {"train.lr": [1, 2]},
+            r"train.lr: \[1, 2\]: .*with choice, or uniform, or loguniform, or integer",
+        ),
         ("tune.grace_steps", 10**6, "grace_steps 1000000 exceeds"),
         ("register.alias", "No Spaces", "register.alias: 'No Spaces'"),
     ],

@@ -1,81 +1,128 @@
-"""A real sweep of two tiny trials, and the pieces around it."""
+"""A real sweep on a local Ray whose driver is killed and goes on, what it refuses, and what it ends with."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
-from ray.exceptions import RayTaskError
+from mlflow.entities import Run
 from ruamel.yaml import YAML
 
+from pipeline.conducting import Conductor
+from pipeline.kept import Kept
+from pipeline.ledger import Entry, Ledger, last_unfinished
 from pipeline.settings import Settings
 from pipeline.stages import tune
+from pipeline.sweep_plots import height_of, importance, pictures
+from pipeline.sweep_report import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.tracking import Tracker
-from pipeline.trials import Children
 from pipeline.workspace import Workspace
-from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
+from rdmc.errors import ConfigError, DataError, ServiceError
 from tests.support.data import make_dataset, tiny_params
 
+SETTINGS = Settings(workers=1, gpu=False)
+SPACE: dict[str, Any] = {
+    "train.lr": {"loguniform": [1e-4, 1e-2]},
+    "loss.prior": {"choice": ["ratio", "infonce"]},
+    "loss.temperature": {"loguniform": [0.03, 0.3], "when": {"loss.prior": "infonce"}},
+}
 SWEEP = {
     "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
-    "tune.trials": 2,
+    "tune.trials": 3,
+    "tune.concurrent": 1,
     "tune.steps": 4,
     "tune.grace_steps": 2,
     "train.validate_every": 2,
-    "tune.space": {"train.lr": {"loguniform": [1e-4, 1e-2]}, "loss.ssim": {"choice": [0.0, 0.2]}},
+    "tune.space": SPACE,
 }
+FINAL = {"finished", "stopped early"}
 
 
-def test_sweep_ends_with_best_params_a_table_and_a_run_per_trial(tmp_path: Path, store: str) -> None:
-    workspace = Workspace(tmp_path)
+class Killed(BaseException):
+    """Stands for a kill of the driver: what is not written by then is lost."""
+
+
+def runs_of(store: str) -> tuple[list[Run], list[Run]]:
+    """Parent and child runs."""
+    client = MlflowClient(store)
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in found if run not in children], children
+
+
+def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, params = Workspace(tmp_path), tiny_params(SWEEP)
     make_dataset(workspace, "heavy")
-    params = tiny_params(SWEEP)
-    tune.run(params, Settings(workers=1, gpu=False), workspace)
+    with monkeypatch.context() as patch:
+        report: Callable[..., bool] = Conductor.report
 
-    rows = list(csv.DictReader(workspace.trials.open()))
-    assert len(rows) == 2
-    assert {row["state"] for row in rows} <= {"finished", "stopped early"}
-    best = max(rows, key=lambda row: float(row["psnr_y"]))
+        def dies(self: Conductor, number: int, result: dict[str, Any]) -> bool:
+            stays = report(self, number, result)
+            if number == 1:
+                raise Killed
+            return stays
+
+        patch.setattr(Conductor, "report", dies)
+        with pytest.raises(Killed):
+            tune.run(params, SETTINGS, workspace)
+    begun = last_unfinished(SETTINGS, workspace)
+    assert [entry.number for entry in begun.trials if entry.rows] == [0, 1]
+    tune.run(params, SETTINGS, workspace, resume=True)
+
+    found = list(csv.DictReader(workspace.trials.open()))
+    assert [row["trial"] for row in found] == ["0", "1", "2"]
+    assert {row["state"] for row in found} <= FINAL
+    assert [row["train.lr"] for row in found[:2]] == [str(entry.chosen["train.lr"]) for entry in begun.trials[:2]]
+    assert all((row["loss.temperature"] != "") == (row["loss.prior"] == "infonce") for row in found)
+    best = max(found, key=lambda row: float(row["psnr_y"]))
     chosen = YAML(typ="safe", pure=True).load(workspace.best_params)
     assert chosen["train"]["lr"] == pytest.approx(float(best["train.lr"]))
-    assert chosen["loss"]["ssim"] == float(best["loss.ssim"])
 
-    client = MlflowClient(store)
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(parents) == 1
-    assert len(children) == 2
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    logged = {float(run.data.params["train.lr"]): run.data.metrics["psnr_y"] for run in children}
-    assert logged == pytest.approx({float(row["train.lr"]): float(row["psnr_y"]) for row in rows})
-    assert parents[0].data.metrics["best_psnr_y"] == pytest.approx(float(best["psnr_y"]))
+    (parent,), children = runs_of(store)
+    assert len(children) == 3
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert {run.data.tags["trial"]: run.data.metrics["psnr_y"] for run in children} == pytest.approx(
+        {row["trial"]: float(row["psnr_y"]) for row in found}
+    )
+    assert parent.data.metrics["best_psnr_y"] == pytest.approx(float(best["psnr_y"]))
+    named = {item.path for item in MlflowClient(store).list_artifacts(parent.info.run_id)}
+    assert {"trials.csv", "best_params.yaml", "parallel_coordinates.png", "history.png"} <= named
     assert list(workspace.runs.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("space", "message"),
+    ("changes", "message"),
     [
-        ({"train.speed": {"uniform": [0, 1]}}, "train.speed: no such param"),
-        ({"train.lr": {"uniform": [-1.0, 1.0]}}, "train.lr: -1.0"),
-        ({"network.norm": {"choice": ["none", "layer"]}}, "network.norm: 'layer'"),
-        ({"train.ema_decay": {"uniform": [0.5, 1.5]}}, "train.ema_decay: 1.5"),
+        ({"space": {"train.speed": {"uniform": [0, 1]}}}, "train.speed: no such param"),
+        ({"space": {"train.lr": {"uniform": [-1.0, 1.0]}}}, "train.lr: -1.0"),
+        ({"space": {"network.norm": {"choice": ["none", "layer"]}}}, "network.norm: 'layer'"),
+        ({"space": {"train.ema_decay": {"uniform": [0.5, 1.5]}}}, "train.ema_decay: 1.5"),
+        ({"space": {"evaluate.tile": {"choice": [256]}}}, "tune.space.evaluate.tile: a sweep searches params of network, loss"),
+        ({"space": {"train.steps": {"choice": [2]}}}, r"tune.space.train.steps: .*\(train.steps apart\)"),
+        ({"space": {**SPACE, "loss.temperature": {"uniform": [-1, 1], "when": {"loss.prior": "infonce"}}}}, "temperature: -1"),
+        ({"algorithm": "pbt", "space": {"network.width": {"choice": [2, 4]}}}, "tune.space.network.width: cannot change"),
+        ({"algorithm": "pbt", "space": {"train.lr": SPACE["train.lr"]}, "pbt.every": 3}, "tune.pbt.every: 3 is no multiple"),
     ],
 )
-def test_bad_space_is_refused_before_anything_starts(tmp_path: Path, space: dict[str, object], message: str) -> None:
-    params = tiny_params({**SWEEP, "tune.space": space})
-    with pytest.raises(ConfigError, match=message):
-        tune.run(params, Settings(workers=1, gpu=False), Workspace(tmp_path))
+def test_bad_space_is_refused_before_anything_starts(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    params = tiny_params({**SWEEP, **{f"tune.{key}": value for key, value in changes.items()}})
+    with pytest.raises(ConfigError, match=message) as caught:
+        tune.run(params, SETTINGS, Workspace(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_score_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
     make_dataset(Workspace(tmp_path), "heavy", {"train": 1})
     with pytest.raises(DataError, match="no validation pairs"):
-        tune.run(tiny_params(SWEEP), Settings(workers=1, gpu=False), Workspace(tmp_path))
+        tune.run(tiny_params(SWEEP), SETTINGS, Workspace(tmp_path))
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -83,28 +130,85 @@ def refuse(*_: object, **__: object) -> None:
 
 
 def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where Ray refuses, nor a trial's where the sweep is stopped."""
+    """Neither where Ray refuses, nor a trial's where the sweep is stopped; one that goes on has the same run."""
     make_dataset(Workspace(tmp_path), "heavy")
-    params, settings, client = tiny_params(SWEEP), Settings(workers=1, gpu=False), MlflowClient(store)
+    params, client = tiny_params(SWEEP), MlflowClient(store)
     with monkeypatch.context() as patch:
         patch.setattr(tune, "cluster", refuse)
         with pytest.raises(ServiceError, match="no Ray"):
-            tune.run(params, settings, Workspace(tmp_path))
-    assert client.get_experiment_by_name(settings.experiment) is None
-    trial = SimpleNamespace(trial_id="t", config={"train.lr": 0.001})
-    with Tracker.start(settings, "sweep", {}) as parent, Children(tune._choose, params, settings, parent.run_id) as children:
-        children.on_trial_start(1, [], trial)
-    statuses = [client.get_run(str(tracker.run_id)).info.status for tracker in (parent, children.trackers["t"])]
-    assert statuses == ["FINISHED", "KILLED"]
+            tune.run(params, SETTINGS, Workspace(tmp_path))
+    assert client.get_experiment_by_name(SETTINGS.experiment) is None
+    trial = SimpleNamespace(config={"trial": "0", "chosen": {"train.lr": 0.001}})
+    ids = []
+    for resumed in (False, True):
+        place = Kept(f"{tmp_path}/runs/tune-1", None)
+        entry = Entry(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # its run's id was never written
+        ledger = Ledger("tune-1", {}, "", place, [entry], resumed=resumed)
+        tags = {"sweep": "tune-1", "stage": "tune"}
+        same = ("sweep", "stage") if resumed else ()
+        with (
+            Tracker.start(SETTINGS, "tune-1", {}, tags, same=same) as parent,
+            tune.Runs(Conductor(params, ledger), SETTINGS, parent.run_id) as children,
+        ):
+            children.on_trial_start(1, [], trial)
+        ids.append([parent.run_id, children.trackers["0"].run_id])
+        assert [client.get_run(str(run)).info.status for run in ids[-1]] == ["FINISHED", "KILLED"]
+    assert ids[0] == ids[1]
+    assert client.get_run(str(ids[1][1])).data.metrics["psnr_y"] == 21.0
 
 
-def test_failed_trial_says_of_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = RayTaskError("trial", "traceback\n", TrainingError("loss nan\nat step 3"))
-    result = SimpleNamespace(metrics={"trial_id": "t"}, config={"train.lr": 1.0, "loss.ssim": 0.2}, error=error)
-    row = tune._row(result, tiny_params(SWEEP))
-    assert (row["state"], row["cause"]) == ("failed", "loss nan at step 3")
+def sweep_of(count: int) -> list[Entry]:
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(count):
+        chosen: dict[str, Any] = {
+            "train.lr": float(10 ** rng.uniform(-4, -2)),
+            "loss.prior": str(rng.choice(["ratio", "infonce"])),
+        }
+        if chosen["loss.prior"] == "infonce":
+            chosen["loss.temperature"] = float(rng.uniform(0.03, 0.3))
+        score = 25 - abs(float(np.log10(chosen["train.lr"])) + 3) * 5
+        found.append(Entry(number, chosen, 1.0 + number % 3, "finished", rows=[{"step": 4.0, "psnr_y": score, "ssim_y": 0.7}]))
+    found[0].state, found[0].rows, found[0].cause = "failed", [], "loss nan"
+    return found
+
+
+def test_pictures_show_what_there_is() -> None:
+    params = tiny_params({**SWEEP, "tune.objectives": ["psnr_y", "gflop"]})
+    entries = sweep_of(24)
+    drawn = pictures(params.tune, entries)
+    assert set(drawn) == {"parallel_coordinates.png", "history.png", "importance.png", "front.png"}
+    assert all(picture.std() > 5 for picture in drawn.values())
+    weights = importance(params.tune, [entry for entry in entries if entry.rows])
+    assert set(weights) == {"train.lr", "loss.prior"}, "what all trials searched"
+    assert weights["train.lr"] > 0.8 > 0.2 > weights["loss.prior"]
+    assert pictures(params.tune, entries[:1]) == {}
+    assert "importance.png" not in pictures(params.tune, entries[:3])
+
+
+def test_axes_follow_their_domains() -> None:
+    space = tiny_params(SWEEP).tune.space
+    assert height_of(space["train.lr"], 1e-3) == pytest.approx(0.5)
+    assert [height_of(space["loss.prior"], value) for value in ("ratio", "infonce")] == [0, 1]
+
+
+def test_tables_have_every_trial() -> None:
+    told = tiny_params({**SWEEP, "tune.objectives": ["psnr_y", "gflop"]}).tune
+    entries = sweep_of(6)
+    found = list(csv.DictReader(trials_csv(rows(told, entries)).splitlines()))
+    assert [row["trial"] for row in found] == [str(n) for n in range(6)]
+    assert (found[0]["state"], found[0]["cause"], found[0]["psnr_y"]) == ("failed", "loss nan", "")
+    header, cells = lines(told, entries)
+    assert header == ["trial", *SPACE, "PSNR-Y (dB)", "GFLOP", "front", "steps", "state"]
+    assert len(cells) == 6
+    assert all(len(line) == len(header) for line in cells)
+    assert [line[header.index("front")] for line in cells].count("*") == [row["on_front"] for row in found].count("True") > 0
 
 
 def test_best_params_are_nested_as_in_params_yaml() -> None:
-    text = tune.best_params_yaml({"train.lr": 0.001, "train.crop": 64, "loss.ssim": 0.2})
-    assert YAML(typ="safe", pure=True).load(text) == {"train": {"lr": 0.001, "crop": 64}, "loss": {"ssim": 0.2}}
+    chosen = {"train.lr": 0.001, "train.crop": 64, "loss.ssim": 0.2}
+    assert YAML(typ="safe", pure=True).load(best_params_yaml(chosen)) == {
+        "train": {"lr": 0.001, "crop": 64},
+        "loss": {"ssim": 0.2},
+    }
+    assert command(chosen) == "dvc exp run -S train.lr=0.001 -S train.crop=64 -S loss.ssim=0.2"

@@ -1,0 +1,51 @@
+"""What fits a cluster, from its numbers alone."""
+
+from __future__ import annotations
+
+import pytest
+import ray
+
+from pipeline import cluster
+from pipeline.settings import Settings
+from rdmc.errors import ConfigError
+
+
+@pytest.fixture
+def resources(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the cluster has."""
+    found: dict[str, float] = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("have", "settings", "trials", "message"),
+    [
+        ({"CPU": 4}, {"workers": 2}, 2, ""),
+        (
+            {"CPU": 4},
+            {"workers": 2},
+            3,
+            "3 trials at once of 2 workers need 6 CPUs, the cluster has 4; .* to 2",
+        ),
+        ({"CPU": 3}, {"workers": 4}, 1, "4 workers need 4 CPUs, the cluster has 3; set RDMC_WORKERS=3"),
+        ({"GPU": 1, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.5}, 2, ""),
+        ({"GPU": 1, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.5}, 3, "need 1.5 GPUs, the cluster has 1; .* to 2"),
+        ({"GPU": 2, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.2}, 10, ""),
+        ({"GPU": 2, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.4}, 5, "need 2 GPUs, the cluster has 2; .* to 4"),
+        ({"GPU": 2, "CPU": 8}, {"workers": 2, "gpus_per_worker": 0.5}, 1, "cannot share a GPU; set RDMC_WORKERS=1"),
+        ({"CPU": 8}, {"workers": 1, "gpu": True}, 1, "need 1 GPUs, the cluster has 0; set RDMC_GPU=false"),
+    ],
+)
+def test_what_can_never_be_placed_is_refused_with_the_numbers(
+    resources: dict[str, float], have: dict[str, float], settings: dict[str, float], trials: int, message: str
+) -> None:
+    resources.update(have)
+    chosen = Settings.model_validate({"gpu": None, **settings})
+    if not message:
+        cluster.require_resources(chosen, trials)
+        return
+    with pytest.raises(ConfigError, match=message) as caught:
+        cluster.require_resources(chosen, trials)
+    assert "\n" not in str(caught.value)
