@@ -24,7 +24,10 @@ HOMES = {
     "ray.train": {"pipeline/distributed.py", "pipeline/solo.py", "pipeline/trials.py"},
     "ray.tune": {"pipeline/children.py", "pipeline/conducting.py", "pipeline/trials.py", "pipeline/stages/tune.py"},
     "optuna": {"pipeline/searching.py", "pipeline/sweep_plots.py"},
-    "typer": {"pipeline/__main__.py"},
+    "typer": {
+        "pipeline/__main__.py",
+        *(f"pipeline/commands/{name}.py" for name in ("data", "models", "shared", "training", "use")),
+    },
 }
 
 

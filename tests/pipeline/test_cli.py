@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import __main__ as cli
+from pipeline.commands import data
 from tests.support.imports import ROOT
 
 ACTS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
@@ -33,9 +34,9 @@ def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
 def test_acts_are_frozen_and_each_says_what_it_does() -> None:
     from typer.main import get_group
 
-    from pipeline.__main__ import app
+    from pipeline.__main__ import command_line
 
-    command = get_group(app)
+    command = get_group(command_line())
     assert set(command.commands) == ACTS
     for name, found in command.commands.items():
         assert len(found.help or "") > 40, name
@@ -86,7 +87,7 @@ def test_faults_of_the_machine_are_one_line(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "read_settings", fail)
+    monkeypatch.setattr(data, "read_settings", fail)
     monkeypatch.setattr(sys, "argv", ["rdmc", "connect"])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -97,7 +98,7 @@ def test_faults_of_the_machine_are_one_line(
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "read_settings", lambda: 1 / 0)
+    monkeypatch.setattr(data, "read_settings", lambda: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["rdmc", "connect"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

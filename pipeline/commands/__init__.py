@@ -1,0 +1,1 @@
+"""The acts as the command line has them: arguments, help, exit codes. ``pipeline.stages`` does the work."""
