@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all: written under a temporary name beside the target, then renamed.
+"""Files found, digested, and written so that they appear whole or not at all: under a temporary name, then renamed.
 
 Temporary names begin with a dot. A process that is killed leaves them; .dvcignore keeps them out of DVC's sight.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -56,3 +57,9 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """The digest (hex) of a file of any size. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def globbed(pattern: str) -> list[Path]:
+    """The files that match a glob (``**`` goes into folders), sorted; hidden ones only where the pattern names them."""
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern, and hidden files
+    return [path for path in map(Path, sorted(names)) if not path.is_dir()]

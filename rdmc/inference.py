@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmc.errors import CheckpointError, DataError
+from rdmc.restorer import place
 
 OVERLAP = 128
 """Pixels that neighbouring tiles share. The weight of a tile falls to nothing across them, so no seam can show, and a pixel
@@ -40,7 +41,7 @@ def derain_image(
         CheckpointError: the network gave a value that is not finite.
     """
     check_image(rainy)
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    place(network, device)
     height, width = rainy.shape[:2]
     rows, columns = spans(height, tile), spans(width, tile)
     if len(rows) == len(columns) == 1:

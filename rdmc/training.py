@@ -32,7 +32,7 @@ from rdmc.losses import LossConfig, Objective
 from rdmc.metrics import Means, psnr_y, ssim_y
 from rdmc.networks import NetworkConfig, build
 from rdmc.recipe import TrainConfig, adamw, learning_rate
-from rdmc.restorer import Restorer
+from rdmc.restorer import layout, place
 
 REPORT_EVERY = 20
 """Steps between reports: often enough to watch, seldom enough to cost nothing."""
@@ -80,8 +80,9 @@ class Run:
         torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal, and eight times slower
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = _place(build(network), self.device)
-            self.average = _place(build(network), self.device).eval()
+            self.network, self.average = build(network), build(network).eval()
+            place(self.network, self.device)
+            place(self.average, self.device)
             objective = Objective(self.network, loss, seed).to(self.device)
         self.network.recompute = config.recompute
         self.average.load_state_dict(self.network.state_dict())
@@ -236,7 +237,7 @@ class Run:
                 moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
                 self.optimisers[parameter].state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device),
-                    **{key: moment.contiguous(memory_format=_layout(parameter)) for key, moment in moments.items()},
+                    **{key: moment.contiguous(memory_format=layout(parameter)) for key, moment in moments.items()},
                 }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: not a whole training state ({error!r}); start a new run instead") from None
@@ -245,16 +246,3 @@ class Run:
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-
-
-def _place(network: Restorer, device: torch.device) -> Restorer:
-    """Put a network on its device, convolution weights channels last (measured in docs/benchmarks.md)."""
-    network.to(device)
-    for parameter in network.parameters():
-        parameter.data = parameter.data.contiguous(memory_format=_layout(parameter))
-    return network
-
-
-def _layout(parameter: Tensor) -> torch.memory_format:
-    """Moments lie in memory as their parameter does, so that a resumed step is the very same one."""
-    return torch.channels_last if parameter.dim() == 4 else torch.contiguous_format

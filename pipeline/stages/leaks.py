@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import cycle
@@ -15,6 +14,7 @@ from pipeline.workspace import Workspace
 from rdmc.data.leakage import Look, Part, Scene, Twin, distinct, find_twins, look_at_all
 from rdmc.data.pairs import SPLITS, Entry, Fault, read_index
 from rdmc.errors import ConfigError, DataError
+from rdmc.files import globbed
 
 PARTS: dict[Layout, Part] = {Layout.CLEAN: "whole", Layout.CLEAN_LEFT: "left", Layout.CLEAN_RIGHT: "right"}
 """Layouts of a folder's files, and the part of each that is the clean image."""
@@ -68,11 +68,15 @@ def scenes_of(dataset: str, folder: Path) -> list[Scene]:
 
 def files(place: str) -> list[Path]:
     """The files of a folder, or those that a glob matches, sorted. Raises DataError where there are none."""
-    names = Path(place).iterdir() if Path(place).is_dir() else map(Path, glob.glob(place, recursive=True))  # noqa: PTH207  as in matching
-    found = sorted(path for path in names if not path.is_dir() and not path.name.startswith("."))
+    inside = Path(place).is_dir()
+    found = sorted(path for path in (Path(place).iterdir() if inside else globbed(place)) if _counts(path))
     if not found:
         raise DataError(f"{place}: no files, a comparison needs images; name a folder or quote a glob")
     return found
+
+
+def _counts(path: Path) -> bool:
+    return not path.is_dir() and not path.name.startswith(".")
 
 
 def _compare(scenes: Sequence[Scene], score: float, report: Path | None, pictures: Path | None) -> bool:

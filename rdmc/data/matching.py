@@ -14,7 +14,6 @@ In each way one clean image may have several rainy ones.
 
 from __future__ import annotations
 
-import glob
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,7 @@ from rdmc.data.checks import Made, examine, pixel_digest
 from rdmc.data.images import Picture, as_png, read_picture
 from rdmc.data.pairs import Fault, check_sizes, clean_name, write_pair
 from rdmc.errors import DataError
+from rdmc.files import globbed
 
 Key = Callable[[str], str]
 
@@ -80,8 +80,7 @@ class Match:
 
 def find(pattern: str) -> list[Path]:
     """The paths that match a glob (``**`` goes into folders), sorted. Raises DataError where there are none."""
-    names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-    found = [path for path in map(Path, sorted(names)) if not path.is_dir()]
+    found = globbed(pattern)
     if not found:
         raise DataError(f"{pattern}: matches no file, a dataset needs at least one; mend the glob in params.yaml")
     return found
