@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.fs
 
+from pipeline.bucket import refusals
 from pipeline.settings import Settings
-from pipeline.storage import ray_storage, refusals
+from pipeline.storage import ray_storage
 from pipeline.workspace import Workspace
 from rdmc.errors import ServiceError
 from rdmc.files import write_text

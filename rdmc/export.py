@@ -67,7 +67,8 @@ def export(network: Restorer, folder: Path, form: str, facts: Mapping[str, Any])
 def traced(network: Restorer) -> ExportedProgram:
     """The network's graph, for every height and width from 1 to ``LONGEST``."""
     sides = {2: Dim("height", min=1, max=LONGEST), 3: Dim("width", min=1, max=LONGEST)}
-    with tracing.patch(backed_size_oblivious=True):  # else a map of 1 pixel is another case, and small images are refused
+    oblivious = tracing.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # torch puts patch there when it runs
+    with oblivious:  # else a map of 1 pixel is another case, and small images are refused
         return torch.export.export(
             network.eval(),
             (torch.rand(TRACED),),

@@ -64,18 +64,18 @@ def derain_images(
     Together an image may differ from itself alone in the last bit before rounding, and so, seldom, by one level.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         check_image(image)
-        alike.setdefault(image.shape, []).append(place)
+        alike.setdefault(image.shape, []).append(index)
     found: dict[int, NDArray[np.uint8]] = {}
-    for (height, width, _), places in alike.items():
-        if len(places) == 1 or len(spans(height, tile)) > 1 or len(spans(width, tile)) > 1:
-            found |= {place: derain_image(network, images[place], tile, device) for place in places}
+    for (height, width, _), indices in alike.items():
+        if len(indices) == 1 or len(spans(height, tile)) > 1 or len(spans(width, tile)) > 1:
+            found |= {index: derain_image(network, images[index], tile, device) for index in indices}
             continue
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        together = _run_all(network, np.stack([images[place] for place in places]), device)
-        found |= {place: _to_levels(one) for place, one in zip(places, together, strict=True)}
-    return [found[place] for place in range(len(images))]
+        place(network, device)
+        together = _run_all(network, np.stack([images[index] for index in indices]), device)
+        found |= {index: _to_levels(one) for index, one in zip(indices, together, strict=True)}
+    return [found[index] for index in range(len(images))]
 
 
 def best_device() -> torch.device:
@@ -110,7 +110,8 @@ def _weights(places: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
 
 def _run(network: nn.Module, image: NDArray[np.uint8], device: str | torch.device) -> NDArray[np.float32]:
     """One forward pass: uint8 (h, w, 3) -> float32 (h, w, 3), about 0..1."""
-    return _run_all(network, image[None], device)[0]
+    found: NDArray[np.float32] = _run_all(network, image[None], device)[0]
+    return found
 
 
 def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.device) -> NDArray[np.float32]:

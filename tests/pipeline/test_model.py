@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> Derain:
+def model(folder: Path) -> Any:
     found = Derain()
     found.load_context(SimpleNamespace(artifacts={"model": str(folder)}))
     return found
@@ -46,7 +46,7 @@ def expected(folder: Path) -> Any:
     return derain_image(load_model(folder)[0], IMAGE)
 
 
-def test_every_form_of_input(model: Derain, expected: Any, tmp_path: Path) -> None:
+def test_every_form_of_input(model: Any, expected: Any, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(png(0))
     text = base64.b64encode(png(0)).decode()
     for given in (IMAGE, IMAGE.tolist(), tmp_path / "photo.png"):
@@ -72,7 +72,7 @@ def test_every_form_of_input(model: Derain, expected: Any, tmp_path: Path) -> No
         *(IMAGE[:0], IMAGE[None][:0], np.array([None, None], dtype=object), pickle.dumps(IMAGE), Path("none.png")),
     ],
 )
-def test_what_is_no_picture_is_one_line(model: Derain, given: Any) -> None:
+def test_what_is_no_picture_is_one_line(model: Any, given: Any) -> None:
     with pytest.raises(DataError) as caught:
         model.predict(None, given)
     assert "\n" not in str(caught.value)
@@ -115,20 +115,9 @@ def test_mlflow_models_serve(models: Registry, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        "models:/rain/1",
-        "-p",
-        str(port),
-        "--env-manager",
-        "local",
-    ]
-    process = subprocess.Popen([*command, "-h", "127.0.0.1", "-w", "1"], cwd=tmp_path, env=os.environ)
+    options = f"-m models:/rain/1 -h 127.0.0.1 -p {port} -w 1 --env-manager local"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", *options.split()]
+    process = subprocess.Popen(command, cwd=tmp_path, env=os.environ)
     try:
         expected = derain_image(load_model(models.folders[0])[0], IMAGE)
         text = base64.b64encode(png(0)).decode()
