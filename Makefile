@@ -31,8 +31,8 @@ release: setup ## Run the whole pipeline and promote what it registered, where t
 test: setup ## Run the test suite, in two processes
 	python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
-test-slow: setup ## Run the heavy tests too
-	python -m pytest -q -m slow
+test-slow: setup ## Run the heavy tests, in two processes
+	python -m pytest -q -m slow -n 2 --dist loadfile
 
 check: setup ## Lint, types, formatting
 	ruff check

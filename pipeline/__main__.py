@@ -60,7 +60,8 @@ def command_line() -> typer.Typer:
 def main() -> None:
     """Run the command line; what a person or the machine is at fault for ends in one line on standard error.
 
-    Exit codes: 1, or 130 after Ctrl-C. A fault of the program's own keeps its traceback.
+    Exit codes: 1, 130 after Ctrl-C, 3 where the gate refuses or leaks are found. A fault of the program's own keeps its
+    traceback.
     """
     try:
         command_line()()

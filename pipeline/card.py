@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.datasets import Dataset
+from pipeline.provenance import COMMITTED
 from rdmc.data.benchmarks import BENCHMARKS
 from rdmc.errors import DataError
 
@@ -50,7 +51,8 @@ def write_card(
         network: its kind, parameters and cost, by name.
         used: the datasets.
         images: images.csv, a row per test image.
-        facts: ``run_id``, ``model_sha256``, and ``git_commit`` and ``git_dirty`` of the training.
+        facts: ``run_id``, ``version``, ``model_sha256`` and, where known, ``registered_commit``, ``code`` and ``rebuild``, as
+            ``register`` records them.
         params: the params that it was trained with, dotted.
 
     Raises DataError where images.csv cannot be read.
@@ -136,25 +138,19 @@ def licence(rule: Dataset) -> str:
 
 
 def _commands(facts: Mapping[str, str], params: Mapping[str, Any]) -> str:
-    commit = facts.get("git_commit")
-    if not commit:
-        return "It was trained outside a git repository, so its code is not known; its params are in the run's `params.yaml`."
-    run = facts.get("run_id", "RUN")
-    lines = [
-        f"    git checkout {commit}",
-        "    make setup",
-        f"    mlflow artifacts download --run-id {run} --artifact-path params.yaml --dst-path .",
-        f"    mlflow artifacts download --run-id {run} --artifact-path dvc.lock --dst-path .",
-        "    dvc pull          # the same data, where a bucket has them; without one, make repro makes them again",
-        "    dvc repro --force train evaluate",
-    ]
-    dirty = (
-        "\n\nFiles differed from that commit when it was trained, so this may not be all."
-        if facts.get("git_dirty") == "true"
-        else ""
-    )
     digest = f"The weights' SHA-256 is `{facts.get('model_sha256', 'unknown')}`; seed {params.get('seed')}."
-    return "\n".join(lines) + f"\n\n{digest}{dirty}"
+    code = facts.get("code", "not known")
+    if code != COMMITTED or not facts.get("rebuild"):
+        said = f"It cannot be made again from what is recorded: its code is {code}."
+        return f"{said} The run `{facts.get('run_id')}` has its params.\n\n{digest}"
+    rebuild = f"    .venv/bin/python -m pipeline rebuild {facts['version']}"
+    lines = [
+        f"    git checkout {facts['registered_commit']} && make setup",
+        f"{rebuild} ../rebuilt            # its data and weights by digest, measured anew",
+        f"{rebuild} ../trained --train    # and its training",
+    ]
+    kept = f"`{facts['rebuild']}` of the run `{facts.get('run_id')}` has its dvc.lock and params.yaml."
+    return "\n".join(lines) + f"\n\n{kept} {digest}"
 
 
 def _section(title: str, text: str) -> str:

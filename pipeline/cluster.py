@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,21 +35,7 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS") or settings.ray_address
     local = address == "local"
     logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
-    try:
-        _knock(address)
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(
-                {"num_cpus": max(trials, 1) * workers(settings) + 1, **_dashboard(trials > 0 and workers(settings) > 1)}
-                if local
-                else {}
-            ),
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from None
+    _start(address, _own(settings, trials) if local else {})
     for name in ("ray.train", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     token = Path.home() / ".ray/auth_token"
@@ -61,7 +47,18 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
         ray.shutdown()
 
 
+def _start(address: str, options: Mapping[str, Any]) -> None:
+    """Begin to use a Ray. Raises ServiceError for whatever Ray raises: for a slow start that is a bare Exception."""
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from error
+
+
 def _own(settings: Settings, trials: int) -> dict[str, Any]:
+    """Settings of a Ray of this process's own: enough CPUs for that many trainings at once."""
     count = workers(settings)
     return {"num_cpus": max(trials, 1) * count + 1, **_dashboard(trials > 0 and count > 1)}
 

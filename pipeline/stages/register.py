@@ -68,7 +68,6 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         if isinstance(network, RDMC):
             add_genotype(client, run_id, genotype_of(network))
         used = [Used(data.name, data.digest, data.pairs, params.datasets[data.name]) for data in datasets]
-        add_card(client, run_id, params, network, used, workspace, facts)
         add_checks(client, run_id, {name: fetch_dataset(settings, workspace, name) for name in params.datasets})
         model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
         overall = evaluation["overall"]
@@ -81,6 +80,8 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
             tags,
             f"{describe(evaluation)}\n\n{CARD} of its run says what it was made of, and where it fails.",
         )
+        known_as = {**facts, "run_id": run_id, "version": str(made.version)}
+        add_card(client, run_id, params, network, used, workspace, known_as)
         client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
     result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
     write_text(workspace.register_metrics, json.dumps(result, indent=2) + "\n")
@@ -220,7 +221,7 @@ def add_card(
     """Log the model card."""
     price = cost(network.config, 256, 256)
     what = {"kind": network.config.kind, "parameters": f"{price.parameters:,}", "GFLOP at 256x256": f"{price.gflop:.3g}"}
-    card = write_card(params.register_.model, what, used, workspace.images, {**facts, "run_id": run_id}, flatten(params))
+    card = write_card(params.register_.model, what, used, workspace.images, facts, flatten(params))
     client.log_text(run_id, card, CARD)
 
 

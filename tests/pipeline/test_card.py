@@ -39,7 +39,8 @@ def test_an_interval_is_that_of_the_normal_law_where_there_are_many() -> None:
 
 
 def test_what_it_says(images: Path) -> None:
-    text = card(images, git_commit="e" * 40, git_dirty="true")
+    known = {"registered_commit": "e" * 40, "version": "7", "rebuild": "rebuild/ab"}
+    text = card(images, code="committed", **known)
     assert "| overall | 3 | 23.33 (" in text
     assert "| heavy | 1 | 15.00 (15.00 to 15.00) | 20.00" in text
     assert "1 of 3 test images came out worse" in text
@@ -48,10 +49,9 @@ def test_what_it_says(images: Path) -> None:
     assert "test\\|2" in text, "a name breaks no table"
     assert "2 train, 2 test" in text
     assert f"git checkout {'e' * 40}" in text
-    assert "--run-id r1 --artifact-path params.yaml" in text
-    assert "Files differed" in text
-    assert "Files differed" not in card(images, git_commit="e" * 40, git_dirty="false")
-    assert "outside a git repository" in card(images)
+    assert "python -m pipeline rebuild 7 ../" in text
+    assert "its code is rdmc/x.py not as in the commit" in card(images, code="rdmc/x.py not as in the commit", **known)
+    assert "its code is not known" in card(images)
 
 
 def test_licences_come_from_the_registry_of_benchmarks() -> None:

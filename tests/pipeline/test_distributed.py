@@ -90,6 +90,7 @@ def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, works
     assert not (workspace.runs / "again").exists()
 
 
+@pytest.mark.slow
 def test_stopped_search_goes_on_from_its_checkpoint(workspace: Workspace) -> None:
     for steps, done in ((2, [2]), (4, [4])):
         params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})

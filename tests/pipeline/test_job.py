@@ -31,7 +31,7 @@ MUST_STAY = (
     "infra/.env",
     "rdmc/__pycache__/x.pyc",
 )
-TRAVEL = {"params.yaml", "architectures/full/genotype.json"}
+TRAVEL = {"params.yaml", "architectures/full/genotype.json", "pipeline/page.html"}
 """What travels beside the code."""
 
 

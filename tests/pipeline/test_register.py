@@ -92,7 +92,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
-    assert f"--run-id {run.info.run_id}" in (files / "model_card.md").read_text()
+    assert f"run `{run.info.run_id}`" in (files / "model_card.md").read_text()
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
     assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "what the checks found"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures

@@ -1,4 +1,4 @@
-"""``kill -9`` of a trial's process, of the driver and of the raylet at random moments: every sweep ends whole."""
+"""``kill -9`` of a trial's process, the driver or a raylet at random moments, and of a whole node: every sweep ends whole."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from pipeline.workspace import Workspace
 from tests.support.data import make_dataset, tiny_params
 from tests.support.imports import ROOT
+from tests.support.ray_head import ray_head, ray_node
 
 TRIALS = 4
 CHANGES = {
@@ -75,33 +76,18 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(2 * PATIENCE)
-@pytest.mark.parametrize("seed", range(10))
-def test_a_sweep_survives_a_kill(tmp_path: Path, store: str, seed: int) -> None:
-    rng, kind = np.random.default_rng(seed), ("worker", "driver", "raylet")[seed % 3]
-    workspace = Workspace(tmp_path)
-    make_dataset(workspace, "heavy")
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with pairs to train on, and params beside them."""
+    made = Workspace(tmp_path)
+    make_dataset(made, "heavy")
     with (tmp_path / "params.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(tiny_params(CHANGES).model_dump(mode="json", by_alias=True), file)
-    driver = start(tmp_path, store)
-    try:
-        await_moment(driver, tmp_path, int(rng.integers(1, 12)))
-        time.sleep(float(rng.uniform(0, 0.5)))
-        chosen = victims(driver, kind) if driver.poll() is None else []
-        if chosen:
-            chosen[int(rng.integers(len(chosen)))].send_signal(signal.SIGKILL)
-        code = driver.wait(PATIENCE)
-    finally:
-        driver.kill()
-    if code:  # the driver died, or had no Ray any more
-        assert kind != "worker", (tmp_path / "log").read_text()
-        again = start(tmp_path, store, "--resume")
-        try:
-            assert again.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
-        finally:
-            again.kill()
+    return made
 
+
+def require_whole(workspace: Workspace, store: str) -> None:
+    """Every trial is accounted for in the table and by one run of its own, ended as it should."""
     rows = list(csv.DictReader(workspace.trials.open()))
     assert [row["trial"] for row in rows] == [str(number) for number in range(TRIALS)]
     assert {row["state"] for row in rows} <= FINAL
@@ -112,3 +98,48 @@ def test_a_sweep_survives_a_kill(tmp_path: Path, store: str, seed: int) -> None:
     assert sorted(run.data.tags["trial"] for run in children) == [row["trial"] for row in rows]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert list(workspace.runs.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_sweep_survives_a_kill(workspace: Workspace, store: str, seed: int) -> None:
+    rng, kind = np.random.default_rng(seed), ("worker", "driver", "raylet")[seed % 3]
+    log = workspace.root / "log"
+    driver = start(workspace.root, store)
+    try:
+        await_moment(driver, workspace.root, int(rng.integers(1, 12)))
+        time.sleep(float(rng.uniform(0, 0.5)))
+        chosen = victims(driver, kind) if driver.poll() is None else []
+        if chosen:
+            chosen[int(rng.integers(len(chosen)))].send_signal(signal.SIGKILL)
+        code = driver.wait(PATIENCE)
+    finally:
+        driver.kill()
+    if code:  # the driver died, or had no Ray any more
+        assert kind != "worker", log.read_text()
+        again = start(workspace.root, store, "--resume")
+        try:
+            assert again.wait(PATIENCE) == 0, log.read_text()
+        finally:
+            again.kill()
+    require_whole(workspace, store)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+def test_a_sweep_survives_the_loss_of_a_node(workspace: Workspace, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ray_head(cpus=1) as head, ray_node(head, cpus=1) as node:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.setenv(name, head.environment[name])
+        monkeypatch.setenv("RDMC_RAY_ADDRESS", head.address)
+        driver = start(workspace.root, store)
+        try:
+            await_moment(driver, workspace.root, 3)  # one on each of the two nodes
+            lost = [one for one in psutil.Process(node.pid).children(recursive=True) if Path(one.exe()).name == "raylet"]
+            assert len(lost) == 1
+            lost[0].kill()
+            assert driver.wait(PATIENCE) == 0, (workspace.root / "log").read_text()
+        finally:
+            driver.kill()
+    require_whole(workspace, store)

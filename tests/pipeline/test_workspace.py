@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from pipeline.workspace import Workspace
 from tests.support.imports import ROOT
 
-NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep"}
+NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep", "served"}
 
 
 def _path(out: Any) -> str:

@@ -9,14 +9,16 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rdmc.web import open_url
 
 START_SECONDS = 90
+NODE = {"node-ip-address": "127.0.0.1", "dashboard-agent-listen-port": 0, "num-gpus": 0}
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
@@ -26,6 +28,8 @@ class Head:
 
     dashboard: str
     """Address for ``ray job submit``."""
+    address: str
+    """Address for drivers and nodes."""
     folder: Path
     """Ray's temporary folder; the last session's logs and unpacked working folders lie under it."""
     environment: dict[str, str]
@@ -44,30 +48,45 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
         environment |= {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nothing to wait for at the end
         arguments = {
-            "node-ip-address": "127.0.0.1",
+            **NODE,
             "port": port,
             "dashboard-host": "127.0.0.1",
             "dashboard-port": dashboard,
-            "dashboard-agent-listen-port": 0,
             "ray-client-server-port": client,
             "num-cpus": cpus,
-            "num-gpus": 0,
             "temp-dir": folder / "t",
         }
-        command = [str(SCRIPTS / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
-        command += [f"--{key}={value}" for key, value in arguments.items()]
         log = folder / "head.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-        try:
+        with _started(["--head"], arguments, folder, environment, log) as process:
             _wait(process, f"http://127.0.0.1:{dashboard}", log)
-            yield Head(f"http://127.0.0.1:{dashboard}", folder / "t", environment)
-        finally:
-            process.terminate()  # it ends the processes that it started
-            try:
-                process.wait(timeout=45)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", folder / "t", environment)
+
+
+@contextmanager
+def ray_node(head: Head, cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """Add a node with ``cpus`` CPUs to a head; gives its process, whose children are the node's."""
+    arguments = {**NODE, "address": head.address, "num-cpus": cpus}
+    with _started([], arguments, head.folder.parent, head.environment, head.folder.parent / "node.log") as process:
+        yield process
+
+
+@contextmanager
+def _started(
+    options: list[str], arguments: Mapping[str, Any], folder: Path, environment: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``ray start``, ended by its own process id."""
+    command = [str(SCRIPTS / "ray"), "start", *options, "--block", "--disable-usage-stats"]
+    command += [f"--{key}={value}" for key, value in arguments.items()]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()  # it ends the processes that it started
+        try:
+            process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _wait(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
