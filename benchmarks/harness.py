@@ -28,12 +28,12 @@ Act = Callable[[argparse.Namespace, Path], Any]
 """From the options and a folder with ``pairs``, ``png`` and ``raw`` (shards of them) to figures."""
 
 
-def make_pairs(folder: Path, count: int) -> None:
+def make_pairs(folder: Path, count: int, split: str = "train") -> None:
     """Rainy and clean PNGs of 481x321, cut from the embedded photographs."""
     photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS]
     cleans = [np.ascontiguousarray(pixels) for pixels in photos if pixels.shape == (HEIGHT, WIDTH, 3)]
     made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
-    entries = [write_pair(folder, "train", f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]
+    entries = [write_pair(folder, split, f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]
     write_index(folder, "bench", entries, count, [])
 
 

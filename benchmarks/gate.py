@@ -1,0 +1,74 @@
+"""What the gate costs beside two evaluations: both models on the same 100 images of 481x321, and the verdict's statistics.
+
+    python benchmarks/gate.py [--images 100] [--width 8 --passes 2 --stem 2] [--out FILE.json]
+
+One model is evaluated, then the gate compares the two, then the other is evaluated, so that a machine that becomes slower
+or faster does so for both sides alike. Random weights: time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import make_pairs
+from pipeline.comparing import compared
+from pipeline.console import table
+from pipeline.gate import judge
+from pipeline.measuring import measured
+from pipeline.params import read_params
+from rdmc.data.loader import PairStore
+from rdmc.data.pairs import read_index
+from rdmc.data.shards import write_shards
+from rdmc.network import RDMC, RDMCConfig
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Seconds that ``act`` takes."""
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("images", 100), ("width", 8), ("passes", 2), ("stem", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+    arguments = parser.parse_args()
+    params, cpu = read_params(Path("params.yaml")), torch.device("cpu")
+    config = RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)
+    new, old = RDMC(config).eval(), RDMC(config).eval()
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
+        pairs, shards = Path(folder, "pairs"), Path(folder, "shards")
+        make_pairs(pairs, arguments.images, "test")
+        write_shards(read_index(pairs), pairs, shards, "bench", 16_000_000)
+        store = PairStore([shards], "test", 16)
+
+        def gate() -> None:
+            models = {"version 2": new, "version 1": old}
+            outcomes = compared(models, {"bench": store}, params.evaluate, params.gate.clean_share, cpu)
+            judge(outcomes[0], outcomes[1], params.gate, params.seed)
+
+        first = timed(lambda: list(measured(new, store, "bench", params.evaluate, cpu)))
+        both = timed(gate)
+        second = timed(lambda: list(measured(old, store, "bench", params.evaluate, cpu)))
+    figures = {"evaluations": first + second, "gate": both, "ratio": both / (first + second), "load": os.getloadavg()[0]}
+    heads = ["two evaluations, s", "gate, s", "gate over evaluations", "load (1 min)"]
+    table(
+        f"{arguments.images} images of 481x321, {os.cpu_count()} cores", heads, [[f"{value:.3f}" for value in figures.values()]]
+    )
+    if arguments.out:
+        arguments.out.write_text(json.dumps({**vars(arguments), "out": None, **figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
