@@ -2,8 +2,9 @@
 
     python benchmarks/serving.py [--width 8 --passes 2 --stem 2] [--size 481x321] [--requests 200] [--callers 8] [--out FILE]
 
-The bare network runs first, in as many processes as the server has replicas, a thread each, on the same pixels; then the server
-gets as many pictures from ``callers`` at once, JPEG in and PNG out, after a while for its replicas to come. Random weights.
+The bare network runs before and after, in as many processes as the server has replicas, a thread each, on the same pixels; in
+between the server gets as many pictures from ``callers`` at once, JPEG in and PNG out, after a while for its replicas to come.
+Random weights.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ def bare(model: Path, across: int, down: int, count: int) -> float:
     for _ in range(count):
         derain_image(network, image)
     return time.perf_counter() - started
+
+
+def all_bare(model: Path, across: int, down: int, count: int, processes: int) -> float:
+    """Pictures a second of so many processes together."""
+    each = max(1, count // processes)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return sum(each / seconds for seconds in pool.starmap(bare, [(model, across, down, each)] * processes))
 
 
 def picture(across: int, down: int) -> np.ndarray:
@@ -87,22 +95,27 @@ def main() -> None:
         model = Path(folder, "model")
         model.mkdir()
         write_model(model, config, RDMC(config).state_dict(), {})
-        count = max(1, arguments.requests // arguments.replicas)
-        with multiprocessing.get_context("spawn").Pool(arguments.replicas) as pool:
-            seconds = pool.starmap(bare, [(model, across, down, count)] * arguments.replicas)
-        alone = sum(count / each for each in seconds)
+        before = all_bare(model, across, down, arguments.requests // 2, arguments.replicas)
         file = BytesIO()
         Image.fromarray(picture(across, down)).save(file, "JPEG", quality=92)
         plan = Plan(str(model), "127.0.0.1", arguments.port, 1024, 1, 128, 5.0, Limits(), Path(folder, "cache"))
         with serving(plan, Settings(workers=arguments.replicas)):
             load(arguments.port, file.getvalue(), max(arguments.requests // 4, 40), arguments.callers)  # replicas come by load
             total, times = load(arguments.port, file.getvalue(), arguments.requests, arguments.callers)
-    served = arguments.requests / total
+        after = all_bare(model, across, down, arguments.requests // 2, arguments.replicas)
+    served, alone = arguments.requests / total, (before + after) / 2
     p50, p99 = np.percentile(times, [50, 99])
-    figures = {"bare": alone, "served": served, "share": served / alone, "p50": float(p50), "p99": float(p99)}
+    figures = {
+        "before": before,
+        "after": after,
+        "served": served,
+        "share": served / alone,
+        "p50": float(p50),
+        "p99": float(p99),
+    }
     table(
         f"{arguments.size}, {arguments.replicas} replicas, {arguments.callers} callers, {arguments.requests} requests",
-        ["bare, images/s", "served, images/s", "share", "p50, s", "p99, s"],
+        ["bare before, images/s", "and after", "served, images/s", "share", "p50, s", "p99, s"],
         [[f"{value:.3f}" for value in figures.values()]],
     )
     if arguments.out:

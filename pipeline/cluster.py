@@ -16,6 +16,8 @@ import torch
 from pipeline.settings import CPU_WORKERS, Settings
 from rdmc.errors import ConfigError, ServiceError
 
+COORDINATION = 0.01
+"""CPUs of a trial whose workers ask for their own."""
 REACH_SECONDS = 5.0
 """How long the head of a cluster may take to accept a connection."""
 
@@ -120,12 +122,17 @@ def share(settings: Settings) -> dict[str, float]:
     return {"GPU": settings.gpus_per_worker} if on_gpu(settings) else {"CPU": 1.0}
 
 
-def require_resources(settings: Settings, trials: int = 1) -> None:
-    """Refuse what the cluster can never place at once, rather than wait for it for ever. Raises ConfigError."""
+def require_resources(settings: Settings, trials: int = 0) -> None:
+    """Refuse what the cluster can never place at once, rather than wait for it for ever: a training, or so many trials.
+
+    Raises ConfigError.
+    """
     count = workers(settings)
     ((kind, each),) = share(settings).items()
     have = float(ray.cluster_resources().get(kind, 0))
-    possible = int(have) * int(1 / each + 1e-9)  # workers: a part of a GPU is always of one GPU
+    own = COORDINATION * trials if kind == "CPU" and count > 1 else 0.0
+    trials = max(trials, 1)
+    possible = int(have - own) * int(1 / each + 1e-9)  # workers: a part of a GPU is always of one GPU
     if count * trials <= possible:
         return
     if kind == "GPU" and not have:
@@ -136,5 +143,5 @@ def require_resources(settings: Settings, trials: int = 1) -> None:
         cure = f"RDMC_WORKERS={max(possible, 1)}"
     what = f"{trials} trials at once of {count} workers" if trials > 1 else f"{count} workers"
     raise ConfigError(
-        f"RDMC_WORKERS: {what} need {count * trials * each:g} {kind}s, the cluster has {have:g}; set {cure} or add nodes"
+        f"RDMC_WORKERS: {what} need {count * trials * each + own:g} {kind}s, the cluster has {have:g}; set {cure} or add nodes"
     )

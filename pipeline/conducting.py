@@ -112,11 +112,10 @@ class Conductor:
             return True
         if "psnr_y" not in result:
             return True
+        again = entry.rows and entry.step == int(result["step"])  # told once more after a kill; it passed its rung then
         entry.note({name: float(result[name]) for name in FIGURES if name in result})
-        stretches = self.tune.algorithm == "pbt"
-        stays = entry.step >= self.tune.steps or (
-            not self.over and (stretches or goes_on(self.tune, entry, self.ledger.trials))
-        )
+        spared = again or self.tune.algorithm == "pbt"
+        stays = entry.step >= self.tune.steps or (not self.over and (spared or goes_on(self.tune, entry, self.ledger.trials)))
         if not stays:
             entry.state = "stopped early"
         self.ledger.save()

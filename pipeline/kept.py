@@ -51,6 +51,11 @@ class Kept:
             return str(stream.read().decode())
         return None
 
+    def drop(self, name: str) -> None:
+        """Delete a small file; one that is not there is fine."""
+        with faults(self.path), suppress(FileNotFoundError):
+            self.files.delete_file(f"{self.path}/{name}")
+
     def put(self, folder: Path, name: str) -> None:
         """Copy a folder here. It is not whole before this returns: name it in a ``write`` only then."""
         with faults(self.path):

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pipeline.driving import driver_of
 from pipeline.kept import Kept, kept
 from pipeline.settings import Settings
 from pipeline.worker import Row
@@ -75,6 +76,8 @@ class Ledger:
     """params.yaml as the sweep began with it."""
     data: str
     """Digest of the training data."""
+    code: str
+    """Digest of the code that trains."""
     place: Kept
     trials: list[Entry] = field(default_factory=list)
     run_id: str | None = None
@@ -97,7 +100,7 @@ class Ledger:
 
     def save(self) -> None:
         """Write it. Raises ServiceError."""
-        told = {"params": self.params, "data": self.data, "run_id": self.run_id, "elapsed": self.elapsed}
+        told = {"params": self.params, "data": self.data, "code": self.code, "run_id": self.run_id, "elapsed": self.elapsed}
         self.place.write(LEDGER, json.dumps({**told, "trials": [asdict(entry) for entry in self.trials]}))
 
 
@@ -107,35 +110,46 @@ def read_ledger(place: Kept, name: str) -> Ledger:
         told = json.loads(place.read(LEDGER) or "null")
         trials = [Entry(**entry) for entry in told["trials"]]
         return Ledger(
-            name, dict(told["params"]), str(told["data"]), place, trials, told["run_id"], float(told["elapsed"]), resumed=True
-        )
+            name, dict(told["params"]), str(told["data"]), str(told["code"]), place, trials, told["run_id"],
+            float(told["elapsed"]), resumed=True,
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{place.path}/{LEDGER}: {error}; delete that folder and start the sweep anew") from None
 
 
 def unfinished(settings: Settings, workspace: Workspace) -> list[str]:
-    """The names of the sweeps that were stopped, the newest last: what ends well is deleted."""
+    """The names of the sweeps that were stopped and that nobody drives, the newest last: what ends well is deleted."""
     place = kept(settings, workspace)
-    return [name for name in place.folders() if name.startswith(PREFIX) and place.within(name).read(LEDGER)]
+    names = [name for name in place.folders() if name.startswith(PREFIX) and place.within(name).read(LEDGER)]
+    return [name for name in names if not driver_of(place.within(name))]
 
 
-def last_unfinished(settings: Settings, workspace: Workspace) -> Ledger:
-    """The newest sweep that was stopped. Raises ConfigError where there is none, CheckpointError for a damaged one."""
+def stopped(settings: Settings, workspace: Workspace, name: str = "") -> Ledger:
+    """The sweep of that name, or the newest, that was stopped.
+
+    Raises ConfigError where there is none, CheckpointError for a damaged one.
+    """
     names = unfinished(settings, workspace)
+    if name and name not in names:
+        raise ConfigError(f"--sweep: {name} is no sweep that was stopped ({', '.join(names) or 'there is none'}); name another")
     if not names:
         place = kept(settings, workspace).path
         raise ConfigError(f"--resume: no sweep was stopped in {place}; start one with `python -m pipeline tune`")
-    return read_ledger(kept(settings, workspace, names[-1]), names[-1])
+    chosen = name or names[-1]
+    return read_ledger(kept(settings, workspace, chosen), chosen)
 
 
-def check_same(ledger: Ledger, params: dict[str, Any], data: str) -> None:
+def check_same(ledger: Ledger, params: dict[str, Any], data: str, code: str) -> None:
     """Refuse to go on with other params than a sweep began with; how much it may cost and what is not trained may change.
 
-    Raises ConfigError that names the first param that differs.
+    Raises ConfigError that names the first param that differs, or says that data or code do.
     """
-    if ledger.data != data:
-        raise ConfigError(f"--resume: {ledger.name} was searched on other training data; restore them or start a new sweep")
+    for what, before, after in (("on other training data", ledger.data, data), ("with other code", ledger.code, code)):
+        if before != after:
+            raise ConfigError(f"--resume: {ledger.name} was searched {what}; restore that or start a new sweep")
     free = {"trials", "seconds", "total_steps", "concurrent"}
+    if params["tune"]["algorithm"] == "pbt":
+        free -= {"trials"}  # whoever came late would find no checkpoints of its age to learn from
     for part in ("seed", "datasets", "network", "loss", "train", "tune"):
         then, now = ledger.params.get(part), params.get(part)
         if part == "tune" and isinstance(then, dict) and isinstance(now, dict):

@@ -27,7 +27,9 @@ def lineage(root: Path = Path()) -> dict[str, str]:
 
 def code_digest(library: Path = Path(rdmc.__file__).parent) -> str:
     """SHA-256 (hex) of the code that trains, so that weights of other code are not taken up."""
-    digest = hashlib.sha256(Path(__file__).with_name("distributed.py").read_bytes())
+    digest = hashlib.sha256()
+    for name in ("distributed.py", "worker.py", "solo.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
     for path in sorted(library.rglob("*.py")):
         digest.update(f"\0{path.relative_to(library).as_posix()}\0".encode() + path.read_bytes())
     return digest.hexdigest()

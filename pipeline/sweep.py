@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, Tag, field_validator, model_validator
@@ -182,8 +183,24 @@ def holds(domain: Searched, chosen: Chosen) -> bool:
 
 
 def example(key: str, value: Any, space: Space) -> dict[str, Any]:
-    """Values of a trial in which ``key`` is searched and has ``value``: with it, what its condition asks for."""
-    chosen: dict[str, Any] = {}
-    for other, wanted in space[key].when.items():
-        chosen |= example(other, wanted[0] if isinstance(wanted, list) else wanted, space)
-    return {**chosen, key: value}
+    """Values of a trial in which ``key`` is searched and has ``value``: with it, what its condition asks for.
+
+    Raises ConfigError where no trial has all of that.
+    """
+    found = next(_examples(key, value, space), None)
+    if found is None:
+        raise ConfigError(f"tune.space.{key}.when: no trial has all that it asks for, so it is never searched; mend it")
+    return found
+
+
+def _examples(key: str, value: Any, space: Space) -> Iterator[dict[str, Any]]:
+    """Every set of values of ``key`` and of those that its condition and theirs name, without contradictions."""
+    asked = [
+        [(other, one) for one in (wanted if isinstance(wanted, list) else [wanted])]
+        for other, wanted in space[key].when.items()
+    ]
+    for chosen in product(*asked):
+        for parts in product(*(list(_examples(other, one, space)) for other, one in chosen)):
+            merged: dict[str, Any] = {}
+            if all(same(merged.setdefault(name, one), one) for part in parts for name, one in part.items()):
+                yield {**merged, key: value}

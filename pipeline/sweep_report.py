@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,8 +61,8 @@ def best_params_yaml(overrides: Mapping[str, Any]) -> str:
 
 
 def command(overrides: Mapping[str, Any]) -> str:
-    """The command that trains with them."""
-    return " ".join(["dvc exp run", *(f"-S {key}={value}" for key, value in overrides.items())])
+    """The command that trains with them, for a shell."""
+    return shlex.join(["dvc", "exp", "run", *(part for key, value in overrides.items() for part in ("-S", f"{key}={value}"))])
 
 
 def lines(tune: Tune, entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:

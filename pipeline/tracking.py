@@ -88,7 +88,9 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the run as what happened to it: finished, stopped by a person, or failed."""
+        """End the run as what happened to it, unless it has been ended: finished, stopped by a person, or failed."""
+        if self._status:
+            return
         if kind is None:
             self.finish("FINISHED")
         else:
@@ -124,12 +126,14 @@ class Tracker:
             self._monitor.finish()
             self._monitor = None
         self._send()
-        unsent = self._lost + len(self._figures)
-        if unsent or self._down:
+        if not self.sent:
             files = f" and {len(self._attached)} files" if self._attached else ""
-            say(
-                f"MLflow: {unsent} figures{files} of this run were never sent; `python -m pipeline register` adds figures to it"
-            )
+            say(f"MLflow: {self._lost + len(self._figures)} figures{files} of {self._name} were never sent")
+
+    @property
+    def sent(self) -> bool:
+        """Whether MLflow has all that the run was given."""
+        return not (self._lost or self._figures or self._attached or self._todo or self._down)
 
     def _send(self) -> None:
         """Do what is due, in order; on a fault keep the rest for later."""

@@ -19,10 +19,11 @@ import ray.train
 import torch
 from ray import tune
 from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipeline.children import METRIC, Children, Choose, Config
-from pipeline.cluster import on_gpu, share, workers
+from pipeline.cluster import COORDINATION, on_gpu, share, workers
 from pipeline.distributed import Outcome, forget, launch, root_cause
 from pipeline.kept import kept
 from pipeline.params import Params, parse_params
@@ -31,6 +32,7 @@ from pipeline.solo import train_here
 from pipeline.storage import ray_storage
 from pipeline.worker import Row
 from pipeline.workspace import Workspace
+from rdmc.errors import RdmcError
 
 TUNE = "-ray-tune"
 """What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
@@ -74,7 +76,9 @@ def run_trials(
     alone = share(settings) | ({"CPU": 0} if on_gpu(settings) else {})
     rules.reuse_actors = workers(settings) == 1
     tuner = tune.Tuner(
-        tune.with_resources(trial, alone if workers(settings) == 1 else {"CPU": 0.01}),  # else its workers ask for theirs
+        tune.with_resources(
+            trial, alone if workers(settings) == 1 else {"CPU": COORDINATION}
+        ),  # else its workers ask for theirs
         param_space=space,
         tune_config=rules,
         run_config=tune.RunConfig(
@@ -86,7 +90,18 @@ def run_trials(
             verbose=0,
         ),
     )
-    return list(tuner.fit())
+    try:
+        return list(tuner.fit())
+    except TuneError as error:
+        raise _behind(error) from None
+
+
+def _behind(error: TuneError) -> Exception:
+    """What was raised while the driver took a trial's news in, as by a full disk, and which Tune wraps in a traceback."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, RdmcError | OSError):
+        inner = inner.__cause__ or inner.__context__
+    return inner if isinstance(inner, Exception) else error
 
 
 def forget_trials(settings: Settings, workspace: Workspace, name: str) -> None:
@@ -185,4 +200,7 @@ def _train_workers(
     config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
 ) -> Outcome:
     """Train with Ray Train's workers."""
-    return launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])
+    outcome = launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])
+    if METRIC in outcome.final and not any(row["step"] == outcome.final["step"] for row in rows):
+        tune.report(dict(outcome.final))  # the last step was kept just before a kill, and was perhaps never told
+    return outcome

@@ -34,6 +34,7 @@ def search(params: ParamsFile = PARAMS) -> None:
 def tune(
     params: ParamsFile = PARAMS,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep that was stopped or killed.")] = False,
+    sweep: Annotated[str, typer.Option(help="Go on with this one, not the newest.", metavar="NAME")] = "",
 ) -> None:
     """Search `tune.space` for better params: a sweep of short trainings, the worst stopped early.
 
@@ -42,7 +43,7 @@ def tune(
     """
     from pipeline.stages import tune as stage
 
-    stage.run(load(params), read_settings(), here(), resume)
+    stage.run(load(params), read_settings(), here(), resume, sweep)
 
 
 def ablate(

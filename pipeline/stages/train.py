@@ -56,6 +56,8 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
             outcome = launch(params, settings, workspace, name, follow)
         bring_home(outcome, workspace)
     rows = {int(row["step"]): row for row in (outcome.metrics, outcome.final)} | notes.rows  # Ray knows these two for certain
+    if not tracker.sent:
+        say("`python -m pipeline register` adds the figures to the run when MLflow answers")
     write_text(workspace.run, json.dumps({"run_id": tracker.run_id}) + "\n")
     write_text(workspace.history, history_csv(rows))
     write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +16,16 @@ from pipeline.children import METRIC, Children
 from pipeline.cluster import cluster, require_resources, workers
 from pipeline.conducting import Asking, Conductor, Stopping, choose
 from pipeline.console import say, table
+from pipeline.driving import driven
 from pipeline.kept import kept
-from pipeline.ledger import PREFIX, Entry, Ledger, check_same, last_unfinished, unfinished
-from pipeline.lineage import git_commit
+from pipeline.ledger import PREFIX, Entry, Ledger, check_same, stopped, unfinished
+from pipeline.lineage import code_digest, git_commit
 from pipeline.params import Params, flatten, with_architecture
 from pipeline.registry import registry
 from pipeline.searching import changes_weights, front
 from pipeline.settings import Settings
 from pipeline.storage import check_bucket, fetch_dataset, shard_fetch
-from pipeline.sweep import example
+from pipeline.sweep import Tune, example
 from pipeline.sweep_plots import pictures
 from pipeline.sweep_report import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.tracking import Tracker
@@ -37,11 +40,11 @@ from rdmc.files import write_text
 SEARCHED = ("network", "loss", "train")
 
 
-def run(params: Params, settings: Settings, workspace: Workspace, resume: bool = False) -> None:
+def run(params: Params, settings: Settings, workspace: Workspace, resume: bool = False, sweep: str = "") -> None:
     """Search ``params.tune.space`` and write the best overrides, a table of all trials and pictures of them.
 
-    ``resume`` goes on with the newest sweep that was stopped, with its trials, their checkpoints and their MLflow runs; how
-    much it may cost may have changed since. A trial has one worker unless the settings say otherwise.
+    ``resume`` goes on with a sweep that was stopped or killed, the newest or ``sweep``, with its trials, their checkpoints and
+    their MLflow runs; how much it may cost may have changed since. A trial has one worker unless the settings say otherwise.
 
     Raises, before anything starts, ConfigError for a space, bounds or a sweep that cannot be used and DataError where there is
     nothing to train or to score on; TrainingError where every trial failed.
@@ -51,41 +54,60 @@ def run(params: Params, settings: Settings, workspace: Workspace, resume: bool =
     check_bucket(settings)
     folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
     data, _ = (PairStore(folders, split, fetch=shard_fetch(settings, workspace)).digest for split in ("train", "validation"))
-    ledger = _resumed(params, data, settings, workspace) if resume else _new(params, data, settings, workspace)
+    going_on = resume or bool(sweep)
+    ledger = _resumed(params, data, settings, workspace, sweep) if going_on else _new(params, data, settings, workspace)
     tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
-    same = ("sweep", "stage") if resume else ()
     concurrent = min(params.tune.concurrent, params.tune.trials)
-    with (
-        cluster(settings, trials=concurrent),
-        Tracker.start(settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=same) as parent,
-    ):
+    with cluster(settings, trials=concurrent), driven(ledger.place):
         require_resources(settings, concurrent)
-        ledger.run_id = parent.run_id
-        ledger.save()
-        conductor = Conductor(params, ledger)
-        with Runs(conductor, settings, parent.run_id) as children:
-            say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
-            rules = tune.TuneConfig(
-                search_alg=Asking(conductor), scheduler=Stopping(conductor), num_samples=-1, max_concurrent_trials=concurrent
-            )
-            if not conductor.finished:  # killed after its last trial
-                run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
-            conductor.close()
-            children.settle()
-        _publish(params, ledger, settings, workspace, parent)
-    forget_trials(settings, workspace, ledger.name)
+        ledger.save()  # before the run is opened, which is found by its tags should this process end in between
+        with Tracker.start(
+            settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=("sweep", "stage")
+        ) as parent:
+            ledger.run_id = parent.run_id
+            best, runs = _search(params, settings, workspace, ledger, parent.run_id)
+            score = {f"best_{METRIC}": float(best.score or 0)} if best else {}
+            parent.log({**score, "trials": len(ledger.trials), "seconds": ledger.elapsed}, 0)
+            _attach(settings, parent.run_id, [workspace.trials, workspace.best_params, *sorted(workspace.sweep.glob("*.png"))])
+            parent.finish("FINISHED" if best else "FAILED")
+    if parent.sent and runs.sent:
+        forget_trials(settings, workspace, ledger.name)
+    else:
+        say(f"MLflow does not have all of {ledger.name}; when it answers, `python -m pipeline tune --resume` sends the rest")
+    if not best:
+        said = "trials.csv says what they died of"
+        raise TrainingError(f"{ledger.name}: none of {len(ledger.trials)} trials has a {METRIC}; {said}")
+
+
+def _search(
+    params: Params, settings: Settings, workspace: Workspace, ledger: Ledger, parent: str | None
+) -> tuple[Entry | None, Runs]:
+    """Run what is left of the sweep; its best trial, with files and tables written before MLflow has all of it."""
+    conductor, concurrent = Conductor(params, ledger), min(params.tune.concurrent, params.tune.trials)
+    with Runs(conductor, settings, parent) as children:
+        say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
+        rules = tune.TuneConfig(
+            search_alg=Asking(conductor), scheduler=Stopping(conductor), num_samples=-1, max_concurrent_trials=concurrent
+        )
+        if not conductor.finished:  # killed after its last trial
+            run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
+        conductor.close()
+        children.settle()
+        best = _write(params.tune, ledger, workspace)
+    ledger.save()  # with what MLflow has
+    return best, children
 
 
 def _new(params: Params, data: str, settings: Settings, workspace: Workspace) -> Ledger:
-    for name in unfinished(settings, workspace)[-1:]:
-        say(f"tune: {name} was stopped and could go on (--resume); this is a new sweep")
-    name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    return Ledger(name, params.model_dump(mode="json", by_alias=True), data, kept(settings, workspace, name))
+    if names := unfinished(settings, workspace):
+        say(f"tune: this is a new sweep; stopped ones could go on with --resume --sweep NAME: {', '.join(names)}")
+    name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return Ledger(name, params.model_dump(mode="json", by_alias=True), data, code_digest(), kept(settings, workspace, name))
 
 
-def _resumed(params: Params, data: str, settings: Settings, workspace: Workspace) -> Ledger:
-    ledger = last_unfinished(settings, workspace)
-    check_same(ledger, params.model_dump(mode="json", by_alias=True), data)
+def _resumed(params: Params, data: str, settings: Settings, workspace: Workspace, sweep: str) -> Ledger:
+    ledger = stopped(settings, workspace, sweep)
+    check_same(ledger, params.model_dump(mode="json", by_alias=True), data, code_digest())
     over = sum(entry.state in ("finished", "stopped early", "failed") for entry in ledger.trials)
     say(f"tune: {ledger.name} goes on after {ledger.elapsed:.0f} s, {over} of {params.tune.trials} trials are over")
     return ledger
@@ -119,6 +141,10 @@ def _check_population(params: Params, workers: int) -> None:
         raise ConfigError(
             f"tune.pbt.every: {told.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; mend one"
         )
+    if (weight := told.space.get("loss.contrastive")) and min(weight.ends) <= 0 < max(weight.ends):
+        raise ConfigError(
+            "tune.space.loss.contrastive: pbt cannot switch the contrastive prior on or off in a training; leave 0 out of it"
+        )
     if told.trials < 2 or told.objectives != ["psnr_y"]:
         raise ConfigError("tune.algorithm: pbt needs two trials or more and psnr_y alone; mend these or use optuna")
     if workers > 1:
@@ -138,7 +164,7 @@ class Runs(Children):
         tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"]}
         tracker = Tracker.start(
             self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent,
-            run_id=entry.run_id, same=("sweep", "trial") if self.ledger.resumed else (),
+            run_id=entry.run_id, same=("sweep", "trial"),
         )  # fmt: skip
         entry.run_id = tracker.run_id  # written with what happens next; a run whose id is lost is found by its tags
         for row in entry.rows if self.ledger.resumed else ():
@@ -173,7 +199,12 @@ class Runs(Children):
     def _close(self, tracker: Tracker, key: str, status: str) -> None:
         if key not in self.closed:
             super()._close(tracker, key, status)
-            self.ledger.trials[int(key)].closed = status != "KILLED"  # which may go on
+            self.ledger.trials[int(key)].closed = tracker.sent and status != "KILLED"  # which may go on
+
+    @property
+    def sent(self) -> bool:
+        """Whether MLflow has all runs, as they ended."""
+        return all(entry.closed for entry in self.ledger.trials)
 
     def _entry(self, trial: Any) -> Entry:
         return self.ledger.trials[int(trial.config["trial"])]
@@ -184,25 +215,24 @@ def status(entry: Entry) -> str:
     return "FAILED" if entry.state == "failed" else "FINISHED"
 
 
-def _publish(params: Params, ledger: Ledger, settings: Settings, workspace: Workspace, parent: Tracker) -> None:
-    """Write and show what was found, and add it to the parent run. Raises TrainingError where every trial failed."""
-    told, entries = params.tune, ledger.trials
+def _write(told: Tune, ledger: Ledger, workspace: Workspace) -> Entry | None:
+    """Write and show what was found, in the place of an earlier sweep's; the best trial, None where every one failed."""
+    entries = ledger.trials
+    shutil.rmtree(workspace.sweep, ignore_errors=True)
+    workspace.best_params.unlink(missing_ok=True)
     write_text(workspace.trials, trials_csv(rows(told, entries)))
     for entry in entries:
         if entry.cause:
             say(f"trial {entry.number} failed: {entry.cause}")
     best = front(told, entries)
     if not best:
-        _attach(settings, parent.run_id, [workspace.trials])
-        raise TrainingError(f"{ledger.name}: none of {len(entries)} trials has a {METRIC}; trials.csv says what they died of")
+        return None
     write_text(workspace.best_params, best_params_yaml(best[0].chosen))
-    drawn = {workspace.sweep / name: picture for name, picture in pictures(told, entries).items()}
-    for path, picture in drawn.items():
-        write_png(path, picture)
-    parent.log({f"best_{METRIC}": float(best[0].score or 0), "trials": len(entries), "seconds": ledger.elapsed}, 0)
-    _attach(settings, parent.run_id, [workspace.trials, workspace.best_params, *drawn])
+    for name, picture in pictures(told, entries).items():
+        write_png(workspace.sweep / name, picture)
     table("trials, best first", *lines(told, entries))
     say(f"best params are in best_params.yaml; train with them: {command(best[0].chosen)}")
+    return best[0]
 
 
 def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
@@ -212,6 +242,7 @@ def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> No
     try:
         with registry(settings) as client:
             for file in files:
-                client.log_artifact(run_id, str(file))
+                if file.is_file():
+                    client.log_artifact(run_id, str(file))
     except ServiceError as error:
         say(f"warning: MLflow has no pictures of this sweep: {error}")

@@ -31,8 +31,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 """What may be read: common picture formats, none that runs a program."""
 KEPT = {"PNG": "png", "JPEG": "jpg"}
 """Formats whose bytes are kept as they are, and their extension in pairs and shards."""
-PNG_LEVEL = 1
-"""Lossless at any level; higher ones cost several times the time for a few percent of the size."""
+PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+"""Lossless whatever they are. Higher levels cost several times the time for a few percent of the size; runs, not matches, are
+found in photographs sooner, and make files a twelfth smaller."""
 UPRIGHT = 1
 ORIENTATION = 0x0112
 BROKEN = (
@@ -129,7 +130,7 @@ def header(data: bytes, name: str) -> tuple[str, int, int]:
 
 def encode_png(pixels: Image) -> bytes:
     """The bytes of a PNG file of ``pixels`` (H, W, 3; RGB): always the same for the same pixels."""
-    fine, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    fine, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), PNG)
     if not fine:
         raise DataError(f"image of shape {pixels.shape}: cannot be written as PNG; give uint8 of (H, W, 3)")
     return bytes(data)

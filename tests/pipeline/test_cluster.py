@@ -22,14 +22,16 @@ def resources(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("have", "settings", "trials", "message"),
     [
-        ({"CPU": 4}, {"workers": 2}, 2, ""),
+        ({"CPU": 5}, {"workers": 2}, 2, ""),
+        ({"CPU": 4}, {"workers": 2}, 2, r"2 trials at once of 2 workers need 4\.02 CPUs, the cluster has 4; .* to 1"),
+        ({"CPU": 4}, {"workers": 4}, 0, ""),
         (
             {"CPU": 4},
             {"workers": 2},
             3,
-            "3 trials at once of 2 workers need 6 CPUs, the cluster has 4; .* to 2",
+            r"3 trials at once of 2 workers need 6\.03 CPUs, the cluster has 4; .* to 1",
         ),
-        ({"CPU": 3}, {"workers": 4}, 1, "4 workers need 4 CPUs, the cluster has 3; set RDMC_WORKERS=3"),
+        ({"CPU": 3}, {"workers": 4}, 0, "4 workers need 4 CPUs, the cluster has 3; set RDMC_WORKERS=3"),
         ({"GPU": 1, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.5}, 2, ""),
         ({"GPU": 1, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.5}, 3, "need 1.5 GPUs, the cluster has 1; .* to 2"),
         ({"GPU": 2, "CPU": 8}, {"workers": 1, "gpus_per_worker": 0.2}, 10, ""),

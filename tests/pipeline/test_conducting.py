@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline.conducting import Conductor, choose
+from pipeline.driving import driven
 from pipeline.kept import Kept
-from pipeline.ledger import Ledger, check_same, last_unfinished, read_ledger
+from pipeline.ledger import Ledger, check_same, read_ledger, stopped
 from pipeline.params import Params
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
@@ -31,7 +32,7 @@ def swept(**changes: Any) -> Params:
 
 
 def new(params: Params, folder: Path) -> Ledger:
-    return Ledger("tune-1", params.model_dump(mode="json", by_alias=True), "data", Kept(f"{folder}/tune-1", None))
+    return Ledger("tune-1", params.model_dump(mode="json", by_alias=True), "data", "code", Kept(f"{folder}/tune-1", None))
 
 
 def quality(chosen: dict[str, Any], step: int) -> float:
@@ -143,18 +144,49 @@ def test_a_trial_s_params_are_short_and_overridden() -> None:
 def test_going_on_needs_a_sweep_of_the_same_params_and_data(tmp_path: Path) -> None:
     workspace, settings, params = Workspace(tmp_path), Settings(), swept()
     with pytest.raises(ConfigError, match="--resume: no sweep was stopped in .*; start one"):
-        last_unfinished(settings, workspace)
+        stopped(settings, workspace)
     for name in ("tune-1", "tune-2"):
         told = params.model_dump(mode="json", by_alias=True)
-        Ledger(name, told, "data", Kept(str(workspace.runs / name), None)).save()
+        Ledger(name, told, "data", "code", Kept(str(workspace.runs / name), None)).save()
     (workspace.runs / "tune-3").mkdir()
-    found = last_unfinished(settings, workspace)
+    found = stopped(settings, workspace)
     assert found.name == "tune-2"
-    check_same(found, swept(trials=99, seconds=10).model_dump(mode="json", by_alias=True), "data")
+    check_same(found, swept(trials=99, seconds=10).model_dump(mode="json", by_alias=True), "data", "code")
     with pytest.raises(ConfigError, match="--resume: tune.steps is not what tune-2 began with"):
-        check_same(found, swept(steps=16).model_dump(mode="json", by_alias=True), "data")
-    with pytest.raises(ConfigError, match="other training data"):
-        check_same(found, found.params, "others")
+        check_same(found, swept(steps=16).model_dump(mode="json", by_alias=True), "data", "code")
+    for data, code, said in (("others", "code", "on other training data"), ("data", "others", "with other code")):
+        with pytest.raises(ConfigError, match=f"--resume: tune-2 was searched {said}"):
+            check_same(found, found.params, data, code)
+    assert stopped(settings, workspace, "tune-1").name == "tune-1"
+    with pytest.raises(ConfigError, match=r"--sweep: tune-9 is no sweep that was stopped \(tune-1, tune-2\)"):
+        stopped(settings, workspace, "tune-9")
+    with driven(Kept(str(workspace.runs / "tune-2"), None)):
+        assert stopped(settings, workspace).name == "tune-1", "the other one is not stopped"
     (workspace.runs / "tune-2/ledger.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"ledger\.json: .*; delete that folder"):
-        last_unfinished(settings, workspace)
+        stopped(settings, workspace)
+
+
+def test_a_population_does_not_grow(tmp_path: Path) -> None:
+    space = {"train.lr": SPACE["train.lr"]}
+    ledger = new(swept(algorithm="pbt", space=space), tmp_path)
+    check_same(ledger, swept(algorithm="pbt", space=space, concurrent=1).model_dump(mode="json", by_alias=True), "data", "code")
+    with pytest.raises(ConfigError, match=r"--resume: tune.trials is not what tune-1 began with"):
+        check_same(
+            ledger, swept(algorithm="pbt", space=space, trials=16).model_dump(mode="json", by_alias=True), "data", "code"
+        )
+
+
+def test_a_validation_that_is_told_again_is_not_judged_again(tmp_path: Path) -> None:
+    """It passed its rung; those that came since would stop it only because its process was killed."""
+    params = swept(trials=5)
+    conductor = Conductor(params, new(params, tmp_path))
+    for _ in range(5):
+        conductor.next()
+    assert conductor.report(0, {"step": 2, "psnr_y": 20.0}), "nothing to be compared with"
+    for number in range(1, 5):
+        conductor.report(number, {"step": 2, "psnr_y": 25.0})
+    assert conductor.report(0, {"step": 2, "psnr_y": 20.0})
+    for number in range(1, 4):
+        conductor.report(number, {"step": 4, "psnr_y": 25.0})
+    assert not conductor.report(0, {"step": 4, "psnr_y": 20.1}), "the next rung counts as ever"

@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_kept_holds_up_nothing_else(store: str, tmp_path: 
     client = MlflowClient(store, store)
     run = client.get_run(str(tracker.run_id))
     assert (run.info.status, run.data.metrics["loss"], run.data.params) == ("FINISHED", 0.5, {"later": "1"})
-    assert "0 figures and 1 files of this run were never sent" in heard[-1]
+    assert "0 figures and 1 files of files were never sent" in heard[-1]
     (tmp_path / "mlartifacts").unlink()
     tracker.finish()
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["a.json"]

@@ -16,14 +16,15 @@ from ruamel.yaml import YAML
 
 from pipeline.conducting import Conductor
 from pipeline.kept import Kept
-from pipeline.ledger import Entry, Ledger, last_unfinished
+from pipeline.ledger import Entry, Ledger, stopped
 from pipeline.settings import Settings
 from pipeline.stages import tune
 from pipeline.sweep_plots import height_of, importance, pictures
 from pipeline.sweep_report import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.tracking import Tracker
 from pipeline.workspace import Workspace
-from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
+from rdmc.files import write_text
 from tests.support.data import make_dataset, tiny_params
 
 SETTINGS = Settings(workers=1, gpu=False)
@@ -31,6 +32,12 @@ SPACE: dict[str, Any] = {
     "train.lr": {"loguniform": [1e-4, 1e-2]},
     "loss.prior": {"choice": ["ratio", "infonce"]},
     "loss.temperature": {"loguniform": [0.03, 0.3], "when": {"loss.prior": "infonce"}},
+}
+CONTRARY: dict[str, Any] = {
+    "loss.prior": {"choice": ["ratio", "infonce"]},
+    "loss.levels": {"choice": [1], "when": {"loss.prior": "ratio"}},
+    "loss.projection": {"choice": [16], "when": {"loss.prior": "infonce"}},
+    "loss.patches": {"choice": [16], "when": {"loss.levels": 1, "loss.projection": 16}},
 }
 SWEEP = {
     "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
@@ -71,7 +78,7 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
         patch.setattr(Conductor, "report", dies)
         with pytest.raises(Killed):
             tune.run(params, SETTINGS, workspace)
-    begun = last_unfinished(SETTINGS, workspace)
+    begun = stopped(SETTINGS, workspace)
     assert [entry.number for entry in begun.trials if entry.rows] == [0, 1]
     tune.run(params, SETTINGS, workspace, resume=True)
 
@@ -97,6 +104,64 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
     assert list(workspace.runs.iterdir()) == []
 
 
+def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, params = Workspace(tmp_path), tiny_params({**SWEEP, "tune.trials": 1})
+    make_dataset(workspace, "heavy")
+    with monkeypatch.context() as patch:
+        save = Ledger.save
+
+        def full(self: Ledger) -> None:
+            if any(entry.rows for entry in self.trials):
+                raise ServiceError("no space left; see that there is room")
+            save(self)
+
+        patch.setattr(Ledger, "save", full)
+        with pytest.raises(ServiceError, match="no space left"):
+            tune.run(params, SETTINGS, workspace)
+    tune.run(params, SETTINGS, workspace, resume=True)
+    parents, children = runs_of(store)
+    assert [run.info.status for run in (*parents, *children)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_sweep_that_only_fails_leaves_nothing_to_go_on_with(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "heavy")
+    write_text(workspace.best_params, "of an earlier sweep")
+    monkeypatch.setattr(tune, "run_trials", lambda *_: None)  # nothing is begun: the bounds were reached
+    with pytest.raises(TrainingError, match=r"none of 0 trials has a psnr_y; trials.csv says"):
+        tune.run(tiny_params(SWEEP), SETTINGS, workspace)
+    assert not workspace.best_params.exists()
+    assert list(workspace.runs.iterdir()) == []
+    (parent,), _ = runs_of(store)
+    assert parent.info.status == "FAILED"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str, workers: int) -> None:
+    """One worker a trial: population based training; two: trials that are launches of Ray Train."""
+    told = {"tune.algorithm": "pbt", "tune.steps": 6, "tune.pbt.every": 2, "tune.pbt.quantile": 0.5, "tune.concurrent": 2}
+    changes = {**SWEEP, **(told if workers == 1 else {}), "tune.space": {"train.lr": SPACE["train.lr"]}}
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "heavy")
+    tune.run(tiny_params(changes), Settings(workers=workers, gpu=False), workspace)
+    found = list(csv.DictReader(workspace.trials.open()))
+    assert [row["trial"] for row in found] == ["0", "1", "2"]
+    (parent,), children = runs_of(store)
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert sorted(run.data.tags["trial"] for run in children) == ["0", "1", "2"]
+    if workers == 1:
+        assert {row["step"] for row in found} == {"6"}, "nobody is stopped early"
+        assert any(int(row["generation"]) for row in found), "somebody learnt from another"
+    else:
+        assert {row["state"] for row in found} <= FINAL
+    assert list(workspace.runs.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -108,6 +173,11 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
         ({"space": {"train.steps": {"choice": [2]}}}, r"tune.space.train.steps: .*\(train.steps apart\)"),
         ({"space": {**SPACE, "loss.temperature": {"uniform": [-1, 1], "when": {"loss.prior": "infonce"}}}}, "temperature: -1"),
         ({"algorithm": "pbt", "space": {"network.width": {"choice": [2, 4]}}}, "tune.space.network.width: cannot change"),
+        (
+            {"algorithm": "pbt", "space": {"loss.contrastive": {"choice": [0.0, 0.1]}}},
+            "tune.space.loss.contrastive: pbt cannot",
+        ),
+        ({"space": CONTRARY}, "tune.space.loss.patches.when: no trial has all that it asks for"),
         ({"algorithm": "pbt", "space": {"train.lr": SPACE["train.lr"]}, "pbt.every": 3}, "tune.pbt.every: 3 is no multiple"),
     ],
 )
@@ -143,11 +213,10 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
     for resumed in (False, True):
         place = Kept(f"{tmp_path}/runs/tune-1", None)
         entry = Entry(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # its run's id was never written
-        ledger = Ledger("tune-1", {}, "", place, [entry], resumed=resumed)
+        ledger = Ledger("tune-1", {}, "", "", place, [entry], resumed=resumed)
         tags = {"sweep": "tune-1", "stage": "tune"}
-        same = ("sweep", "stage") if resumed else ()
         with (
-            Tracker.start(SETTINGS, "tune-1", {}, tags, same=same) as parent,
+            Tracker.start(SETTINGS, "tune-1", {}, tags, same=("sweep", "stage")) as parent,
             tune.Runs(Conductor(params, ledger), SETTINGS, parent.run_id) as children,
         ):
             children.on_trial_start(1, [], trial)
@@ -212,3 +281,4 @@ def test_best_params_are_nested_as_in_params_yaml() -> None:
         "loss": {"ssim": 0.2},
     }
     assert command(chosen) == "dvc exp run -S train.lr=0.001 -S train.crop=64 -S loss.ssim=0.2"
+    assert command({"architecture": "my nets/a"}) == "dvc exp run -S 'architecture=my nets/a'"
