@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,8 @@ def judge(
 ) -> Verdict:
     """Hold a challenger against the champion, or, where nothing is champion yet, against the rainy input (``first``).
 
-    A first champion replaces nothing, so with too few scenes for an interval it is judged by means; a challenger is refused.
+    A first champion replaces nothing, so with too few scenes for an interval it is judged by means. A challenger is refused
+    then, and each of its datasets is judged by its bound, however few scenes it has.
 
     Raises:
         DataError: the two were measured on other images, or on none.
@@ -163,17 +164,24 @@ def _comparisons(sample: Sample, rules: Gate, seed: int, first: bool) -> list[Ch
     if not enough and not first:
         said = f"overall {found.overall.mean:+.2f} dB of {sample.units} scenes: {FEW}, at least {rules.min_scenes} are needed"
         overall = Check("overall", False, said, found.overall.mean, None, rules.margin)
-    each = [
-        _bounded(f"dataset {name}", bound, -rules.tolerance, sample.units_of(name) >= rules.min_scenes)
-        for name, bound in found.datasets.items()
-    ]
+    each = [_dataset(name, bound, sample.units_of(name), rules, first) for name, bound in found.datasets.items()]
     return [overall, *each, _bounded(f"worst {rules.worst_share:.0%}", found.worst, -rules.worst_tolerance, enough)]
+
+
+def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> Check:
+    """With few scenes a first champion is judged by the mean, and a challenger by a bound that few scenes seldom let pass."""
+    few = scenes < rules.min_scenes
+    check = _bounded(f"dataset {name}", bound, -rules.tolerance, not (few and first))
+    if check.passed or first or not few:
+        return check
+    cure = "are too few to show more: add test scenes, or set gate.by: image"
+    return replace(check, said=f"{check.said}; {scenes} scenes {cure}")
 
 
 def _bounded(name: str, bound: Bound, least: float, interval: bool) -> Check:
     """Whether the lower bound reaches ``least``; the mean, where an interval is worth nothing."""
     low = bound.low if interval else None
-    judged = f"at least {bound.low:+.2f}" if interval else FEW
+    judged = f"at least {bound.low:+.2f}" if interval and math.isfinite(bound.low) else FEW
     passed = (bound.low if interval else bound.mean) >= least
     return Check(name, passed, f"{name} {bound.mean:+.2f} dB ({judged}; needed {least:+.2f})", bound.mean, low, least)
 
