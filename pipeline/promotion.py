@@ -3,7 +3,7 @@
 The log is the registered model ``<model>-history``. Its versions are the entries: MLflow gives each the next number in one
 transaction, which no two can get, in every kind of store. An entry names the entry that it was decided on (``base``); it
 counts only if that one is still the last that counts. So of two promotions at once one counts, and a promotion is done with its
-entry or not at all; the alias is moved after that, and by the next act where the first was stopped between the two
+entry or not at all; the alias is moved after that, and by the next promotion or rollback where the first was stopped in between
 (docs/decisions/0012). Everything here is used inside ``registry``.
 """
 
@@ -13,92 +13,25 @@ import getpass
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from time import sleep
 from typing import TYPE_CHECKING
 
+from pipeline.champions import Entry, State
 from pipeline.console import say
 from pipeline.releases import Register
-from pipeline.versions import GONE, all_versions, known_aliases
+from pipeline.versions import all_versions, known_aliases, known_version
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MOVES = ("promote", "force", "rollback", "adopt")
-"""Kinds of entries that change the champion; ``refuse`` does not."""
 TEXT = 2000
 """Characters kept of a verdict or a reason; MLflow's databases take 5000 for an entry's description."""
 TRIES = 5
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry of the log; a version number of 0 stands for no version."""
-
-    number: int
-    kind: str
-    base: int
-    """Number of the entry that it was decided on; 0 for none."""
-    before: int
-    """The champion then."""
-    after: int
-    """The champion it makes, or, refused, the version that was not promoted."""
-    who: str
-    at: str
-    """UTC, ISO 8601."""
-    verdict: str
-    why: str
-    token: str
-    done: bool
-    """Whether the alias is known to have followed."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What the log says."""
-
-    entries: tuple[Entry, ...]
-
-    @property
-    def counted(self) -> list[Entry]:
-        """The entries that changed the champion, in order."""
-        found: list[Entry] = []
-        for entry in self.entries:
-            if entry.kind in MOVES and entry.base == (found[-1].number if found else 0):
-                found.append(entry)
-        return found
-
-    @property
-    def last(self) -> int:
-        """Number of the last of them; 0 for none."""
-        return self.counted[-1].number if self.counted else 0
-
-    @property
-    def champion(self) -> int:
-        """The version in use; 0 for none."""
-        return self.counted[-1].after if self.counted else 0
-
-    @property
-    def before(self) -> int:
-        """The version that a rollback goes to: further back with each rollback; 0 for none."""
-        line: list[int] = []
-        for entry in self.counted:
-            if entry.kind == "rollback" and entry.after in line:
-                del line[len(line) - line[::-1].index(entry.after) :]
-            else:
-                line.append(entry.after)
-        return line[-2] if len(line) > 1 else 0
-
-    def fallen(self, version: int) -> Entry | None:
-        """The rollback that took this version out of use, unless it has been promoted again since."""
-        found = None
-        for entry in self.counted:
-            if entry.kind == "rollback" and entry.before == version:
-                found = entry
-            elif entry.after == version:
-                found = None
-        return found
+PAUSE = 2.0
+"""Seconds between two looks at an alias that differs from the log, before a hand is taken to have moved it."""
 
 
 def log_name(names: Register) -> str:
@@ -115,37 +48,63 @@ def read_log(client: MlflowClient, names: Register) -> State:
     )
 
 
+def look(client: MlflowClient, names: Register) -> tuple[State, str]:
+    """The log, and what to say where the alias differs from it; for acts that change nothing."""
+    state, alias = read_log(client, names), known_aliases(client, names.model).get(names.champion, 0)
+    if alias == state.champion:
+        return state, ""
+    return state, (
+        f"{names.champion} is version {alias or 'none'}, but {state.champion or 'none'} by the history; "
+        "the next promote or rollback settles it"
+    )
+
+
 def settle(client: MlflowClient, names: Register) -> State:
     """Finish what an act before could not, take note of an alias that was moved by hand, and return the log.
 
+    An alias that differs is looked at twice: a slow request of another act may have moved it, which that act mends itself.
     Raises ServiceError where others move the champion all the time.
     """
+    seen = None
     for _ in range(TRIES):
         state = read_log(client, names)
         alias = known_aliases(client, names.model).get(names.champion, 0)
         if read_log(client, names).last != state.last:
             continue  # somebody is at it: what was read does not belong together
+        finished = not state.counted or state.counted[-1].done
         if alias == state.champion:
-            if state.counted and not state.counted[-1].done:
-                _mark(client, names, state.last)
-                return read_log(client, names)
-            return state
-        if state.counted and not state.counted[-1].done:
+            if finished:
+                return state
+            _mark(client, names, state.last)
+            return read_log(client, names)
+        if not finished and known_version(client, names.model, state.champion):
             say(f"entry {state.last} of the history was not finished: {names.champion} moves to version {state.champion}")
             follow(client, names)
             return read_log(client, names)
-        say(f"{names.champion} was moved outside of this program, to version {alias or 'none'}: the history takes note")
-        added = append(client, names, state, "adopt", alias, "", "the alias was moved outside of this program")
-        _mark(client, names, added.number)
+        if seen == (state.last, alias):
+            say(f"{names.champion} was moved outside of this program, to version {alias or 'none'}: the history takes note")
+            append(client, names, state, "adopt", alias, why="the alias was moved outside of this program")
+            continue
+        seen = (state.last, alias)
+        sleep(PAUSE)
     raise _restless(names)
 
 
-def move(client: MlflowClient, names: Register, state: State, kind: str, version: int, verdict: str, why: str) -> Entry:
+def move(
+    client: MlflowClient,
+    names: Register,
+    state: State,
+    kind: str,
+    version: int,
+    verdict: str = "",
+    why: str = "",
+    document: str = "",
+) -> Entry:
     """Make a version the champion, on the strength of ``state``; the entry is the deed, the alias follows.
 
     Raises ServiceError, with nothing changed, where another act moved the champion since ``state`` was read.
     """
-    entry = append(client, names, state, kind, version, verdict, why)
+    entry = append(client, names, state, kind, version, verdict, why, document)
     now = read_log(client, names)
     if entry.token not in {found.token for found in now.counted}:
         raise ServiceError(
@@ -156,12 +115,22 @@ def move(client: MlflowClient, names: Register, state: State, kind: str, version
     return entry
 
 
-def append(client: MlflowClient, names: Register, state: State, kind: str, version: int, verdict: str, why: str) -> Entry:
-    """Add an entry; whether it counts the log says, afterwards."""
-    token, before = secrets.token_hex(8), state.champion
-    entry = Entry(0, kind, state.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, False)
+def append(
+    client: MlflowClient,
+    names: Register,
+    state: State,
+    kind: str,
+    version: int,
+    verdict: str = "",
+    why: str = "",
+    document: str = "",
+) -> Entry:
+    """Add an entry; whether it counts the log says, afterwards. What adopts an alias has nothing left to move."""
+    token, before, done = secrets.token_hex(8), state.champion, kind == "adopt"
+    entry = Entry(0, kind, state.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, done, document)
     tags = {"kind": kind, "base": entry.base, "from": before, "to": version, "who": entry.who, "at": entry.at}
-    tags |= {"verdict": entry.verdict, "why": entry.why, "token": token}
+    tags |= {"verdict": entry.verdict, "why": entry.why, "token": token, "document": document}
+    tags |= {"done": "true"} if done else {}
     log = log_name(names)
     _make_log(client, names)
     source, run_id = _source(client, names, state, version)
@@ -218,15 +187,9 @@ def _make_log(client: MlflowClient, names: Register) -> None:
 
 def _source(client: MlflowClient, names: Register, state: State, version: int) -> tuple[str, str | None]:
     """What an entry points at, and its run: the version it is of, the champion before where there is none, else an entry."""
-    from mlflow.exceptions import MlflowException
-
     for number in (version, state.champion):
-        try:
-            if number:
-                return f"models:/{names.model}/{number}", client.get_model_version(names.model, str(number)).run_id or None
-        except MlflowException as error:
-            if error.error_code not in GONE:
-                raise
+        if found := known_version(client, names.model, number):
+            return found.uri, found.run_id or None
     return f"models:/{log_name(names)}/{state.last}", None
 
 
@@ -235,7 +198,7 @@ def _mark(client: MlflowClient, names: Register, number: int) -> None:
 
 
 def _entry(number: int, tags: Mapping[str, str]) -> Entry:
-    text = {name: tags.get(name, "") for name in ("kind", "who", "at", "verdict", "why", "token")}
+    text = {name: tags.get(name, "") for name in ("kind", "who", "at", "verdict", "why", "token", "document")}
     places = {"base": "base", "before": "from", "after": "to"}
     numbers = {name: int(tags.get(tag, "0")) for name, tag in places.items()}
     return Entry(number, **text, **numbers, done="done" in tags)  # type: ignore[arg-type]  # by name, each of its type

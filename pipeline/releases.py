@@ -49,5 +49,5 @@ class Gate(Strict):
     by: Literal["scene", "image"]
     """What is drawn again in the bootstrap: scenes with all their images, or images as if no two showed one scene."""
     min_scenes: int = Field(ge=2)
-    """With fewer of them no interval is worth anything: a dataset is judged by its mean, and no champion is replaced."""
+    """With fewer of them in all no champion is replaced, and a first one is judged by means; so are its datasets with fewer."""
     resamples: int = Field(ge=100, le=100_000)

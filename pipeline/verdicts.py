@@ -19,13 +19,14 @@ DESCRIPTION = 5000
 """Characters that MLflow's databases take."""
 
 
-def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outcomes: Sequence[Outcome]) -> str:
+def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outcomes: Sequence[Outcome], basis: str) -> str:
     """Log verdict.json, verdict.md and images.csv, set the version's tags, and write its description; returns their folder.
 
     Each verdict has a folder of its own, so none is lost to a later one; the tags and the description are the last one's.
+    ``basis``, a digest of what was judged on, ends the folder's name.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    folder = f"verdicts/{version.model}-{version.number}-{stamp}"
+    folder = f"verdicts/{version.model}-{version.number}-{stamp}-{basis}"
     client.log_text(version.run_id, verdict.to_json(), f"{folder}/verdict.json")
     client.log_text(version.run_id, verdict.to_markdown(), f"{folder}/verdict.md")
     client.log_text(version.run_id, images_csv(outcomes), f"{folder}/images.csv")

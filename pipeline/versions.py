@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NAMED = re.compile(r"models:/([^/@]+)(?:@|/)([^/@]+)")
+NUMBER = re.compile(r"[0-9]{1,9}")
+"""Those that MLflow's databases take."""
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -81,19 +83,36 @@ def known_aliases(client: MlflowClient, model: str) -> dict[str, int]:
 
 def find_version(client: MlflowClient, model: str, text: str) -> Version:
     """The version with that number or alias. Raises ServiceError that names those there are."""
-    from mlflow.exceptions import MlflowException
-
     aliases = known_aliases(client, model)
-    number = aliases.get(text, int(text) if text.isdecimal() else None)
-    try:
-        if number is not None:
-            return _version(client.get_model_version(model, str(number)), aliases)
-    except MlflowException as error:
-        if error.error_code not in GONE:
-            raise
+    number = aliases.get(text, int(text) if NUMBER.fullmatch(text) else 0)
+    if found := known_version(client, model, number, aliases):
+        return found
     known = [str(version.number) for version in all_versions(client, model)]
     there = f"there are {', '.join([*known[-10:], *aliases])}" if known else "nothing is registered; run `make repro`"
-    raise ServiceError(f"{text}: no version or alias of {model!r} ({there}); name another")
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    raise ServiceError(f"{shown}: no version or alias of {model!r} ({there}); name another")
+
+
+def known_version(client: MlflowClient, model: str, number: int, aliases: Mapping[str, int] | None = None) -> Version | None:
+    """The version with that number, its aliases with it where they are given; None of one that was deleted or never made."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _version(client.get_model_version(model, str(number)), aliases or {}) if number else None
+    except MlflowException as error:
+        if error.error_code in GONE:
+            return None
+        raise
+
+
+def first_known(client: MlflowClient, model: str, numbers: Iterable[int]) -> tuple[Version | None, list[int]]:
+    """The first of these versions that is there, and those before it, which are not."""
+    gone: list[int] = []
+    for number in numbers:
+        if found := known_version(client, model, number):
+            return found, gone
+        gone.append(number)
+    return None, gone
 
 
 def named_version(uri: str, settings: Settings) -> Version:

@@ -33,13 +33,7 @@ def project(tmp_path: Path) -> Path:
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params["datasets"] = {"light": {"source": "embedded", "rain": "light", "variants": 1}}
-    for key, value in {
-        **TINY,
-        "gate.margin": 0.0,
-        "gate.tolerance": 90.0,
-        "gate.worst_tolerance": 90.0,
-        "gate.clean": 1.0,
-    }.items():
+    for key, value in {**TINY, "gate.margin": 50.0}.items():
         part, name = key.split(".")
         params[part][name] = value
     yaml.dump(params, root / "params.yaml")
@@ -76,6 +70,7 @@ def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
     assert tags["code"] == "committed"
     assert tags["leaks"] == "0"
     assert "models:/rdmc/1 is not promoted" in said
+    assert "models:/rdmc/1 was refused on" in pipeline(project, "release", code=3), "and is not judged again"
     pipeline(project, "promote", "1", "--force", "--reason", "a toy")
     assert "nothing to promote" in pipeline(project, "release")
 

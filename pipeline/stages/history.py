@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from pipeline.console import say, table
 from pipeline.params import Params
-from pipeline.promotion import settle
+from pipeline.promotion import look
 from pipeline.registry import registry
 from pipeline.settings import Settings
 
@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 def run(params: Params, settings: Settings, as_json: bool = False) -> None:
     """Show every entry, the oldest first; those that had no effect too. Raises ServiceError where MLflow is away."""
     with registry(settings) as client:
-        state = settle(client, params.register_)
+        state, differs = look(client, params.register_)
     counted = {entry.number for entry in state.counted}
     if as_json:
         say(json.dumps([{**asdict(entry), "counts": entry.number in counted} for entry in state.entries], indent=1))
@@ -35,3 +35,5 @@ def run(params: Params, settings: Settings, as_json: bool = False) -> None:
     names = params.register_
     table(f"history of {names.model}@{names.champion}", ["", "when", "who", "what", "from, to", "verdict", "why"], rows)
     say(f"champion: version {state.champion}" if state.champion else "champion: none yet; `python -m pipeline promote VERSION`")
+    if differs:
+        say(differs)

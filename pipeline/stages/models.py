@@ -6,7 +6,7 @@ import time
 
 from pipeline.console import say, table
 from pipeline.params import Params
-from pipeline.promotion import settle
+from pipeline.promotion import look
 from pipeline.registry import registry
 from pipeline.settings import Settings
 from pipeline.versions import Version, all_versions, figures
@@ -18,13 +18,15 @@ def run(params: Params, settings: Settings) -> None:
     """Show every version: aliases, figures, digests of data, weights and code, age, verdict. Raises ServiceError."""
     names = params.register_
     with registry(settings) as client:
-        settle(client, names)
+        _, differs = look(client, names)
         rows = [_row(version, figures(client, version)) for version in all_versions(client, names.model)]
     if not rows:
         say(f"no version of {names.model!r} is registered; run `make repro`")
         return
     columns = ["version", "aliases", "PSNR-Y", "gain", "SSIM-Y", "data", "weights", "code", "age", "verdict"]
     table(f"versions of {names.model}", columns, rows)
+    if differs:
+        say(differs)
 
 
 def age(created: int, now: float) -> str:

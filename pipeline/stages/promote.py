@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
+from pipeline.champions import Entry, State
 from pipeline.comparing import RAINY, compared
 from pipeline.console import say, table
 from pipeline.gate import Check, Outcome, Verdict, judge
 from pipeline.measuring import device_of, open_stores
 from pipeline.params import Params
-from pipeline.promotion import Entry, State, append, move, settle
+from pipeline.promotion import append, move, settle
 from pipeline.provenance import gaps
 from pipeline.registry import registry
+from pipeline.releases import Register
 from pipeline.settings import Settings
 from pipeline.storage import fetch_dataset
 from pipeline.verdicts import file_verdict
-from pipeline.versions import Version, find_version, load_version
+from pipeline.versions import Version, figures, find_version, first_known, load_version
 from pipeline.workspace import Workspace
+from rdmc.data.loader import PairStore
+from rdmc.data.pairs import sha256
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.errors import CheckpointError, ConfigError, ServiceError
 from rdmc.restorer import Restorer
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the registry has of a promotion."""
+
+    challenger: Version
+    champion: Version | None
+    """The last champion that is still there; it may have lost its alias."""
+    gone: list[int]
+    """Those after it, which were deleted."""
+    state: State
+    defended: set[str]
+    """The datasets that the champion was measured on."""
 
 
 def run(params: Params, settings: Settings, workspace: Workspace, version: str, force: bool = False, reason: str = "") -> bool:
@@ -38,63 +62,89 @@ def run(params: Params, settings: Settings, workspace: Workspace, version: str, 
         raise ConfigError("--force: needs a reason, which the history keeps; add --reason 'why'")
     names = params.register_
     with registry(settings) as client:
-        challenger = find_version(client, names.model, version)
-        state = settle(client, names)
-        champion = find_version(client, names.model, str(state.champion)) if state.champion else None
-    if champion and champion.number == challenger.number:
-        say(f"{challenger.uri} is the {names.champion} already: nothing to promote")
+        case = _case(client, names, version)
+    if case.state.champion == case.challenger.number:
+        say(f"{case.challenger.uri} is the {names.champion} already: nothing to promote")
         return True
+    stores = open_stores(list(params.datasets), settings, workspace)
+    here = _here(params, settings, workspace)
+    checks = [*lineage_checks(case.challenger, here, case.state), *benchmark_checks(case.champion, case.defended, stores)]
+    basis = _basis(params, here, checks, case)
+    known = None if force else case.state.refused(case.challenger.number, basis)
+    if known:
+        say(f"{case.challenger.uri} was refused on {known.at}, and nothing that counts has changed. {known.verdict}")
+        say(f"the verdict: {known.document} of run {case.challenger.run_id}")
+        return False
+    verdict, outcomes = _judged(params, settings, case, stores, checks, force)
+    _show(verdict)
+    with registry(settings) as client:
+        document = file_verdict(client, case.challenger, verdict, outcomes, basis)
+        kind = "promote" if verdict.passed else "force" if force else "refuse"
+        act = append if kind == "refuse" else move
+        entry = act(client, names, case.state, kind, case.challenger.number, verdict.line, reason, document)
+    _tell(entry, names.champion, case.challenger)
+    return kind != "refuse"
+
+
+def _case(client: MlflowClient, names: Register, version: str) -> Case:
+    """What the registry has of it. Raises ServiceError for a version that cannot be judged."""
+    challenger = find_version(client, names.model, version)
+    state = settle(client, names)
+    champion, gone = first_known(client, names.model, state.line[::-1])
+    if champion and champion.number == challenger.number != state.champion:
+        at = f"models:/{names.model}@{names.champion}"
+        raise ServiceError(f"{challenger.uri}: was {at} until that was lost; `python -m pipeline rollback` brings it back")
     if not challenger.run_id:
         raise ServiceError(
             f"{challenger.uri}: has no MLflow run, so no figures and no place for a verdict; register it with `make repro`"
         )
-    verdict, outcomes = _judged(params, settings, workspace, challenger, champion, state, force)
-    _show(verdict)
-    with registry(settings) as client:
-        file_verdict(client, challenger, verdict, outcomes)
-        if verdict.passed or force:
-            kind = "promote" if verdict.passed else "force"
-            entry = move(client, names, state, kind, challenger.number, verdict.line, reason)
-        else:
-            entry = append(client, names, state, "refuse", challenger.number, verdict.line, reason)
-    _tell(entry, names.champion, challenger)
-    return entry.kind != "refuse"
+    defended = benchmarks_of(champion, figures(client, champion)) if champion else set()
+    return Case(challenger, champion, gone, state, defended)
 
 
 def _judged(
-    params: Params,
-    settings: Settings,
-    workspace: Workspace,
-    challenger: Version,
-    champion: Version | None,
-    state: State,
-    force: bool,
+    params: Params, settings: Settings, case: Case, stores: Mapping[str, PairStore], checks: list[Check], force: bool
 ) -> tuple[Verdict, list[Outcome]]:
     """The verdict, and what both did with the images; the champion is the rainy input where there is none that loads."""
-    new = load_version(challenger, settings)
-    old, lost = _loaded(champion, settings, force)
-    stores = open_stores(list(params.datasets), settings, workspace)
-    models = {challenger.label: new, (champion.label if champion and old else RAINY): old}
+    new = load_version(case.challenger, settings)
+    old, lost = _loaded(case, settings, force)
+    models = {case.challenger.label: new, (case.champion.label if case.champion and old else RAINY): old}
     outcomes = compared(models, stores, params.evaluate, params.gate.clean_share, device_of(settings))
-    lineage = [*lost, *lineage_checks(challenger, _here(params, settings, workspace), state)]
-    verdict = judge(outcomes[0], outcomes[1], params.gate, params.seed, lineage, first=champion is None)
-    other = [name for name, digest in challenger.data.items() if champion and champion.data.get(name) != digest]
-    facts = {"trained on other data than the champion": ", ".join(other)} if other else {}
-    return replace(verdict, facts={**verdict.facts, **facts}), outcomes
+    verdict = judge(outcomes[0], outcomes[1], params.gate, params.seed, [*lost, *checks], first=not case.state.line)
+    return replace(verdict, facts={**verdict.facts, **_facts(case)}), outcomes
 
 
-def _loaded(champion: Version | None, settings: Settings, force: bool) -> tuple[Restorer | None, list[Check]]:
-    """The champion's network. One that cannot be loaded is an error, or, by force, a rule that fails."""
-    if champion is None:
+def _basis(params: Params, here: dict[str, str], checks: list[Check], case: Case) -> str:
+    """A digest of all that the verdict depends on: weights of both, images, rules, and what needs no image."""
+    sides = [(side.number, side.source, side.tags.get("model_sha256")) for side in (case.challenger, case.champion) if side]
+    rules = [params.gate.model_dump(), params.evaluate.tile, params.seed]
+    return sha256(json.dumps([sides, here, rules, [asdict(check) for check in checks]], sort_keys=True).encode())[:16]
+
+
+def _loaded(case: Case, settings: Settings, force: bool) -> tuple[Restorer | None, list[Check]]:
+    """The champion's network; None before there was one. One that is lost is an error, or, by force, a rule that fails."""
+    if not case.state.line:
         return None, []
     try:
-        return load_version(champion, settings), []
+        if case.champion:
+            return load_version(case.champion, settings), []
+        raise ServiceError(f"version {', '.join(map(str, case.gone))}: deleted from the registry")
     except (CheckpointError, ServiceError) as error:
         if not force:
             raise type(error)(
                 f"the champion cannot be loaded, so there is nothing to compare with: {error}; or --force"
             ) from None
         return None, [Check("champion", False, f"the champion could not be loaded: {error}")]
+
+
+def _facts(case: Case) -> dict[str, str]:
+    """For a person."""
+    found = {"champions since then that were deleted": ", ".join(map(str, case.gone))} if case.gone else {}
+    if case.champion:
+        a, b = case.challenger.data, case.champion.data
+        other = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
+        found |= {"trained on other data than the champion": ", ".join(other)} if other else {}
+    return found
 
 
 def _here(params: Params, settings: Settings, workspace: Workspace) -> dict[str, str]:
@@ -114,6 +164,20 @@ def lineage_checks(challenger: Version, here: dict[str, str], state: State) -> l
         Check("data", not other, same if other else "registered with the data that is here"),
         Check("standing", fallen is None, back),
     ]
+
+
+def benchmarks_of(champion: Version, known: Mapping[str, float]) -> set[str]:
+    """The datasets on whose test images it was registered; all its datasets where its run has no figures any more."""
+    return {name.partition("/")[0] for name in known if name.endswith("/derained/psnr_y")} - {"overall"} or set(champion.data)
+
+
+def benchmark_checks(champion: Version | None, defended: set[str], stores: Collection[str]) -> list[Check]:
+    """Whether all that the champion is good at is asked of the challenger too."""
+    if not champion:
+        return []
+    lost = sorted(defended.difference(stores))
+    said = f"{champion.label} was measured on {', '.join(lost)}, which has no test images here; name it in params.yaml again"
+    return [Check("benchmarks", not lost, said if lost else "all that the champion was measured on")]
 
 
 def _show(verdict: Verdict) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.console import say, table
 from pipeline.params import Params
@@ -18,7 +19,11 @@ from pipeline.storage import connect
 from pipeline.versions import Version, find_version
 from rdmc.errors import ConfigError, DataError, ServiceError
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 METRICS = "metrics/evaluate.json"
+FIGURES = "evaluate.json"
 CLOSE = 0.01
 """dB: other processors and thread counts move figures by less."""
 
@@ -32,24 +37,25 @@ def run(params: Params, settings: Settings, version: str, folder: Path, train: b
     Raises:
         ConfigError: ``folder`` is there already.
         ServiceError: MLflow, git or DVC fails, or the version was registered without what is needed.
-        DataError: the figures are not those that were registered.
+        DataError: its artifacts are damaged, or the figures are not those that were registered.
     """
     if folder.exists():
         raise ConfigError(f"{folder}: is there already; name a folder that is not")
-    with registry(settings) as client, tempfile.TemporaryDirectory() as name:
-        found = find_version(client, params.register_.model, version)
-        commit, kept = _needed(found)
-        given = Path(client.download_artifacts(found.run_id, kept, name))
+    with tempfile.TemporaryDirectory() as name:
+        with registry(settings) as client:
+            found = find_version(client, params.register_.model, version)
+            commit, kept = _needed(found)
+            given = _given(client, found, kept, name)
+        expected = _means(given / FIGURES, found)
         place = _code(folder, commit)
         _lay(given, place)
-        expected = json.loads((given / "evaluate.json").read_text())
     _data(place, settings)
     if train:
         dvc(place, "repro", "--no-run-cache", "pack", own=False)
         dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "train", own=False)
     (place / METRICS).unlink(missing_ok=True)  # the commit may have it; it is to be measured
     dvc(place, "repro", "--no-run-cache", "evaluate", own=False)
-    _compare(found, expected, json.loads((place / METRICS).read_text()))
+    _compare(found, expected, _means(place / METRICS, found))
     say(f"{found.uri} stands in {place}: go there to run it again, train on or change it")
 
 
@@ -61,6 +67,30 @@ def _needed(version: Version) -> tuple[str, str]:
     if code != COMMITTED:
         raise ServiceError(f"{version.uri}: was made by code that no commit has ({code}); commit before `make repro`")
     return commit, kept
+
+
+def _given(client: MlflowClient, version: Version, kept: str, folder: str) -> Path:
+    """The artifacts that ``register`` kept for this, brought to ``folder``."""
+    there = {Path(item.path).name for item in client.list_artifacts(version.run_id, kept)}
+    lost = [name for name in (LOCK, "params.yaml", FIGURES) if name not in there]
+    if lost:
+        raise _damaged(version, f"{kept}/{lost[0]} is not in its run")
+    return Path(client.download_artifacts(version.run_id, kept, folder))
+
+
+def _means(path: Path, version: Version) -> dict[str, float]:
+    """PSNR-Y of the derained images by dataset. Raises DataError where there is none."""
+    try:
+        found = {name: float(group["derained"]["psnr_y"]) for name, group in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = {}
+    if not found:
+        raise _damaged(version, f"{path.name} holds no figures")
+    return found
+
+
+def _damaged(version: Version, what: str) -> DataError:
+    return DataError(f"{version.uri}: its artifacts are damaged ({what}); restore them, or name another version")
 
 
 def _code(folder: Path, commit: str) -> Path:
@@ -96,12 +126,10 @@ def _data(place: Path, settings: Settings) -> None:
         dvc(place, "checkout", "--allow-missing", own=False)
 
 
-def _compare(version: Version, expected: dict[str, Any], found: dict[str, Any]) -> None:
-    rows, off = [], []
-    for name, group in expected.items():
-        before, after = (float(side["derained"]["psnr_y"]) for side in (group, found[name]))
-        off.append(abs(after - before))
-        rows.append([name, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"])
+def _compare(version: Version, expected: dict[str, float], found: dict[str, float]) -> None:
+    now = {name: found.get(name, math.nan) for name in expected}
+    rows = [[name, f"{before:.4f}", f"{now[name]:.4f}", f"{now[name] - before:+.4f}"] for name, before in expected.items()]
     table(f"{version.label}: PSNR-Y of its test images (dB)", ["", "registered", "now", "difference"], rows)
-    if not all(value <= CLOSE for value in off):  # NaN is off too
-        raise DataError(f"{version.uri}: {max(off):.3f} dB off what was registered, over {CLOSE} dB; compare package versions")
+    off = [name for name, before in expected.items() if not abs(now[name] - before) <= CLOSE]  # NaN is off too
+    if off:
+        raise DataError(f"{version.uri}: {', '.join(off)} over {CLOSE} dB off what was registered; compare package versions")

@@ -7,12 +7,12 @@ from pipeline.params import Params
 from pipeline.promotion import move, settle
 from pipeline.registry import registry
 from pipeline.settings import Settings
-from pipeline.versions import find_version, load_version
+from pipeline.versions import first_known, load_version
 from rdmc.errors import ServiceError
 
 
 def run(params: Params, settings: Settings, reason: str = "") -> None:
-    """Move the champion one promotion back; again, and it is two.
+    """Move the champion one promotion back; again, and it is two. Versions that were deleted are passed over, and named.
 
     The model is loaded first, so that nothing is put in use that cannot be. Raises ServiceError where there is nothing to go
     back to, MLflow is away or another act moved the champion meanwhile, CheckpointError for a model that is damaged.
@@ -20,11 +20,15 @@ def run(params: Params, settings: Settings, reason: str = "") -> None:
     names = params.register_
     with registry(settings) as client:
         state = settle(client, names)
-        if not state.before:
+        target, gone = first_known(client, names.model, state.earlier)
+        skipped = f"version {', '.join(map(str, gone))}: deleted from the registry" if gone else ""
+        if not target:
             at = f"models:/{names.model}@{names.champion}"
-            raise ServiceError(f"{at}: no champion before this one to go back to; see `python -m pipeline history`")
-        target = find_version(client, names.model, str(state.before))
+            why = f" ({skipped})" if skipped else ""
+            raise ServiceError(f"{at}: no champion before this one to go back to{why}; see `python -m pipeline history`")
+    if skipped:
+        say(f"passed over {skipped}")
     load_version(target, settings)
     with registry(settings) as client:
-        move(client, names, state, "rollback", target.number, "", reason)
+        move(client, names, state, "rollback", target.number, skipped and f"passed over {skipped}", reason)
     say(f"models:/{names.model}@{names.champion} is version {target.number} again, before: {state.champion or 'none'}")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import comparing
+from pipeline import comparing, promotion
 from pipeline.console import console
 from pipeline.params import Params, with_overrides
 from pipeline.registry import registry
@@ -35,6 +35,17 @@ class Place:
 
     def champion(self) -> int:
         return known_aliases(self.client, "rdmc").get("champion", 0)
+
+    def tag(self, version: str, name: str = "verdict") -> str:
+        return str(self.client.get_model_version("rdmc", version).tags.get(name, ""))
+
+    def document(self, version: str) -> Path:
+        run = self.client.get_model_version("rdmc", version).run_id
+        return Path(self.client.download_artifacts(str(run), self.tag(version, "verdict_artifact")))
+
+    def entries(self) -> int:
+        with registry(Settings()) as client:
+            return len(promotion.read_log(client, self.params.register_).entries)
 
     def promote(self, version: str, *, force: bool = False, reason: str = "", **rules: object) -> bool:
         params = with_overrides(self.params, {f"gate.{name}": value for name, value in rules.items()})
@@ -61,6 +72,7 @@ def place(made: Path, tmp_path: Path, params: Params, monkeypatch: pytest.Monkey
     """A store of the test's own; models and images are shared."""
     shutil.copy(made / "mlflow.db", tmp_path / "mlflow.db")
     monkeypatch.chdir(made)
+    monkeypatch.setattr(promotion, "PAUSE", 0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")
     return Place(Workspace(), MlflowClient(uri, uri), with_overrides(params, EASY))
 
@@ -196,6 +208,11 @@ def test_what_is_not_there_is_one_line(place: Place, tmp_path: Path) -> None:
     place.client.create_model_version("rdmc", "file:///nowhere", await_creation_for=0)
     with pytest.raises(ServiceError, match="models:/rdmc/4: has no MLflow run"):
         place.promote("4")
+    models.run(place.params, Settings())
+    diff.run(place.params, Settings(), "4", "1")
+    for text in ("0", "1" * 20, "1" * 5000, "\u0661"):
+        with pytest.raises(ServiceError, match=r"^[^\n]{1,41}: no version or alias of 'rdmc'"):
+            diff.run(place.params, Settings(), text, "1")
     with pytest.raises(DataError, match="light"):
         promote.run(place.params, Settings(), Workspace(tmp_path), "1")
     assert place.champion() == 0
@@ -216,3 +233,86 @@ def test_a_champion_that_changes_during_the_evaluation(place: Place, monkeypatch
         place.promote("3")
     assert place.champion() == 2
     history.run(place.params, Settings())
+
+
+def test_a_lost_alias_does_not_open_the_gate(place: Place) -> None:
+    """Version 1 beats the rainy input, and not version 3, which was champion."""
+    assert place.promote("3")
+    place.client.delete_registered_model_alias("rdmc", "champion")
+    assert not place.promote("1")
+    assert place.tag("1").startswith("refused: overall -")
+    with pytest.raises(ServiceError, match=r"^models:/rdmc/3: was models:/rdmc@champion until that was lost; .* rollback`"):
+        place.promote("3")
+    rollback.run(place.params, Settings())
+    assert place.champion() == 3
+
+
+def test_champions_that_were_deleted(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last one that is there is held against a challenger, and rolled back to; where none is, force alone promotes."""
+    assert place.promote("1")
+    assert place.promote("3")
+    place.client.delete_model_version("rdmc", "3")
+    assert not place.promote("2")
+    verdict = json.loads((place.document("2") / "verdict.json").read_text())
+    assert verdict["champion"] == "version 1"
+    assert verdict["facts"]["champions since then that were deleted"] == "3"
+    assert place.promote("2", force=True, reason="a demonstration")
+    rollback.run(place.params, Settings())
+    assert place.champion() == 1
+    assert "passed over version 3: deleted from the registry" in capsys.readouterr().out
+    place.client.delete_model_version("rdmc", "1")
+    with pytest.raises(ServiceError, match="^the champion cannot be loaded, .*: version 1: deleted from the registry; or"):
+        place.promote("2")
+    with pytest.raises(ServiceError, match=r"to go back to \(version 1: deleted from the registry\)"):
+        rollback.run(place.params, Settings())
+    assert place.promote("2", force=True, reason="nothing else is left")
+    history.run(place.params, Settings())
+    models.run(place.params, Settings())
+    assert "settles it" not in capsys.readouterr().out
+
+
+def test_a_benchmark_that_is_dropped_is_defended(place: Place) -> None:
+    assert place.promote("1")
+    fewer = place.params.model_copy(update={"datasets": {"light": place.params.datasets["light"]}})
+    assert not promote.run(fewer, Settings(), Workspace(), "3")
+    lost = "version 1 was measured on heavy, which has no test images here; name it in params.yaml again"
+    assert place.tag("3").endswith(lost)
+    assert place.promote("3"), "with it"
+    assert lost not in place.tag("3")
+
+
+def test_a_refusal_is_not_repeated(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Until something it depends on changes: the rules, the champion, what is known of the version."""
+    assert not place.promote("2")
+    said = place.tag("2", "verdict_artifact")
+    judged = []
+
+    def counted(*arguments: Any) -> Any:
+        judged.append(arguments)
+        return comparing.compared(*arguments)
+
+    monkeypatch.setattr(promote, "compared", counted)
+    capsys.readouterr()
+    assert not place.promote("2")
+    shown = capsys.readouterr().out
+    assert f"the verdict: {said} of run " in shown
+    assert "models:/rdmc/2 was refused on 2" in shown
+    assert (judged, place.entries(), place.tag("2", "verdict_artifact")) == ([], 1, said)
+    assert not place.promote("2", margin=0.1)
+    place.client.set_model_version_tag("rdmc", "2", "leaks", "3")
+    assert not place.promote("2")
+    assert place.promote("1")
+    assert not place.promote("2")
+    assert (len(judged), place.entries()) == (4, 5)
+
+
+def test_who_only_looks_changes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert place.promote("1")
+    place.client.set_registered_model_alias("rdmc", "champion", "2")
+    capsys.readouterr()
+    for act in (models, history):
+        act.run(place.params, Settings())
+        assert "champion is version 2, but 1 by the history; the next promote" in capsys.readouterr().out
+    history.run(place.params, Settings(), as_json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 1
+    assert (place.champion(), place.entries()) == (2, 1)

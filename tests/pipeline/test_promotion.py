@@ -11,7 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.promotion import State, append, follow, log_name, move, read_log, sentence, settle
+from pipeline import promotion
+from pipeline.champions import State
+from pipeline.promotion import append, follow, log_name, look, move, read_log, sentence, settle
 from pipeline.releases import Register
 from pipeline.versions import known_aliases
 from rdmc.errors import ServiceError
@@ -21,8 +23,9 @@ NAMES = Register(model="rdmc", alias="candidate", champion="champion")
 
 
 @pytest.fixture
-def client(store: str) -> MlflowClient:
-    """A registry with five versions that have no model."""
+def client(store: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A registry with five versions that have no model, and no waiting for others who might move an alias."""
+    monkeypatch.setattr(promotion, "PAUSE", 0)
     found = MlflowClient(store, store)
     add_versions(found, "rdmc", 5)
     return found
@@ -48,18 +51,18 @@ def test_promotions_and_rollbacks(client: MlflowClient) -> None:
         assert champion(client) == version
     for back in (2, 1):
         state = settle(client, NAMES)
-        assert state.before == back
+        assert state.earlier[0] == back
         promote(client, back, "rollback")
         assert champion(client) == back
     state = settle(client, NAMES)
-    assert (state.champion, state.before) == (1, 0), "nothing before the first"
+    assert (state.champion, state.earlier) == (1, []), "nothing before the first"
     assert state.fallen(3)
     assert state.fallen(2)
     assert not state.fallen(1)
     promote(client, 3)
     state = settle(client, NAMES)
     assert not state.fallen(3), "promoted again"
-    assert state.before == 1
+    assert state.earlier == [1]
     assert [entry.number for entry in state.counted] == [1, 2, 3, 4, 5, 6]
     assert all(entry.done and "@" in entry.who and entry.at.endswith("+00:00") for entry in state.entries)
 
@@ -159,10 +162,55 @@ def test_an_alias_that_a_hand_moved_is_taken_note_of(client: MlflowClient, capsy
     assert story(settle(client, NAMES))[2:] == [("adopt", 2, 5)]
     client.delete_registered_model_alias("rdmc", "champion")
     state = settle(client, NAMES)
-    assert (state.champion, state.before, champion(client)) == (0, 5, 0)
+    assert (state.champion, state.earlier, champion(client)) == (0, [5, 2, 4], 0)
     assert capsys.readouterr().out.count("outside of this program") == 3
     client.delete_model_version("rdmc", "5")
     promote(client, 3)
     client.delete_model_version("rdmc", "3")
     state = settle(client, NAMES)
     assert story(state)[-1] == ("adopt", 3, 0), "the champion itself was deleted"
+
+
+def test_a_lost_alias_leaves_the_line_of_champions(client: MlflowClient) -> None:
+    for version in (4, 5):
+        promote(client, version)
+    client.delete_registered_model_alias("rdmc", "champion")
+    state = settle(client, NAMES)
+    assert (state.champion, state.line) == (0, [4, 5]), "the next one is held against 5"
+    promote(client, 3)
+    assert settle(client, NAMES).earlier == [5, 4]
+    client.delete_registered_model_alias("rdmc", "champion")
+    promote(client, settle(client, NAMES).earlier[0], "rollback")
+    state = settle(client, NAMES)
+    assert (state.champion, state.earlier) == (3, [5, 4]), "brought back, not gone back"
+
+
+def test_a_slow_request_of_another_act_is_not_taken_for_a_hand(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An act that is slow sets the alias to what was true when it read the log, and mends that itself."""
+    for version in (1, 2):
+        promote(client, version)
+    client.set_registered_model_alias("rdmc", "champion", "1")
+    monkeypatch.setattr(promotion, "sleep", lambda _: follow(client, NAMES))
+    assert settle(client, NAMES).champion == champion(client) == 2
+    assert [entry.kind for entry in read_log(client, NAMES).entries] == ["promote", "promote"]
+
+
+def test_who_only_looks_changes_nothing(client: MlflowClient) -> None:
+    promote(client, 1)
+    assert look(client, NAMES) == (read_log(client, NAMES), "")
+    append(client, NAMES, settle(client, NAMES), "promote", 2, "passed", "")
+    before = read_log(client, NAMES)
+    state, differs = look(client, NAMES)
+    assert state == read_log(client, NAMES) == before
+    assert differs == "champion is version 1, but 2 by the history; the next promote or rollback settles it"
+    assert champion(client) == 1
+    assert settle(client, NAMES).champion == champion(client) == 2
+
+
+def test_an_unfinished_entry_of_a_version_that_was_deleted(client: MlflowClient) -> None:
+    promote(client, 1)
+    append(client, NAMES, settle(client, NAMES), "promote", 2, "passed", "")
+    client.delete_model_version("rdmc", "2")
+    state = settle(client, NAMES)
+    assert story(state)[1:] == [("promote", 1, 2), ("adopt", 2, 1)]
+    assert state.champion == champion(client) == 1
