@@ -41,7 +41,8 @@ def run(settings: Settings, port: int) -> None:
 def check_port(port: int, host: str = HOST, cure: str = "`make mlflow PORT=5001`") -> None:
     """Raise ServiceError unless a server of this user can listen on the port of this machine."""
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+        family, *_, address = socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise ServiceError(f"{host}: {said}; name an address of this machine, as 127.0.0.1 or 0.0.0.0") from None

@@ -92,7 +92,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
-    assert f"run `{run.info.run_id}`" in (files / "model_card.md").read_text()
+    assert f"run `{run.info.run_id}`" in (files / f"cards/{result['version']}.md").read_text()
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
     assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "what the checks found"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
@@ -120,6 +120,9 @@ def test_the_version_and_its_alias(place: Place) -> None:
     assert (version.tags["git_commit"], version.tags["registered_commit"]) == (TRAINED, COMMIT)
     assert version.tags["data.heavy"] == read_manifest(place.workspace.shards("heavy") / "manifest.json").digest
     assert "| overall | 5 |" in str(version.description)
+    card = version.tags["card"]
+    assert card == f"cards/{version.version}.md"
+    assert card in str(version.description)
     logged = place.client.get_logged_model(str(version.source).removeprefix("models:/"))
     assert logged.source_run_id == result["run_id"]
     assert logged.experiment_id == place.client.get_run(result["run_id"]).info.experiment_id
@@ -161,8 +164,12 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
 
 def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytest.CaptureFixture[str]) -> None:
     before = place.result()
+    card = place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")
+    said = Path(card).read_text()
     register.run(params, Settings(), place.workspace)
     again = place.result()
+    assert Path(place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")).read_text() == said
+    assert Path(place.client.download_artifacts(again["run_id"], f"cards/{again['version']}.md")).is_file()
     assert (again["run_id"], int(again["version"])) == (before["run_id"], int(before["version"]) + 1)
     assert place.client.get_model_version_by_alias("rdmc", "candidate").version == again["version"]
     for name in ("loss", "evaluate/light/derained/psnr_y"):
