@@ -80,7 +80,7 @@ def admit(request: Request, names: frozenset[str]) -> None:
         name = urlsplit(f"//{host}").hostname
     except ValueError:
         name = None
-    if names and name not in names:
+    if names and host and name not in names:
         raise Refusal(403, f"Host {host[:80]!r}: this server is called {', '.join(sorted(names))}; a proxy must name it so")
     if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
         raise Refusal(403, "another site's page sends this; send it from here, or from a program")
