@@ -7,6 +7,7 @@ Ray that others use, only what is our own is begun and ended.
 from __future__ import annotations
 
 import logging
+import queue
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig
@@ -33,6 +35,8 @@ OTHERS = 64
 """Requests that may be inside beside pictures: the page, the state, the counters, refusals."""
 LOOK_SECONDS = 5.0
 """Between two looks at whether all of it still lives."""
+ANSWER_SECONDS = 30.0
+"""How long a Ray that is busy may take to say so."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,14 @@ class Serving:
         """Wait for ever, or until Ray or the application has ended, which raises ServiceError."""
         while True:
             time.sleep(LOOK_SECONDS)
+            answers: queue.Queue[str] = queue.Queue()  # in a thread, for a Ray that has ended does not always say so
+            threading.Thread(target=lambda box=answers: box.put(_problem()), daemon=True).start()
             try:
-                alive = APP in serve.status().applications
-            except (RayError, RayServeException, RuntimeError, OSError) as error:
-                raise ServiceError(f"Ray has ended ({_line(error)}); serve again") from None
-            if not alive:
-                raise ServiceError(f"the application {APP!r} was ended from elsewhere; serve again")
+                problem = answers.get(timeout=ANSWER_SECONDS)
+            except queue.Empty:
+                problem = f"Ray does not answer within {ANSWER_SECONDS:g} s"
+            if problem:
+                raise ServiceError(f"{problem}; serve again")
 
 
 @contextmanager
@@ -126,6 +132,15 @@ def application(plan: Plan, settings: Settings, state: State) -> Any:
     places = plan.queue + most * ongoing
     door = serve.deployment(Door, name="Door", max_ongoing_requests=places + OTHERS, ray_actor_options={"num_cpus": 0})
     return door.bind(derainer.bind(plan, settings, tracking_uri(settings), most, on_gpu(settings)), plan, state, places)
+
+
+def _problem() -> str:
+    try:
+        if not any(node["Alive"] for node in ray.nodes()):
+            return "Ray has ended"
+        return "" if APP in serve.status().applications else f"the application {APP!r} was ended from elsewhere"
+    except (RayError, RayServeException, RuntimeError, OSError) as error:
+        return f"Ray has ended ({_line(error)})"
 
 
 def _end_by_sigterm() -> None:

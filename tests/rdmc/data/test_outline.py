@@ -51,10 +51,11 @@ def in_png(filling: bytes) -> bytes:
         (in_jpeg(b"\xff" * 4 * 2**20), "bytes of filler"),
         (JPEG[:20] + bytes(4 * 2**20) + JPEG[20:], "bytes of filler"),
         (in_jpeg(segment(0xFE, 0) * 100_000), "segments"),
+        (in_jpeg(segment(0xED, 60_000) * 100), "segments of Photoshop's"),
         (in_jpeg(segment(0xF0, 60_000) * 10), "bytes of filler"),  # this marker has no length for Pillow, which looks inside
         (in_jpeg((b"\xff" * (FILLER // 8) + segment(0xFE, 0)) * 20), "bytes of filler"),
         (JPEG[:-2] + (JPEG[JPEG.index(b"\xff\xda") :][:14] * 1000) + JPEG[-2:], "segments"),  # a thousand scans
-        (in_png(chunk(b"teSt") * 100_000), "chunks"),
+        (in_png(chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2**20))) * 1000), "chunks beside"),
         (PNG[:-12] + chunk(b"IDAT") * 100_000 + PNG[-12:], "chunks"),
     ],
 )
@@ -71,7 +72,8 @@ def test_what_would_take_seconds_is_refused_before_it_is_read(data: bytes, said:
         encoded("JPEG", progressive=True, quality=99),
         encoded("JPEG", restart_marker_blocks=1),
         JPEG + b"\xff\xd8\xff" * 10_000,  # a phone's film behind its picture
-        in_png(chunk(b"teSt") * (CHUNKS - 10)),
+        in_png(chunk(b"teSt") * 100),
+        PNG[:-12] + chunk(b"IDAT") * (CHUNKS - 10) + PNG[-12:],
         encoded("WEBP", lossless=True),
         encoded("GIF"),
     ],
