@@ -73,11 +73,19 @@ def serving(plan: Plan, settings: Settings) -> Iterator[Serving]:
             check_shared(plan)
         try:
             _start(plan, settings, state)
-            host = f"[{plan.host}]" if ":" in plan.host else plan.host
-            yield Serving(f"http://{host}:{plan.port}", state.problem)
+            yield Serving(address_of(plan), state.problem)
         finally:
             with suppress(RayError, RayServeException, RuntimeError):  # of a Ray that has ended
-                serve.shutdown() if own_ray(settings) else serve.delete(APP)
+                if own_ray(settings):
+                    serve.shutdown()
+                else:
+                    serve.delete(APP)
+
+
+def address_of(plan: Plan) -> str:
+    """Where the server is, as a URL."""
+    host = f"[{plan.host}]" if ":" in plan.host else plan.host
+    return f"http://{host}:{plan.port}"
 
 
 def check_shared(plan: Plan) -> None:

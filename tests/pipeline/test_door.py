@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline import door
 from pipeline.derainer import Answer, Plan, State
 from pipeline.door import Door
 from pipeline.intake import Limits
+from pipeline.serving import address_of
 from tests.support.serving import png
 
 PLAN = Plan("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, Limits(), Path("cache"), timeout=0.5)
@@ -167,3 +169,8 @@ def test_whatever_comes_is_answered_and_counted() -> None:
         2,
         1,
     ]
+
+
+def test_an_address_as_a_browser_takes_it() -> None:
+    assert address_of(PLAN) == "http://127.0.0.1:8000"
+    assert address_of(replace(PLAN, host="::1")) == "http://[::1]:8000"

@@ -82,7 +82,12 @@ def test_what_is_no_picture_is_one_line(model: Any, given: Any) -> None:
 
 def test_a_tile_is_of_256_to_2048_pixels(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr("pipeline.model.derain_image", lambda network, image, tile, device: seen.append(tile) or image)
+
+    def noted(network: Any, image: np.ndarray, tile: int, device: Any) -> np.ndarray:
+        seen.append(tile)
+        return image
+
+    monkeypatch.setattr("pipeline.model.derain_image", noted)
     for tile in (-1, 1, 256, 1000, 2048, 10**9):
         model.predict(None, IMAGE, {"tile": tile})
     assert seen == [256, 256, 256, 1000, 2048, 2048]

@@ -26,7 +26,7 @@ from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.data.shards import read_manifest
-from rdmc.errors import CheckpointError, DataError, ServiceError
+from rdmc.errors import CheckpointError, DataError, MissingError, ServiceError
 from rdmc.files import write_text
 from rdmc.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.inference import derain_image
@@ -157,8 +157,13 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
     write_png(tmp_path / "photo.png", images[0])
     derain.run(tmp_path / "photo.png", tmp_path / "derained.png", "models:/rdmc@candidate", Settings())
     assert np.array_equal(read_rgb(tmp_path / "derained.png"), expected[0])
-    for unknown in ("models:/rdmc@champion", "models:/other/1", "models:/rdmc/99", "models:/rdmc"):
-        with pytest.raises(ServiceError, match="register a model"):
+    for unknown, cure in (
+        ("models:/rdmc@champion", "promote candidate"),
+        ("models:/other/1", "make repro"),
+        ("models:/rdmc/99", "there are 1, candidate.*name another"),
+        ("models:/rdmc", "write models:/name@alias"),
+    ):
+        with pytest.raises(MissingError, match=cure):
             derain.run(tmp_path / "photo.png", tmp_path / "derained.png", unknown, Settings())
 
 

@@ -40,11 +40,11 @@ def others(head: Head, port: int, name: str, cpus: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def serve(head: Head, folder: Path, model: Path, port: int) -> subprocess.Popen[str]:
+def serve(head: Head, folder: Path, model: Path, port: int, workers: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipeline", "serve", "--model", str(model), "--port", str(port)]
-    own = {"PYTHONPATH": str(ROOT), "RDMC_RAY_ADDRESS": head.address, "RDMC_GPU": "false", "RDMC_WORKERS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env={**head.environment, **own}, text=True, **pipes)
+    own = {"PYTHONPATH": str(ROOT), "RDMC_RAY_ADDRESS": head.address, "RDMC_GPU": "false", "RDMC_WORKERS": str(workers)}
+    where = {**head.environment, **own}
+    return subprocess.Popen(command, cwd=folder, env=where, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def ask(port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
@@ -75,6 +75,9 @@ def test_on_a_ray_that_others_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         said = refused.communicate(timeout=SECONDS)[1]
         assert (refused.returncode, said.count("\n")) == (1, 1), said
         assert f"take --host 127.0.0.1 --port {port}" in said
+
+        large = serve(head, tmp_path, model, port, workers=9)
+        assert "9 workers need 9 CPUs, the cluster has 2" in large.communicate(timeout=SECONDS)[1]
 
         ours = serve(head, tmp_path, model, port)
         assert ours.stdout

@@ -43,7 +43,7 @@ class Server:
         return next(found for found in self._all() if found.name() == "raylet")
 
     def _all(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str
