@@ -26,8 +26,9 @@ import torch
 from PIL import Image
 
 from pipeline.console import table
+from pipeline.derainer import Plan
 from pipeline.intake import Limits
-from pipeline.serving import Plan, serving
+from pipeline.serving import serving
 from pipeline.settings import Settings
 from rdmc.checkpoint import load_model, write_model
 from rdmc.inference import derain_image

@@ -34,10 +34,8 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a report is seen after this long, not two seconds
-    address = os.environ.get("RAY_ADDRESS") or settings.ray_address
-    local = address == "local"
     logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
-    _start(address, _own(settings, trials) if local else {})
+    _start(_address(settings), _own(settings, trials) if own_ray(settings) else {})
     for name in ("ray.train", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     token = Path.home() / ".ray/auth_token"
@@ -47,6 +45,15 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def own_ray(settings: Settings) -> bool:
+    """Whether ``cluster`` starts a Ray of this process's own; others use any other."""
+    return _address(settings) == "local"
+
+
+def _address(settings: Settings) -> str:
+    return os.environ.get("RAY_ADDRESS") or settings.ray_address
 
 
 def _start(address: str, options: Mapping[str, Any]) -> None:

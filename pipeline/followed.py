@@ -2,7 +2,8 @@
 
 The new one is loaded beside the old, tried on an image, and takes its place by one assignment; whoever holds the old one ends
 with it. Where MLflow is away, or the new version is no good, what is there goes on, and ``problem`` says so. Models are kept on
-the node's disk by what they are, so a process that starts while MLflow is away has the last one.
+the node's disk by what they are and of which store, so a process that starts while MLflow is away has the last one. What is
+kept is a help and never a need: a disk that is full stops no model that is loaded.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.mlflow_store import shown_uri, sqlite_path
 from pipeline.registry import model_folder
 from pipeline.settings import Settings
-from pipeline.versions import named_version
+from pipeline.versions import Version, load_registered, named_version
 from rdmc.checkpoint import load_model
-from rdmc.errors import RdmcError, ServiceError
+from rdmc.errors import CheckpointError, MissingError, RdmcError, ServiceError
 from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
 from rdmc.restorer import Restorer
@@ -31,7 +33,8 @@ SCHEME = "models:/"
 TRIAL = np.full((64, 64, 3), 128, np.uint8)
 """What a new model is tried on before it may answer."""
 KEPT = 3
-"""Models that stay on disk; the one before the last is what a rollback wants."""
+"""Models that stay on disk for each name in each store; the one before the last is what a rollback wants."""
+ENTRY = ("name", "version", "key", "sha256")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Loaded:
     """As the registry counts; empty for a folder."""
     key: str
     """What the weights are: two versions that share it are one model."""
+    sha256: str
+    """Of the weights as they were registered, where that is known."""
     network: Restorer
 
 
@@ -59,6 +64,7 @@ class Followed:
 
     def __init__(self, uri: str, settings: Settings, cache: Path) -> None:
         self.uri, self.settings, self.cache = uri, settings, cache
+        self.store = shown_uri(tracking_uri(settings))
         self.problem = ""
         self.current = self._first()
 
@@ -67,9 +73,9 @@ class Followed:
         if not self.uri.startswith(SCHEME):
             return False
         try:
-            found = self._newest()
-        except RdmcError as error:
-            self.problem = str(error)
+            found = self._newest(self.current)
+        except (RdmcError, OSError) as error:
+            self.problem = _line(error)
             return False
         self.problem = ""
         moved, self.current = found is not self.current, found
@@ -77,47 +83,69 @@ class Followed:
 
     def _first(self) -> Loaded:
         if not self.uri.startswith(SCHEME):
-            return Loaded(Path(self.uri).name, "", self.uri, _tried(Path(self.uri)))
+            return Loaded(Path(self.uri).name, "", self.uri, "", _tried(load_model(Path(self.uri))[0]))
         try:
             return self._newest()
-        except ServiceError as error:
-            with suppress(OSError, ValueError, KeyError, RdmcError):
-                last = json.loads(self._note.read_text())
-                self.problem = str(error)
-                return Loaded(last["name"], last["version"], last["key"], _tried(self.cache / last["key"]))
+        except MissingError:
             raise
+        except (ServiceError, OSError) as error:
+            last = self._last()
+            if last is None:
+                raise
+            self.problem = _line(error)
+            return last
 
-    def _newest(self) -> Loaded:
+    def _newest(self, current: Loaded | None = None) -> Loaded:
         version = named_version(self.uri, self.settings)
-        number = str(version.number)
-        key = hashlib.sha256(version.source.encode()).hexdigest()[:16]
-        current = getattr(self, "current", None)
+        number, key = str(version.number), self._digest(version.source)
         if current and (current.version, current.key) == (number, key):
-            return current  # type: ignore[no-any-return]
+            return current
         if current and current.key == key:
-            return Loaded(version.model, number, key, current.network)
+            return Loaded(version.model, number, key, version.digest, current.network)
         with self._locked():
-            if not (self.cache / key).is_dir():
-                self._download(version.uri, key)
-            loaded = Loaded(version.model, number, key, _tried(self.cache / key))
-            write_text(self._note, json.dumps({"name": version.model, "version": number, "key": key}))
-            (self.cache / key).touch()
-            self._forget()
+            loaded = Loaded(version.model, number, key, version.digest, self._network(version, self.cache / key))
+            with suppress(OSError):
+                self._remember(loaded)
         return loaded
 
-    def _download(self, uri: str, key: str) -> None:
-        with model_folder(uri, self.settings) as folder, new_folder(self.cache / key) as place:
-            shutil.copytree(folder, place, dirs_exist_ok=True)
-            _tried(place)  # what is no good is not kept
+    def _network(self, version: Version, place: Path) -> Restorer:
+        """From the cache, else from MLflow; what is damaged in the cache is fetched again."""
+        if place.is_dir():
+            try:
+                return _tried(load_registered(place, version.uri, version.digest))
+            except CheckpointError:
+                shutil.rmtree(place, ignore_errors=True)
+        with model_folder(version.uri, self.settings) as folder:
+            network = _tried(load_registered(folder, version.uri, version.digest))  # what is no good is not kept
+            with suppress(OSError), new_folder(place) as kept:
+                shutil.copytree(folder, kept, dirs_exist_ok=True)
+        return network
 
-    def _forget(self) -> None:
-        held = sorted((path for path in self.cache.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-        for old in held[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+    def _last(self) -> Loaded | None:
+        """What this name was in this store when it was last asked, where that is still whole."""
+        for entry in _entries(self._note)[:1]:
+            with suppress(CheckpointError, OSError):
+                network = load_registered(self.cache / entry["key"], self.uri, entry["sha256"])
+                return Loaded(**entry, network=_tried(network))
+        return None
+
+    def _remember(self, loaded: Loaded) -> None:
+        """Note the model as the last, and forget those that no note has among its last."""
+        others = [entry for entry in _entries(self._note) if entry["key"] != loaded.key]
+        own = {name: getattr(loaded, name) for name in ENTRY}
+        write_text(self._note, json.dumps([own, *others][:KEPT]))
+        used = {entry["key"] for note in self.cache.glob("*.json") for entry in _entries(note)}
+        for folder in self.cache.iterdir():
+            if folder.is_dir() and folder.name not in used:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def _note(self) -> Path:
-        return self.cache / f"{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}.json"
+        return self.cache / f"{self._digest(self.uri)}.json"
+
+    def _digest(self, text: str) -> str:
+        """Of what ``text`` is in this store; two stores share a cache."""
+        return hashlib.sha256(f"{self.store}\n{text}".encode()).hexdigest()[:16]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -127,7 +155,24 @@ class Followed:
             yield
 
 
-def _tried(folder: Path) -> Restorer:
-    network = load_model(folder)[0]
+def tracking_uri(settings: Settings) -> str:
+    """Where MLflow is, for processes that stand in another folder."""
+    path = sqlite_path(settings.tracking_uri)
+    return f"sqlite:///{path.resolve()}" if path else settings.tracking_uri
+
+
+def _entries(note: Path) -> list[dict[str, str]]:
+    """What a note has, the last model first; nothing of one that is damaged."""
+    try:
+        return [{name: str(entry[name]) for name in ENTRY} for entry in json.loads(note.read_text())]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _tried(network: Restorer) -> Restorer:
     derain_image(network, TRIAL)
     return network
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

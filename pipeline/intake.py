@@ -1,13 +1,15 @@
 """What comes over HTTP before it reaches a network: is it a picture, and not too large? Bytes in, bytes or a refusal out.
 
-Everything is decided from headers and sizes; no pixel is decoded here.
+Everything is decided from headers and sizes; no pixel is decoded here. What costs time runs beside the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -19,12 +21,16 @@ from rdmc.data.images import header
 from rdmc.errors import DataError, SizeError
 
 MAGIC = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WebP": b"RIFF"}
-"""What is taken, and how it begins. Pillow's other formats are old, rare, or several pictures in one."""
+"""What is taken, and how it begins. Pillow's other formats are old or rare."""
+NAMES = {*(name.upper() for name in MAGIC), "MPO"}
+"""What Pillow calls them; MPO is a phone's JPEG with a second one behind it, which is left alone."""
 FORM = "multipart/form-data"
 PLAIN = ("image/", "application/octet-stream")
 FIELD = "image"
 ENVELOPE = 16_384
 """Bytes that a form may have around its picture."""
+LET_COME = 4
+"""A body of up to so many times what is taken is let come and thrown away, so that its sender sees why it was refused."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,42 @@ class Limits:
 class Refusal(Exception):  # noqa: N818  # an answer, not a fault
     """A request that is answered with ``status`` and one line."""
 
-    def __init__(self, status: int, line: str) -> None:
+    def __init__(self, status: int, line: str, closes: bool = False) -> None:
+        """``closes`` ends the connection, where too much of a body is still to come."""
         super().__init__(line)
-        self.status, self.line = status, line
+        self.status, self.line, self.closes = status, line, closes
 
     def response(self) -> Response:
-        """The line as JSON, and one that ends the connection where a body was left unread."""
-        headers = {"Retry-After": "1"} if self.status == 503 else {"Connection": "close"} if self.status in (408, 413) else {}
+        """The line as JSON."""
+        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        headers |= {"Connection": "close"} if self.closes else {}
         text = json.dumps({"error": " ".join(self.line.split())}) + "\n"
         return Response(text, self.status, headers, "application/json")
+
+
+def own_names(host: str) -> frozenset[str]:
+    """What a server that listens on ``host`` may be called; nothing, which is anything, unless only this machine reaches it."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    return frozenset({host.lower(), "localhost", "127.0.0.1", "::1"}) if loopback else frozenset()
+
+
+def admit(request: Request, names: frozenset[str]) -> None:
+    """Raise Refusal for a request that a browser sends for another site: by its own word, or by a name that leads here.
+
+    ``names`` is of ``own_names``: a site may let its own name resolve to 127.0.0.1, and read what answers there.
+    """
+    host = request.headers.get("host", "")
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        name = None
+    if names and host and name not in names:
+        raise Refusal(403, f"Host {host[:80]!r}: this server is called {', '.join(sorted(names))}; a proxy must name it so")
+    if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
+        raise Refusal(403, "another site's page sends this; send it from here, or from a program")
 
 
 async def picture(request: Request, limits: Limits) -> bytes:
@@ -62,7 +95,7 @@ async def picture(request: Request, limits: Limits) -> bytes:
     body = await _body(request, most, limits)
     if kind == FORM:
         body = await _from_form(request, body)
-    check(body, limits)
+    await asyncio.to_thread(check, body, limits)
     return body
 
 
@@ -71,7 +104,7 @@ def check(body: bytes, limits: Limits) -> None:
     if not body:
         raise Refusal(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
     if len(body) > limits.megabytes * 2**20:
-        raise _too_long(limits)
+        raise _too_long(limits, False)
     if not body.startswith(tuple(MAGIC.values())):
         raise Refusal(415, f"not {', '.join(MAGIC)} by its first bytes; save it as one of them")
     try:
@@ -80,16 +113,17 @@ def check(body: bytes, limits: Limits) -> None:
         raise Refusal(413, str(error)) from None
     except DataError as error:
         raise Refusal(422, str(error)) from None
-    if form.lower() not in {name.lower() for name in MAGIC}:
+    if form.upper() not in NAMES:
         raise Refusal(415, f"{form}: send {', '.join(MAGIC)}")
     if width * height > limits.megapixels * 1e6:
         raise Refusal(413, f"{width}x{height} is more than {limits.megapixels:g} megapixels; cut it into parts or shrink it")
 
 
 async def _body(request: Request, most: int, limits: Limits) -> bytes:
+    closes = too_long_to_let_come(request, limits)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
-        raise _too_long(limits)
+        raise _too_long(limits, closes)
     parts, length = [], 0
     try:
         async with asyncio.timeout(limits.seconds):
@@ -97,9 +131,9 @@ async def _body(request: Request, most: int, limits: Limits) -> bytes:
                 parts.append(part)
                 length += len(part)
                 if length > most:
-                    raise _too_long(limits)
+                    raise _too_long(limits, closes)
     except TimeoutError:
-        raise Refusal(408, f"the body did not arrive within {limits.seconds:g} s; send it faster or send less") from None
+        raise Refusal(408, f"the body did not arrive within {limits.seconds:g} s; send it faster or send less", True) from None
     except ClientDisconnect:
         raise Refusal(400, "the connection ended before the body did") from None
     return b"".join(parts)
@@ -121,5 +155,11 @@ async def _from_form(request: Request, body: bytes) -> bytes:
         raise Refusal(400, f"the form cannot be read ({said}); send one file in the field {FIELD!r}") from None
 
 
-def _too_long(limits: Limits) -> Refusal:
-    return Refusal(413, f"more than {limits.megabytes:g} MiB; send less")
+def too_long_to_let_come(request: Request, limits: Limits) -> bool:
+    """Whether the rest of a body that is refused had better not come: it is far too long, or does not say how long it is."""
+    declared = request.headers.get("content-length", "")
+    return not declared.isdecimal() or int(declared) > LET_COME * limits.megabytes * 2**20
+
+
+def _too_long(limits: Limits, closes: bool) -> Refusal:
+    return Refusal(413, f"more than {limits.megabytes:g} MiB; send less", closes)

@@ -13,14 +13,17 @@ from typing import Any
 
 import mlflow
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel
 
 from rdmc.checkpoint import load_model
 from rdmc.data.images import encode_png, read_rgb
-from rdmc.errors import DataError
+from rdmc.errors import DataError, RdmcError
 from rdmc.inference import best_device, derain_image
 
 TILE = 1024
+TILES = (256, 2048)
+"""The least and the most that a caller may ask for: memory grows with its square."""
 TAKES = (
     "the model takes uint8 RGB of (height, width, 3) or (number, height, width, 3), a pathlib.Path, "
     "the bytes of a picture's file, the same in base64, or a list of these"
@@ -41,11 +44,19 @@ class Derain(PythonModel):
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
         """What ``model_input`` is without the rain, in the same form; a list gives a list.
 
-        ``params`` may have ``tile``: larger images are derained in tiles of so many pixels a side. Raises DataError for
-        anything else than pictures.
+        ``params`` may have ``tile``: larger images are derained in tiles of so many pixels a side, from 256 to 2048. Raises
+        MlflowException for anything else than pictures: of any other error MLflow's server shows strangers the traceback.
         """
-        tile = int((params or {}).get("tile", TILE))
+        tile = min(max(int((params or {}).get("tile", TILE)), TILES[0]), TILES[1])
         given: Any = model_input  # MLflow reads the hint above, and talks at length about any other
+        try:
+            return self._all(given, tile)
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+        except RdmcError as error:
+            raise MlflowException(str(error)) from None
+
+    def _all(self, given: Any, tile: int) -> Any:
         if isinstance(given, list) and not given:
             raise DataError(f"an empty list: {TAKES}")
         if isinstance(given, list) and not _numbers(given):

@@ -31,7 +31,7 @@ from pipeline.mlflow_store import (
     sqlite_path,
 )
 from pipeline.settings import Settings
-from rdmc.errors import ServiceError
+from rdmc.errors import MissingError, ServiceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -212,7 +212,7 @@ def add_version(
 
 @contextmanager
 def asked(uri: str, settings: Settings) -> Iterator[MlflowClient]:
-    """``registry`` where it is there; what it does not know of ``uri`` becomes a ServiceError of one line."""
+    """``registry`` where it is there; what it does not know of ``uri`` becomes a MissingError of one line."""
     path = sqlite_path(settings.tracking_uri)
     if path and not path.is_file():
         raise ServiceError(
@@ -225,7 +225,7 @@ def asked(uri: str, settings: Settings) -> Iterator[MlflowClient]:
             yield client
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise ServiceError(f"{uri}: {one_line(error)}; register a model with `make repro` or name another") from None
+                raise MissingError(f"{uri}: {one_line(error)}; register a model with `make repro` or name another") from None
             raise
 
 
@@ -238,7 +238,7 @@ def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
         settings: where MLflow is.
 
     Raises:
-        ServiceError: MLflow cannot be reached or has no such model.
+        ServiceError: MLflow cannot be reached, or, as MissingError, has no such model.
     """
     with asked(uri, settings), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts
@@ -247,7 +247,7 @@ def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
         try:
             inside = get_model_info(uri).flavors["python_function"]["artifacts"][ARTIFACT]["path"]
         except KeyError:
-            raise ServiceError(f"{uri}: not a model that this project registered; name one that is") from None
+            raise MissingError(f"{uri}: not a model that this project registered; name one that is") from None
         yield Path(download_artifacts(artifact_uri=f"{uri}/{inside}", dst_path=folder))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -39,10 +40,18 @@ def run(settings: Settings, port: int) -> None:
 
 def check_port(port: int, host: str = HOST, cure: str = "`make mlflow PORT=5001`") -> None:
     """Raise ServiceError unless a server of this user can listen on the port of this machine."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as place:
+    try:
+        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+        family, *_, address = socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise ServiceError(f"{host}: {said}; name an address of this machine, as 127.0.0.1 or 0.0.0.0") from None
+    with socket.socket(family) as place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is no hindrance
         try:
-            place.bind((host, port))
+            place.bind(address)
         except OSError as error:
             said = error.strerror or str(error)
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ServiceError(f"{host}: no address of this machine; name one, as 127.0.0.1 or 0.0.0.0") from None
             raise ServiceError(f"port {port} of {host}: {said}; take a free one above 1023: {cure}") from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.registry import asked, model_folder
 from pipeline.settings import Settings
 from rdmc.checkpoint import WEIGHTS, load_model
-from rdmc.errors import CheckpointError, ServiceError
+from rdmc.errors import CheckpointError, MissingError
 from rdmc.files import file_digest
 from rdmc.restorer import Restorer
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAMED = re.compile(r"models:/([^/@]+)(?:@|/)([^/@]+)")
 NUMBER = re.compile(r"[0-9]{1,9}")
 """Those that MLflow's databases take."""
+CHAMPION = "champion"
+"""The alias of the version in use, unless params.yaml has another."""
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -49,6 +51,11 @@ class Version:
     def uri(self) -> str:
         """Of MLflow."""
         return f"models:/{self.model}/{self.number}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its weights as they were registered; empty where that is not known."""
+        return self.tags.get("model_sha256", "")
 
     @property
     def data(self) -> dict[str, str]:
@@ -82,7 +89,7 @@ def known_aliases(client: MlflowClient, model: str) -> dict[str, int]:
 
 
 def find_version(client: MlflowClient, model: str, text: str) -> Version:
-    """The version with that number or alias. Raises ServiceError that names those there are."""
+    """The version with that number or alias. Raises MissingError that names those there are."""
     aliases = known_aliases(client, model)
     number = aliases.get(text, int(text) if NUMBER.fullmatch(text) else 0)
     if found := known_version(client, model, number, aliases):
@@ -90,7 +97,8 @@ def find_version(client: MlflowClient, model: str, text: str) -> Version:
     known = [str(version.number) for version in all_versions(client, model)]
     there = f"there are {', '.join([*known[-10:], *aliases])}" if known else "nothing is registered; run `make repro`"
     shown = text if len(text) <= 40 else f"{text[:40]}…"
-    raise ServiceError(f"{shown}: no version or alias of {model!r} ({there}); name another")
+    cure = "run `python -m pipeline promote candidate`, or name another" if known and text == CHAMPION else "name another"
+    raise MissingError(f"{shown}: no version or alias of {model!r} ({there}); {cure}")
 
 
 def known_version(client: MlflowClient, model: str, number: int, aliases: Mapping[str, int] | None = None) -> Version | None:
@@ -116,10 +124,13 @@ def first_known(client: MlflowClient, model: str, numbers: Iterable[int]) -> tup
 
 
 def named_version(uri: str, settings: Settings) -> Version:
-    """The version that ``models:/name@alias`` or ``models:/name/version`` is. Raises ServiceError."""
+    """The version that ``models:/name@alias`` or ``models:/name/version`` is.
+
+    Raises ServiceError, where MLflow answers and has none, MissingError.
+    """
     named = NAMED.fullmatch(uri)
     if not named:
-        raise ServiceError(f"{uri}: names no model; write models:/name@alias or models:/name/version")
+        raise MissingError(f"{uri}: names no model; write models:/name@alias or models:/name/version")
     with asked(uri, settings) as client:
         return find_version(client, *named.groups())
 
@@ -143,15 +154,23 @@ def load_version(version: Version, settings: Settings) -> Restorer:
         ServiceError: MLflow does not have the model, or it is not one of this project.
     """
     with model_folder(version.uri, settings) as folder:
-        known = version.tags.get("model_sha256", "")
-        try:
-            network, _ = load_model(folder)
-            found = file_digest(folder / WEIGHTS)
-        except CheckpointError as error:
-            raise CheckpointError(f"{version.uri}: {_inside(error, folder)}; register it again or name another") from None
-    if known and found != known:
+        return load_registered(folder, version.uri, version.digest)
+
+
+def load_registered(folder: Path, name: str, digest: str) -> Restorer:
+    """The network of a copy of a version's model folder, in evaluation mode on the CPU.
+
+    Raises CheckpointError, which calls it ``name``, where it is missing, damaged, or its weights are not those of ``digest``,
+    SHA-256; an empty one, of versions that have none, is no rule.
+    """
+    try:
+        network, _ = load_model(folder)
+        found = file_digest(folder / WEIGHTS)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {_inside(error, folder)}; register it again or name another") from None
+    if digest and found != digest:
         raise CheckpointError(
-            f"{version.uri}: its weights have SHA-256 {found[:12]}…, registered were {known[:12]}…; the artifact is damaged: "
+            f"{name}: its weights have SHA-256 {found[:12]}…, registered were {digest[:12]}…; the artifact is damaged: "
             "register it again or name another version"
         )
     return network

@@ -33,3 +33,7 @@ class TrainingError(RdmcError):
 
 class ServiceError(RdmcError):
     """A service outside this process (Ray, MLflow, S3) that cannot be reached or refuses."""
+
+
+class MissingError(ServiceError):
+    """A service answers, and does not have what it is asked for."""

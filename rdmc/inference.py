@@ -1,6 +1,7 @@
 """Deraining of whole images of any size, in overlapping tiles where an image is large.
 
-Memory is bounded by the tile (the network's activations) plus 12 bytes a pixel of a tiled image (the blend).
+Memory: the network's activations for the pixels of one tile, whatever is given, and about 40 bytes a pixel of one image (the
+blend in floats, and its rounding).
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def derain_images(
 ) -> list[NDArray[np.uint8]]:
     """``derain_image`` of each, in order; those of one shape that need no tiles go through the network together.
 
-    Together an image may differ from itself alone in the last bit before rounding, and so, seldom, by one level.
+    No more of them at once than have the pixels of one tile. Together an image may differ from itself alone in the last bit
+    before rounding, and so, seldom, by one level.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
@@ -69,12 +71,15 @@ def derain_images(
         alike.setdefault(image.shape, []).append(index)
     found: dict[int, NDArray[np.uint8]] = {}
     for (height, width, _), indices in alike.items():
-        if len(indices) == 1 or len(spans(height, tile)) > 1 or len(spans(width, tile)) > 1:
-            found |= {index: derain_image(network, images[index], tile, device) for index in indices}
-            continue
-        place(network, device)
-        together = _run_all(network, np.stack([images[index] for index in indices]), device)
-        found |= {index: _to_levels(one) for index, one in zip(indices, together, strict=True)}
+        whole = len(spans(height, tile)) == len(spans(width, tile)) == 1
+        most = max(tile, 2 * OVERLAP) ** 2 // (height * width) if whole else 1
+        for group in (indices[start : start + most] for start in range(0, len(indices), most)):
+            if len(group) == 1:
+                found[group[0]] = derain_image(network, images[group[0]], tile, device)
+                continue
+            place(network, device)
+            together = _run_all(network, np.stack([images[index] for index in group]), device)
+            found |= {index: _to_levels(one) for index, one in zip(group, together, strict=True)}
     return [found[index] for index in range(len(images))]
 
 

@@ -20,7 +20,7 @@ HOMES = {
     "botocore": {"pipeline/bucket.py", "pipeline/remote.py"},
     "s3fs": {"pipeline/storage.py"},
     "mlflow": {f"pipeline/{name}.py" for name in ("mlflow_store", "tracking", "registry", "model", "versions", "promotion")},
-    "ray.serve": {"pipeline/serving.py"},
+    "ray.serve": {f"pipeline/{name}.py" for name in ("serving", "door", "derainer")},
     "ray.train": {"pipeline/distributed.py", "pipeline/solo.py", "pipeline/trials.py"},
     "ray.tune": {"pipeline/children.py", "pipeline/conducting.py", "pipeline/trials.py", "pipeline/stages/tune.py"},
     "optuna": {"pipeline/searching.py", "pipeline/sweep_plots.py"},

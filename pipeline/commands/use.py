@@ -54,18 +54,19 @@ def serve(
     tile: Annotated[int, typer.Option(min=256, help="Derain larger images in tiles of this many pixels a side.")] = 1024,
     megabytes: Annotated[float, typer.Option(min=0.01, help="Largest body, MiB.")] = 32.0,
     megapixels: Annotated[float, typer.Option(min=0.001, max=80, help="Largest picture.")] = 24.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that a picture may take, waiting included.")] = 300.0,
 ) -> None:
     """Serve a model over HTTP: a picture in, a PNG out, and a page to drop one on. When the alias moves, the model does.
 
     `RDMC_WORKERS` is how many processes derain at most; there are as many as the load asks for. It is open to whoever can reach
     it: keep it on this machine or behind a server that asks who is there.
     """
+    from pipeline.derainer import Plan
     from pipeline.intake import Limits
-    from pipeline.serving import Plan
     from pipeline.stages import serve as stage
 
     limits, cache = Limits(megabytes, megapixels), here().served
-    stage.run(Plan(model, host, port, tile, batch, queue, poll, limits, cache), read_settings())
+    stage.run(Plan(model, host, port, tile, batch, queue, poll, limits, cache, timeout), read_settings())
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve it on.")] = 5000) -> None:

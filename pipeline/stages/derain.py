@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline.console import say, track
-from pipeline.registry import model_folder
 from pipeline.settings import Settings
+from pipeline.versions import load_version, named_version
 from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import DataError
@@ -93,5 +93,4 @@ def _network(model: str, settings: Settings) -> Restorer:
     if not model.startswith(SCHEME):
         path = Path(model)
         return load_published(path) if path.is_file() else load_model(path)[0]
-    with model_folder(model, settings) as folder:
-        return load_model(folder)[0]
+    return load_version(named_version(model, settings), settings)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.console import say
-from pipeline.registry import model_folder
 from pipeline.settings import Settings
-from pipeline.versions import named_version
+from pipeline.versions import load_version, named_version
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import DataError
 from rdmc.export import export
@@ -25,13 +24,10 @@ def run(model: str, folder: Path, form: str, settings: Settings) -> None:
         raise DataError(f"{folder}: is there already; name another folder or remove it")
     if model.startswith(SCHEME):
         version = named_version(model, settings)
-        with model_folder(version.uri, settings) as place:
-            path = _export(place, folder, form, {"model": version.model, "version": str(version.number)})
+        network, sha256 = load_version(version, settings), version.digest
+        facts = {"model": version.model, "version": str(version.number)}
     else:
-        path = _export(Path(model), folder, form, {"model": model})
+        network, sha256 = load_model(Path(model))[0], file_digest(Path(model, WEIGHTS))
+        facts = {"model": model}
+    path = export(network, folder, form, {**facts, "sha256": sha256})
     say(f"{model} as {path} ({path.stat().st_size / 1e6:.1f} MB): (1, 3, height, width), RGB, 0 to 1, in and out")
-
-
-def _export(source: Path, folder: Path, form: str, facts: dict[str, str]) -> Path:
-    network, _ = load_model(source)
-    return export(network, folder, form, {**facts, "sha256": file_digest(source / WEIGHTS)})

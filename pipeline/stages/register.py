@@ -38,7 +38,8 @@ from rdmc.restorer import Restorer
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CARD = "model_card.md"
+CARDS = "cards"
+"""Folder of a run with the card of each version that was made of it."""
 
 
 def run(params: Params, settings: Settings, workspace: Workspace) -> None:
@@ -72,16 +73,13 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
         model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
         overall = evaluation["overall"]
         tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
-        made = add_version(
-            client,
-            params.register_.model,
-            run_id,
-            model_id,
-            tags,
-            f"{describe(evaluation)}\n\n{CARD} of its run says what it was made of, and where it fails.",
-        )
+        description = describe(evaluation)
+        made = add_version(client, params.register_.model, run_id, model_id, tags, description)
         known_as = {**facts, "run_id": run_id, "version": str(made.version)}
-        add_card(client, run_id, params, network, used, workspace, known_as)
+        card = add_card(client, run_id, params, network, used, workspace, known_as)
+        client.set_model_version_tag(made.name, str(made.version), "card", card)
+        said = f"{description}\n\n{card} of its run says what it was made of, and where it fails."
+        client.update_model_version(made.name, str(made.version), said)
         client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
     result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
     write_text(workspace.register_metrics, json.dumps(result, indent=2) + "\n")
@@ -217,12 +215,14 @@ def add_card(
     used: list[Used],
     workspace: Workspace,
     facts: Mapping[str, str],
-) -> None:
-    """Log the model card."""
+) -> str:
+    """Log the version's model card, which no other version's replaces; returns where it lies in the run."""
     price = cost(network.config, 256, 256)
     what = {"kind": network.config.kind, "parameters": f"{price.parameters:,}", "GFLOP at 256x256": f"{price.gflop:.3g}"}
     card = write_card(params.register_.model, what, used, workspace.images, facts, flatten(params))
-    client.log_text(run_id, card, CARD)
+    path = f"{CARDS}/{facts['version']}.md"
+    client.log_text(run_id, card, path)
+    return path
 
 
 def add_checks(client: MlflowClient, run_id: str, folders: Mapping[str, Path]) -> None:

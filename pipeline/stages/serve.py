@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import signal
-import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cluster import own_ray
 from pipeline.console import say
-from pipeline.serving import Plan, serving
+from pipeline.derainer import Plan
+from pipeline.serving import serving
 from pipeline.settings import Settings
 from pipeline.ui import check_port
 
 
 def run(plan: Plan, settings: Settings) -> None:
-    """Serve until the process is told to end.
+    """Serve until the process is told to end; while it starts, that is KeyboardInterrupt.
 
-    Raises ServiceError for a port that is taken, an MLflow or Ray that does not answer, CheckpointError for no such model.
+    Raises ServiceError for a port that is taken, an MLflow or Ray that does not answer, or that ends, CheckpointError for no
+    such model, ConfigError for replicas that the cluster can never hold.
     """
-    check_port(plan.port, plan.host, "`--port 8001`")
+    if own_ray(settings):  # else others may listen there already: Ray Serve, for all its applications
+        check_port(plan.port, plan.host, "`--port 8001`")
     plan = replace(plan, cache=plan.cache.resolve(), model=_whole(plan.model))
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    with serving(plan, settings) as address:
+    with serving(plan, settings) as served:
+        if served.problem:
+            say(f"the model is the last that was kept here: {served.problem}")
+        address = served.address
         say(f"serving {plan.model} at {address} (Ctrl-C ends it)")
         say(f"page:      {address}/")
         say(f"from here: curl --fail --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {address}/derain -o dry.png")
-        ended.wait()
+        with suppress(KeyboardInterrupt):
+            served.watch()
 
 
 def _whole(model: str) -> str:

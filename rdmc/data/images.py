@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+from rdmc.data.outline import check_outline
 from rdmc.errors import DataError, SizeError
 from rdmc.files import write_bytes
 
@@ -122,7 +123,8 @@ def decode_grey(data: bytes, name: str, side: int) -> Grey:
 def header(data: bytes, name: str) -> tuple[str, int, int]:
     """Format (one of ``FORMATS``), width and height that a picture's bytes claim; nothing is decoded.
 
-    Raises SizeError for more than ``MAX_PIXELS``, else DataError.
+    The format of a phone's picture with a second one inside is MPO. Raises SizeError for more than ``MAX_PIXELS``, else
+    DataError.
     """
     with _open(data, name) as image:
         return str(image.format), image.width, image.height
@@ -177,6 +179,7 @@ def _open(data: bytes, name: str) -> Pillow.Image:
     """The header, checked. Nothing is decoded yet."""
     if not data:
         raise DataError(f"{name}: zero bytes; fetch it again or remove it")
+    check_outline(data, name)
     try:
         image = Pillow.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ import torch
 
 from pipeline.followed import KEPT, Followed
 from pipeline.settings import Settings
-from rdmc.checkpoint import load_model, write_model
-from rdmc.errors import CheckpointError, ServiceError
+from pipeline.stages import derain, export
+from rdmc.checkpoint import WEIGHTS, load_model, write_model
+from rdmc.data.images import write_png
+from rdmc.errors import CheckpointError, MissingError, ServiceError
 from rdmc.inference import derain_image
 from rdmc.network import RDMC, RDMCConfig
-from tests.support.followed import Registry
+from tests.support.followed import Registry, spoil
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
@@ -50,20 +54,106 @@ def test_it_moves_with_the_alias_and_back(models: Registry, followed: Followed) 
     assert len([path for path in followed.cache.iterdir() if path.is_dir()]) == 2 <= KEPT
 
 
-def test_a_registry_that_is_away(models: Registry, followed: Followed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@contextmanager
+def away(models: Registry) -> Iterator[None]:
+    store = Path(models.uri.removeprefix("sqlite:///"))
+    store.rename(store.with_suffix(".away"))
+    try:
+        yield
+    finally:
+        store.with_suffix(".away").rename(store)
+
+
+def test_a_registry_that_is_away(models: Registry, followed: Followed, tmp_path: Path) -> None:
     before = followed.current
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert not followed.refresh()
-    assert followed.current is before
-    assert "cannot be reached" in followed.problem
-    again = Followed("models:/rain@champion", Settings(), followed.cache)
-    assert (again.current.version, again.current.key) == (before.version, before.key), "a new process has the last one"
-    assert "cannot be reached" in again.problem
-    with pytest.raises(ServiceError, match="cannot be reached"):
-        Followed("models:/rain@champion", Settings(), tmp_path / "empty")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", models.uri)
+    with away(models):
+        assert not followed.refresh()
+        assert followed.current is before
+        assert "no MLflow store" in followed.problem
+        again = Followed("models:/rain@champion", Settings(), followed.cache)
+        assert (again.current.version, again.current.key) == (before.version, before.key), "a new process has the last one"
+        assert "no MLflow store" in again.problem
+        with pytest.raises(ServiceError, match="no MLflow store"):
+            Followed("models:/rain@champion", Settings(), tmp_path / "empty")
     assert not again.refresh()
     assert again.problem == ""
+
+
+def test_an_alias_that_is_not_there_is_no_registry_that_is_away(models: Registry, followed: Followed) -> None:
+    models.client.delete_registered_model_alias("rain", "champion")
+    with pytest.raises(MissingError, match="promote candidate"):
+        Followed("models:/rain@champion", Settings(), followed.cache)
+    assert not followed.refresh()
+    assert "promote candidate" in followed.problem
+
+
+def test_two_stores_in_one_cache_are_kept_apart(
+    models: Registry, followed: Followed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for uri in ("http://me:secret@127.0.0.1:9", f"sqlite:///{tmp_path}/other.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(ServiceError) as caught:
+            Followed("models:/rain@champion", Settings(), followed.cache)
+        assert "secret" not in str(caught.value)
+    monkeypatch.chdir(Path(models.uri.removeprefix("sqlite:///")).parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    with away(models):
+        same = Followed("models:/rain@champion", Settings(), followed.cache)
+    assert same.current.key == followed.current.key, "one store, whatever folder it is named from"
+
+
+def test_each_name_keeps_its_own_last_models(models: Registry, followed: Followed) -> None:
+    for version in (2, 1):
+        Followed(f"models:/rain/{version}", Settings(), followed.cache)
+    assert len([path for path in followed.cache.iterdir() if path.is_dir()]) == 2
+    note = next(path for path in followed.cache.glob("*.json") if '"version": "2"' in path.read_text())
+    note.write_text("damaged")
+    Followed("models:/rain/1", Settings(), followed.cache)
+    assert [path.name for path in followed.cache.iterdir() if path.is_dir()] == [followed.current.key], "nobody's is forgotten"
+
+
+def test_a_copy_that_is_damaged_is_fetched_again(models: Registry, followed: Followed) -> None:
+    copy = followed.cache / followed.current.key / WEIGHTS
+    for spoilt in (lambda: spoil(copy), lambda: copy.write_bytes(b"x"), copy.unlink):
+        spoilt()
+        with away(models), pytest.raises(ServiceError, match="no MLflow store"):
+            Followed("models:/rain@champion", Settings(), followed.cache)
+        again = Followed("models:/rain@champion", Settings(), followed.cache)
+        assert np.array_equal(derained(again), derained(followed))
+        assert copy.read_bytes() == (models.folders[0] / WEIGHTS).read_bytes()
+
+
+def test_weights_that_are_not_those_that_were_registered(models: Registry, followed: Followed, tmp_path: Path) -> None:
+    made = models.add(models.folders[1])
+    spoil(models.files(made) / WEIGHTS)
+    png = tmp_path / "a.png"
+    write_png(png, IMAGE)
+    uri = f"models:/rain/{made}"
+    for act in (
+        lambda: Followed(uri, Settings(), tmp_path / "cache"),
+        lambda: derain.run(png, tmp_path / "b.png", uri, Settings()),
+        lambda: export.run(uri, tmp_path / "out", "pt2", Settings()),
+    ):
+        with pytest.raises(CheckpointError, match="the artifact is damaged") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+    models.promote(made)
+    assert not followed.refresh()
+    assert (followed.current.version, "artifact is damaged" in followed.problem) == ("1", True)
+
+
+def test_a_disk_that_is_full_stops_no_model(models: Registry, followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    models.promote(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.followed.write_text", full)
+        patch.setattr("pipeline.followed.shutil.copytree", full)
+        assert followed.refresh()
+    assert followed.current.version == "2"
+    monkeypatch.setattr("pipeline.followed.named_version", full)
+    assert Followed("models:/rain@champion", Settings(), followed.cache).current.version == "1", "the last that could be noted"
 
 
 def test_a_version_that_is_no_good_never_serves(models: Registry, followed: Followed, tmp_path: Path) -> None:

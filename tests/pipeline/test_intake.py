@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.requests import Request
 
-from pipeline.intake import Limits, Refusal, picture
+from pipeline import intake
+from pipeline.intake import Limits, Refusal, admit, own_names, picture
 from tests.support.serving import encoded, png
 
 LIMITS = Limits(megabytes=0.05, megapixels=0.01, seconds=0.2)
@@ -61,6 +64,8 @@ def test_pictures_come_through_as_they_are() -> None:
         assert taken([body]) == body
         assert taken([body[:10], body[10:]], None) == body
         assert taken([form(body)], "multipart/form-data; boundary=xyz") == body
+    phone = encoded(pixels, "MPO", save_all=True, append_images=[Image.fromarray(pixels)])
+    assert taken([phone]) == phone
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,55 @@ def test_others_are_refused_with_one_line(parts: list[bytes], kind: str, status:
     answer = refused.value.response()
     assert (answer.status_code, bytes(answer.body).count(b"\n")) == (status, 1)
     assert said in json.loads(bytes(answer.body))["error"]
+
+
+def test_a_header_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(intake, "check", lambda *_: seen.append(threading.current_thread() is threading.main_thread()))
+    taken([PHOTO])
+    assert seen == [False]
+
+
+def test_a_header_of_nothing_but_filler_is_refused() -> None:
+    jpeg = encoded(np.zeros((8, 9, 3), np.uint8), "JPEG")
+    with pytest.raises(Refusal, match="filler") as refused:
+        taken([jpeg[:2] + b"\xff" * 40_000 + jpeg[2:]])
+    assert refused.value.status == 422
+
+
+@pytest.mark.parametrize(("times", "closes"), [(2, None), (100, "close")])
+def test_a_body_that_is_refused_is_let_come_within_bounds(times: int, closes: str | None) -> None:
+    """Else the sender sees a connection that breaks, and no answer."""
+    with pytest.raises(Refusal) as refused:
+        taken([], declared=int(times * LIMITS.megabytes * 2**20), ends=False)
+    assert (refused.value.status, refused.value.response().headers.get("connection")) == (413, closes)
+
+
+@pytest.mark.parametrize(
+    ("listens", "headers", "fine"),
+    [
+        ("127.0.0.1", {"host": "127.0.0.1:8000"}, True),
+        ("127.0.0.1", {"host": "LOCALHOST"}, True),
+        ("127.0.0.1", {"host": "[::1]:8000"}, True),
+        ("::1", {"host": "[::1]:8000"}, True),
+        ("127.0.0.1", {"host": "evil.example:8000"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, False),
+        ("10.0.0.1", {"host": "rain.example"}, True),
+        ("10.0.0.1", {"host": "rain.example", "sec-fetch-site": "same-origin"}, True),
+        ("10.0.0.1", {"host": "rain.example", "sec-fetch-site": "cross-site"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1", "sec-fetch-site": "cross-site"}, False),
+        ("localhost", {}, True),
+    ],
+)
+def test_what_other_sites_make_a_browser_send_is_refused(listens: str, headers: dict[str, str], fine: bool) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asked = Request({"type": "http", "method": "POST", "path": "/derain", "query_string": b"", "headers": raw})
+    if fine:
+        admit(asked, own_names(listens))
+        return
+    with pytest.raises(Refusal) as refused:
+        admit(asked, own_names(listens))
+    assert refused.value.status == 403
 
 
 def test_a_body_is_refused_by_what_it_says_of_itself_or_when_it_does_not_come() -> None:

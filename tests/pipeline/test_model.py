@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.model import Derain
 from rdmc.checkpoint import load_model
 from rdmc.data.images import encode_png, read_rgb
-from rdmc.errors import CheckpointError, DataError
+from rdmc.errors import CheckpointError
 from rdmc.inference import derain_image
 from tests.support.followed import Registry, write_small
 from tests.support.serving import encoded, png
@@ -73,9 +75,22 @@ def test_every_form_of_input(model: Any, expected: Any, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_picture_is_one_line(model: Any, given: Any) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(MlflowException) as caught:
         model.predict(None, given)
-    assert "\n" not in str(caught.value)
+    assert (caught.value.error_code, "\n" in str(caught.value)) == ("INVALID_PARAMETER_VALUE", False)
+
+
+def test_a_tile_is_of_256_to_2048_pixels(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def noted(network: Any, image: np.ndarray, tile: int, device: Any) -> np.ndarray:
+        seen.append(tile)
+        return image
+
+    monkeypatch.setattr("pipeline.model.derain_image", noted)
+    for tile in (-1, 1, 256, 1000, 2048, 10**9):
+        model.predict(None, IMAGE, {"tile": tile})
+    assert seen == [256, 256, 256, 1000, 2048, 2048]
 
 
 def test_weights_that_are_a_pickle_are_not_loaded(folder: Path, tmp_path: Path) -> None:
@@ -123,6 +138,11 @@ def test_mlflow_models_serve(models: Registry, tmp_path: Path) -> None:
         text = base64.b64encode(png(0)).decode()
         assert read_rgb(base64.b64decode(_ask(port, [text])[0])).tolist() == expected.tolist()
         assert _ask(port, IMAGE[None].tolist()) == expected[None].tolist()
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            _ask(port, ["no picture"])
+        said = caught.value.read().decode()
+        assert (caught.value.code, "is not base64" in said) == (400, True)
+        assert not [word for word in ("Traceback", ".py", str(Path.home()), str(tmp_path)) if word in said], said
     finally:
         process.terminate()
         process.wait(60)
@@ -139,6 +159,8 @@ def _ask(port: int, inputs: Any) -> Any:
                 return json.load(answer)["predictions"]
         except ConnectionError:
             pass
+        except urllib.error.HTTPError:
+            raise
         except OSError as error:
             if not isinstance(getattr(error, "reason", None), ConnectionError):
                 raise

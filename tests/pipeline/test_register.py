@@ -26,7 +26,7 @@ from pipeline.workspace import Workspace
 from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.data.shards import read_manifest
-from rdmc.errors import CheckpointError, DataError, ServiceError
+from rdmc.errors import CheckpointError, DataError, MissingError, ServiceError
 from rdmc.files import write_text
 from rdmc.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.inference import derain_image
@@ -92,7 +92,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
-    assert f"run `{run.info.run_id}`" in (files / "model_card.md").read_text()
+    assert f"run `{run.info.run_id}`" in (files / f"cards/{result['version']}.md").read_text()
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
     assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "what the checks found"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
@@ -120,6 +120,9 @@ def test_the_version_and_its_alias(place: Place) -> None:
     assert (version.tags["git_commit"], version.tags["registered_commit"]) == (TRAINED, COMMIT)
     assert version.tags["data.heavy"] == read_manifest(place.workspace.shards("heavy") / "manifest.json").digest
     assert "| overall | 5 |" in str(version.description)
+    card = version.tags["card"]
+    assert card == f"cards/{version.version}.md"
+    assert card in str(version.description)
     logged = place.client.get_logged_model(str(version.source).removeprefix("models:/"))
     assert logged.source_run_id == result["run_id"]
     assert logged.experiment_id == place.client.get_run(result["run_id"]).info.experiment_id
@@ -154,15 +157,24 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
     write_png(tmp_path / "photo.png", images[0])
     derain.run(tmp_path / "photo.png", tmp_path / "derained.png", "models:/rdmc@candidate", Settings())
     assert np.array_equal(read_rgb(tmp_path / "derained.png"), expected[0])
-    for unknown in ("models:/rdmc@champion", "models:/other/1", "models:/rdmc/99", "models:/rdmc"):
-        with pytest.raises(ServiceError, match="register a model"):
+    for unknown, cure in (
+        ("models:/rdmc@champion", "promote candidate"),
+        ("models:/other/1", "make repro"),
+        ("models:/rdmc/99", "there are 1, candidate.*name another"),
+        ("models:/rdmc", "write models:/name@alias"),
+    ):
+        with pytest.raises(MissingError, match=cure):
             derain.run(tmp_path / "photo.png", tmp_path / "derained.png", unknown, Settings())
 
 
 def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytest.CaptureFixture[str]) -> None:
     before = place.result()
+    card = place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")
+    said = Path(card).read_text()
     register.run(params, Settings(), place.workspace)
     again = place.result()
+    assert Path(place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")).read_text() == said
+    assert Path(place.client.download_artifacts(again["run_id"], f"cards/{again['version']}.md")).is_file()
     assert (again["run_id"], int(again["version"])) == (before["run_id"], int(before["version"]) + 1)
     assert place.client.get_model_version_by_alias("rdmc", "candidate").version == again["version"]
     for name in ("loss", "evaluate/light/derained/psnr_y"):

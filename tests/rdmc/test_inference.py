@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdmc.errors import CheckpointError, DataError
-from rdmc.inference import ALIGN, OVERLAP, derain_image, spans
+from rdmc.inference import ALIGN, OVERLAP, derain_image, derain_images, spans
 from rdmc.network import RDMC, RDMCConfig
 
 Image = NDArray[np.uint8]
@@ -114,3 +114,28 @@ def test_views_and_gradients(network: RDMC) -> None:
     image = photo(40, 52)
     assert np.array_equal(derain_image(network, image[:, ::-1]), derain_image(network, image[:, ::-1].copy()))
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("tile", [256, 1024])
+def test_many_of_mixed_shapes_are_each_alone(network: RDMC, tile: int) -> None:
+    """Up to one level, for convolutions of several images round in another order."""
+    shapes = [(40, 52), (300, 20), (40, 52), (52, 40), (300, 20), (40, 52), (9, 7)]
+    images = [np.roll(photo(*shape), number, axis=1) for number, shape in enumerate(shapes)]
+    found = derain_images(network, images, tile)
+    assert [image.shape for image in found] == [image.shape for image in images]
+    for one, image in zip(found, images, strict=True):
+        assert np.abs(one.astype(int) - derain_image(network, image, tile)).max() <= 1
+
+
+def test_no_more_together_than_the_pixels_of_a_tile() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def noted(x: Tensor) -> Tensor:
+        seen.append(tuple(x.shape))
+        return x
+
+    images = [photo(200, 100)] * 7 + [photo(300, 10)] * 2
+    found = derain_images(Apply(noted), images, 256)
+    assert all(np.array_equal(one, image) for one, image in zip(found, images, strict=True))
+    assert seen[:3] == [(3, 3, 200, 100), (3, 3, 200, 100), (1, 3, 200, 100)]
+    assert all(number == 1 for number, *_ in seen[3:]), "large ones go in tiles, each alone"

@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 
 from pipeline.registry import add_version, log_model, open_run, registry
 from pipeline.settings import Settings
-from rdmc.checkpoint import write_model
+from rdmc.checkpoint import WEIGHTS, write_model
+from rdmc.files import file_digest
 from rdmc.network import RDMC, RDMCConfig
 
 
@@ -24,9 +25,16 @@ class Registry:
 
     def add(self, folder: Path) -> int:
         """Register a model folder; its version."""
+        tags = {"model_sha256": file_digest(folder / WEIGHTS)}
         with registry(Settings()) as client:
             run_id = open_run(client, Settings(), None, "train", folder.name)
-            return add_version(client, "rain", run_id, log_model(client, run_id, "rain", folder, 0), {}, "").version
+            return add_version(client, "rain", run_id, log_model(client, run_id, "rain", folder, 0), tags, "").version
+
+    def files(self, version: int) -> Path:
+        """The model folder inside a version, as the store has it."""
+        source = self.client.get_model_version("rain", str(version)).source
+        logged = self.client.get_logged_model(str(source).removeprefix("models:/"))
+        return next(Path(logged.artifact_location.removeprefix("file://")).rglob(WEIGHTS)).parent
 
     def promote(self, version: int) -> None:
         """Move the alias ``champion``."""
@@ -42,3 +50,10 @@ def write_small(folder: Path, seed: int) -> Path:
     folder.mkdir(parents=True)
     write_model(folder, network.config, network.state_dict(), {"step": seed})
     return folder
+
+
+def spoil(path: Path) -> None:
+    """Change one bit of the last weight of a file, which remains one that can be loaded."""
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)

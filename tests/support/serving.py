@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from tests.support.imports import ROOT
@@ -30,6 +32,18 @@ class Server:
     """Where it is."""
 
     url: str
+    process: subprocess.Popen[bytes]
+
+    def replicas(self) -> list[psutil.Process]:
+        """The processes that derain."""
+        return [found for found in self._all() if any("ServeReplica:rdmc:Derainer" in word for word in found.cmdline())]
+
+    def raylet(self) -> psutil.Process:
+        """Ray's process of this node."""
+        return next(found for found in self._all() if found.name() == "raylet")
+
+    def _all(self) -> list[psutil.Process]:
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str
@@ -50,10 +64,10 @@ def png(seed: int, height: int = 40, width: int = 56) -> bytes:
     return encoded(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8), "PNG")
 
 
-def encoded(pixels: np.ndarray, form: str) -> bytes:
+def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
     """``pixels`` as a file of Pillow's."""
     file = BytesIO()
-    Image.fromarray(pixels).save(file, form)
+    Image.fromarray(pixels).save(file, form, **options)
     return file.getvalue()
 
 
@@ -68,8 +82,8 @@ def server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT)
     try:
-        found = Server(f"http://127.0.0.1:{port}")
-        _await(found, process, folder / "server.log")
+        found = Server(f"http://127.0.0.1:{port}", process)
+        _await(found, folder / "server.log")
         yield found
     finally:
         process.send_signal(signal.SIGTERM)
@@ -79,9 +93,9 @@ def server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server
             process.kill()
 
 
-def _await(found: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await(found: Server, log: Path) -> None:
     end = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
+    while found.process.poll() is None and time.monotonic() < end:
         try:
             if found.ask("GET", "/healthz")[0] == 200:
                 return

@@ -1,0 +1,89 @@
+"""Pictures that are put together as none is, to keep a parser busy, and those that only look a little odd."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from rdmc.data.images import read_rgb
+from rdmc.data.outline import CHUNKS, FILLER, check_outline
+from rdmc.errors import DataError
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+
+
+def encoded(kind: str, **options: Any) -> bytes:
+    file = BytesIO()
+    Pillow.fromarray(PHOTO).save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def segment(marker: int, length: int) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", length + 2) + bytes(length)
+
+
+JPEG, PNG = encoded("JPEG"), encoded("PNG")
+
+
+def in_jpeg(filling: bytes) -> bytes:
+    """A whole JPEG with ``filling`` after its first marker."""
+    return JPEG[:2] + filling + JPEG[2:]
+
+
+def in_png(filling: bytes) -> bytes:
+    """A whole PNG with ``filling`` after its first chunk."""
+    return PNG[:33] + filling + PNG[33:]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (in_jpeg(b"\xff" * 4 * 2**20), "bytes of filler"),
+        (JPEG[:20] + bytes(4 * 2**20) + JPEG[20:], "bytes of filler"),
+        (in_jpeg(segment(0xFE, 0) * 100_000), "segments"),
+        (in_jpeg(segment(0xED, 60_000) * 100), "segments of Photoshop's"),
+        (in_jpeg(segment(0xF0, 60_000) * 10), "bytes of filler"),  # this marker has no length for Pillow, which looks inside
+        (in_jpeg((b"\xff" * (FILLER // 8) + segment(0xFE, 0)) * 20), "bytes of filler"),
+        (JPEG[:-2] + (JPEG[JPEG.index(b"\xff\xda") :][:14] * 1000) + JPEG[-2:], "segments"),  # a thousand scans
+        (in_png(chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2**20))) * 1000), "chunks beside"),
+        (PNG[:-12] + chunk(b"IDAT") * 100_000 + PNG[-12:], "chunks"),
+    ],
+)
+def test_what_would_take_seconds_is_refused_before_it_is_read(data: bytes, said: str) -> None:
+    with pytest.raises(DataError, match=f"{said}.*as no picture has"):
+        read_rgb(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        in_jpeg(segment(0xE1, 65_000) * 160),
+        in_jpeg(b"\xff" * (FILLER // 2)),
+        encoded("JPEG", progressive=True, quality=99),
+        encoded("JPEG", restart_marker_blocks=1),
+        JPEG + b"\xff\xd8\xff" * 10_000,  # a phone's film behind its picture
+        in_png(chunk(b"teSt") * 100),
+        PNG[:-12] + chunk(b"IDAT") * (CHUNKS - 10) + PNG[-12:],
+        encoded("WEBP", lossless=True),
+        encoded("GIF"),
+    ],
+)
+def test_what_is_only_odd_is_read(data: bytes) -> None:
+    check_outline(data, "image")
+    assert read_rgb(data, convert=True).shape == PHOTO.shape
+
+
+def test_whatever_is_damaged_passes_to_the_decoder() -> None:
+    for whole in (JPEG, PNG):
+        for end in range(0, len(whole), 7):
+            check_outline(whole[:end], "image")
