@@ -87,6 +87,7 @@ class Derainer:
         self.plan, self.device = plan, str(best_device()) if gpu else "cpu"
         self.model = Followed(plan.model, settings, plan.cache)
         self._together.set_max_batch_size(plan.batch)
+        self.room = asyncio.Semaphore(plan.batch + 1)  # the next is decoded meanwhile; more would only take memory
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -107,8 +108,9 @@ class Derainer:
         """The derained picture as the bytes of a PNG file."""
         current = self.model.current
         try:
-            pixels = await asyncio.to_thread(read_rgb, body, True)
-            derained, current, seconds, together = await self._together(pixels)
+            async with self.room:
+                pixels = await asyncio.to_thread(read_rgb, body, True)
+                derained, current, seconds, together = await self._together(pixels)
             if isinstance(derained, CheckpointError):
                 raise derained
             data = await asyncio.to_thread(encode_png, derained)

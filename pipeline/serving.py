@@ -31,6 +31,8 @@ from pipeline.followed import Followed, tracking_uri
 from pipeline.settings import Settings
 from rdmc.errors import ServiceError
 
+AHEAD = 8
+"""Pictures that wait at a replica: Ray asks one that is full again and again, which cost a tenth of a core."""
 OTHERS = 64
 """Requests that may be inside beside pictures: the page, the state, the counters, refusals."""
 LOOK_SECONDS = 5.0
@@ -119,7 +121,7 @@ def http_options_of(plan: Plan) -> dict[str, Any]:
 
 def application(plan: Plan, settings: Settings, state: State) -> Any:
     """The door and the derainers behind it, one to ``RDMC_WORKERS`` of them, each with a CPU or its part of a GPU."""
-    most, ongoing = workers(settings), plan.batch + 1  # the next is decoded while one is derained
+    most, ongoing = workers(settings), plan.batch + AHEAD
     derainer = serve.deployment(
         Derainer,
         name="Derainer",
