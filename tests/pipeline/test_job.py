@@ -90,7 +90,7 @@ def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: 
 
 
 def test_without_the_token_nothing_is_accepted(head: Head, project: Path) -> None:
-    stranger = Head(head.dashboard, head.folder, {**head.environment, "RAY_AUTH_MODE": "disabled"})
+    stranger = Head(head.dashboard, head.address, head.folder, {**head.environment, "RAY_AUTH_MODE": "disabled"})
     done = submit(stranger, project, {}, "python", "-m", "pipeline", "--help")
     assert done.returncode != 0
     assert "Missing authentication token" in done.stdout + done.stderr
