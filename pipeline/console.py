@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -11,7 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 T = TypeVar("T")
-console = Console(highlight=False, markup=False, emoji=False)  # a path may hold [brackets] or :colons:
+WIDE = 160
+"""Characters of a line in a file or a pipe, which have no width of their own; COLUMNS says another."""
+console = Console(
+    highlight=False,
+    markup=False,  # a path may hold [brackets] or :colons:
+    emoji=False,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE,
+)
 
 
 def say(text: str) -> None:
@@ -23,7 +32,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """Print a table; the first column is left-aligned, the others right."""
     shown = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="left" if index == 0 else "right")
+        shown.add_column(column, justify="left" if index == 0 else "right", overflow="fold")  # all of it, however narrow
     for row in rows:
         shown.add_row(*row)
     console.print(shown)

@@ -41,6 +41,10 @@ SOURCE = Path(__file__).parent / "model.py"
 PACKAGE = Path(__file__).parents[1] / "rdmc"
 REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pillow", "safetensors", "torch")
 """What loading and running the model needs."""
+ABOUT = (
+    "Removes rain from photographs. `python -m pipeline models` lists the versions, `promote` and `rollback` move the alias of "
+    "the one in use; `serve`, `derain` and `mlflow.pyfunc.load_model` use it. Each version has its figures and its verdict."
+)
 ARTIFACT = "model"
 """Name of the model folder inside a registered model."""
 DIGEST = 36
@@ -207,6 +211,8 @@ def add_version(
     with redirect_stderr(io.StringIO()):  # it prints what our own summary says
         made = mlflow.register_model(f"models:/{model_id}", name, tags=text)
     client.update_model_version(name, made.version, description)
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, ABOUT)
     return Registered(name, int(made.version), run_id, model_id)
 
 

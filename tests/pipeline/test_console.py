@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pipeline.console import say, table, track
+from tests.support.imports import ROOT
 
+WITHOUT = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
 ODD = "rain[0]/[/b] :smile:.png"
 
 
@@ -14,3 +20,13 @@ def test_brackets_and_colons_stay(capsys: pytest.CaptureFixture[str]) -> None:
     table(ODD, [ODD, "pairs"], [[ODD, "1"]])
     assert list(track([1, 2], ODD)) == [1, 2]
     assert capsys.readouterr().out.count(ODD) == 4
+
+
+def test_a_table_in_a_pipe_is_whole() -> None:
+    code = "from pipeline.console import table; table('t', [f'column{n}' for n in range(10)], [['0123456789'] * 10])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=WITHOUT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("0123456789") == 10
+    narrow = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**WITHOUT, "COLUMNS": "60"}, capture_output=True, text=True, check=True
+    )
+    assert "…" not in narrow.stdout, "folded, not cut off"

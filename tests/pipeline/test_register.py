@@ -74,6 +74,7 @@ def place(
 def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) -> None:
     result = place.result()
     assert result["run_id"] == json.loads(place.workspace.run.read_text())["run_id"], "the training's own run"
+    assert "`python -m pipeline models`" in place.client.get_registered_model("rdmc").description
     run = place.client.get_run(result["run_id"])
     network, _ = load_model(place.workspace.best)
     assert isinstance(network, RDMC)
