@@ -38,6 +38,7 @@ def params() -> Params:
     return tiny_params(LIGHT)
 
 
+@pytest.mark.slow
 def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, store: str, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     make_dataset(workspace, "light")

@@ -104,6 +104,7 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
     assert list(workspace.runs.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
