@@ -104,4 +104,7 @@ def test_a_ray_that_ends_ends_the_server(tmp_path: Path) -> None:
     with server(tmp_path, "--model", str(model), RDMC_GPU="false") as served:
         served.raylet().kill()
         assert served.process.wait(SECONDS) != 0
-    assert "error: " in (tmp_path / "server.log").read_text().splitlines()[-1]
+    said = [line for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, "Ray may say much more, before and after"
+    assert "Ray " in said[0]
+    assert said[0].endswith("serve again")
