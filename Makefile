@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro release test test-slow check format tune search ablation mlflow plots push pull clean
+.PHONY: help setup repro release test test-slow test-soak check format tune search ablation mlflow plots push pull clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,10 @@ test: setup ## Run the test suite, in two processes
 	python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup ## Run the heavy tests, in two processes
-	python -m pytest -q -m slow -n 2 --dist loadfile
+	python -m pytest -q -m 'slow and not soak' -n 2 --dist loadfile
+
+test-soak: setup ## Run what takes longest: ten sweeps with kills, 10,000 requests
+	python -m pytest -q -m soak -n 2 --dist loadfile
 
 check: setup ## Lint, types, formatting
 	ruff check

@@ -127,6 +127,7 @@ def test_the_alias_moves_under_load_and_back(
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_ten_thousand_requests_and_two_moves(
     served: Server, models: Registry, expected: dict[tuple[str, bytes], bytes]
 ) -> None:

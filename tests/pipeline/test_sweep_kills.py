@@ -101,6 +101,7 @@ def require_whole(workspace: Workspace, store: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_sweep_survives_a_kill(workspace: Workspace, store: str, seed: int) -> None:
