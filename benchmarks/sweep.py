@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from pipeline.conducting import Conductor
 from pipeline.console import table
@@ -65,8 +66,8 @@ def measure(trials: int, slots: int, steps: int, width: int) -> dict[str, Any]:
             "tune.space": {"train.lr": {"loguniform": [1e-4, 1e-2]}},
         }  # fmt: skip
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        setattr(tune, "Conductor", Watched)  # noqa: B010  # the act's own, watched
-        tune.run(tiny_params(changes), Settings(workers=1, gpu=False), workspace)
+        with patch.object(tune, "Conductor", Watched):
+            tune.run(tiny_params(changes), Settings(workers=1, gpu=False), workspace)
     noted = list(Watched.events.values())
     starts = [event["stepped"] - event["given"] for event in noted]
     busy = sum(event["reported"] - event["stepped"] for event in noted)

@@ -198,10 +198,23 @@ def _mark(client: MlflowClient, names: Register, number: int) -> None:
 
 
 def _entry(number: int, tags: Mapping[str, str]) -> Entry:
-    text = {name: tags.get(name, "") for name in ("kind", "who", "at", "verdict", "why", "token", "document")}
-    places = {"base": "base", "before": "from", "after": "to"}
-    numbers = {name: int(tags.get(tag, "0")) for name, tag in places.items()}
-    return Entry(number, **text, **numbers, done="done" in tags)  # type: ignore[arg-type]  # by name, each of its type
+    def text(name: str) -> str:
+        return tags.get(name, "")
+
+    return Entry(
+        number=number,
+        kind=text("kind"),
+        base=int(text("base") or 0),
+        before=int(text("from") or 0),
+        after=int(text("to") or 0),
+        who=text("who"),
+        at=text("at"),
+        verdict=text("verdict"),
+        why=text("why"),
+        token=text("token"),
+        done="done" in tags,
+        document=text("document"),
+    )
 
 
 def _who() -> str:
