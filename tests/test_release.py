@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from ruamel.yaml import YAML
 
-from tests.support.data import TINY
-from tests.support.imports import ROOT
+from tests.support.project import make_project, run
 
 pytestmark = pytest.mark.slow
-COPIED = ("rdmc", "pipeline", "architectures", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A git and DVC project with this one's code, toy params and a gate that no toy passes."""
-    root = tmp_path / "project"
-    root.mkdir()
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, root / name)
-    yaml = YAML()
-    params = yaml.load(ROOT / "params.yaml")
-    params["datasets"] = {"light": {"source": "embedded", "rain": "light", "variants": 1}}
-    for key, value in {**TINY, "gate.margin": 50.0}.items():
-        part, name = key.split(".")
-        params[part][name] = value
-    yaml.dump(params, root / "params.yaml")
-    act(root, "git", "init", "-q")
-    act(root, "dvc", "init", "-q")
-    act(root, "dvc", "config", "core.analytics", "false")
-    commit(root)
-    return root
-
-
-def act(root: Path, *command: str, code: int = 0) -> str:
-    """Run a command in the project, with this environment's programs and no setting of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RDMC_", "MLFLOW_", "RAY_"))}
-    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{kept['PATH']}"
-    environment = {**kept, "PATH": path, "PYTHONPATH": str(root), "RDMC_WORKERS": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == code, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
-    return done.stdout + done.stderr
-
-
-def commit(root: Path) -> None:
-    act(root, "git", "add", "-A")
-    act(root, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "toy")
+    """With a gate that no toy passes."""
+    return make_project(tmp_path / "project", {"gate.margin": 50.0})
 
 
 def pipeline(root: Path, *arguments: str, code: int = 0) -> str:
-    return act(root, "python", "-m", "pipeline", *arguments, code=code)
+    done = run(root, "python", "-m", "pipeline", *arguments, code=code)
+    return done.stdout + done.stderr
 
 
 def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
@@ -80,7 +42,7 @@ def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
     assert "its code is not in the commit: rdmc/training.py" in client.get_model_version("rdmc", "2").tags["verdict"]
     assert "no commit has" in pipeline(project, "rebuild", "2", str(tmp_path / "two"), code=1)
 
-    act(project, "git", "checkout", "-q", "rdmc/training.py")
+    run(project, "git", "checkout", "-q", "rdmc/training.py")
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("seed: 0", "seed: 5"))  # and other data now than version 1 had
     metrics = json.loads((project / "metrics/evaluate.json").read_text())
