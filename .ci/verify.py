@@ -11,8 +11,8 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
-from pipeline.settings import read_settings
-from pipeline.workspace import Workspace
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import read_settings
 from rdmc.data.loader import PairStore
 from rdmc.metrics import psnr_y
 

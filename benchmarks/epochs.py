@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import measure
-from pipeline.bucket import Bucket
 from pipeline.console import table
-from pipeline.remote import BucketShards, Remote
-from pipeline.shard_cache import ShardCache
+from pipeline.storage.dvc_remote import BucketShards, Remote
+from pipeline.storage.s3 import Bucket
+from pipeline.storage.shard_cache import ShardCache
 from rdmc.data.batches import batches
 from rdmc.data.loader import Fetch, PairStore, local_shard
 from rdmc.data.sampling import Part, Sampling

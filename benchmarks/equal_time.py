@@ -5,7 +5,7 @@
 
 First the step of every network is timed, in turn and in one process, so that a change of the machine's speed meets all
 alike; the time divided by a step gives each its number of steps and so its cosine schedule. Then each is trained and
-tested in a fresh process, by rdmc.training.Run on two threads, with the seed, loss, batch, crop and averaging of params.yaml
+tested in a fresh process, by rdmc.training.loop.Run on two threads, with the seed, loss, batch, crop and averaging of params.yaml
 and a learning rate of its own. All training pairs are decoded before the clock starts. Networks whose results the JSON file has
 are skipped, so a run that was stopped goes on.
 """
@@ -25,18 +25,18 @@ from typing import Any
 
 import torch
 
+from pipeline.config.data import Folders, SideBySide
+from pipeline.config.params import Params, read_params, with_overrides
+from pipeline.config.paths import Workspace
 from pipeline.console import say, track
-from pipeline.datasets import Folders, SideBySide
-from pipeline.params import Params, read_params, with_overrides
 from pipeline.stages import pack, prepare
-from pipeline.workspace import Workspace
-from rdmc.cost import cost
 from rdmc.data.loader import PairStore
 from rdmc.errors import ConfigError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
 from rdmc.metrics import Means, measure
-from rdmc.training import Run
+from rdmc.models.cost import cost
+from rdmc.training.loop import Run
 
 DATASET, SIDE, THREADS = "rain800", 128, 2
 RATES = {"rdmc": 4e-3, "prenet": 1e-3, "unet": 4e-3}

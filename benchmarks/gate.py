@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import make_pairs
-from pipeline.comparing import compared
+from pipeline.config.params import read_params
 from pipeline.console import table
-from pipeline.gate import judge
-from pipeline.measuring import measured
-from pipeline.params import read_params
+from pipeline.evaluation.evaluator import measured
+from pipeline.evaluation.paired import compared
+from pipeline.promotion.gate import judge
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import read_index
 from rdmc.data.shards import write_shards
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
 def timed(act: Callable[[], object]) -> float:

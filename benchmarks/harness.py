@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import torch
 
+from pipeline.config.params import read_params
 from pipeline.console import say
-from pipeline.params import read_params
-from rdmc.data.embedded import PHOTOS, photograph
 from rdmc.data.images import as_png
 from rdmc.data.pairs import read_index, write_index, write_pair
-from rdmc.data.rain import render
 from rdmc.data.sampling import DEPTH
 from rdmc.data.shards import write_shards
+from rdmc.datasets.embedded import PHOTOS, photograph
+from rdmc.datasets.rain import render
 
 HEIGHT, WIDTH = 321, 481
 Act = Callable[[argparse.Namespace, Path], Any]

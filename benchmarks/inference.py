@@ -20,7 +20,7 @@ import torch
 
 from pipeline.console import table
 from rdmc.inference import best_device, derain_image
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
 def main() -> None:

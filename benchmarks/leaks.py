@@ -30,9 +30,9 @@ from PIL import Image as Pillow
 
 from pipeline.console import say
 from rdmc.data.images import Image
-from rdmc.data.leakage import THUMBNAIL, Look, Scene, candidates, find_twins, look, look_at_all
-from rdmc.data.likeness import code, square
 from rdmc.data.pairs import Fault
+from rdmc.datasets.leakage import THUMBNAIL, Look, Scene, candidates, find_twins, look, look_at_all
+from rdmc.datasets.likeness import code, square
 from rdmc.errors import DataError
 
 T = TypeVar("T")

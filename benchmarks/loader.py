@@ -32,9 +32,9 @@ from rdmc.data.loader import PairStore
 from rdmc.data.pairs import read_index
 from rdmc.data.sampling import Draw, Sampling, crop_generator
 from rdmc.data.transforms import crop_pair, to_tensor
-from rdmc.losses import Objective
-from rdmc.network import RDMC, RDMCConfig
-from rdmc.recipe import TrainConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
+from rdmc.training.config import TrainConfig
+from rdmc.training.losses import Objective
 
 Pairs = Iterator[tuple[Image, Image]]
 NAMES = {"webdataset": "plain webdataset, PNG", "litdata": "litdata, PIL images", "streaming": "mosaicml-streaming, arrays"}

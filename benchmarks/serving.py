@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipeline.config.settings import Settings
 from pipeline.console import table
-from pipeline.derainer import Plan
-from pipeline.intake import Limits
-from pipeline.serving import serving
-from pipeline.settings import Settings
+from pipeline.serving.app import serving
+from pipeline.serving.replica import Plan
+from pipeline.serving.requests import Limits
 from rdmc.checkpoint import load_model, write_model
 from rdmc.inference import derain_image
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
 def bare(model: Path, across: int, down: int, count: int) -> float:

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.config.params import read_params
 from pipeline.console import say, table
-from pipeline.params import read_params
-from rdmc.losses import Objective
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
+from rdmc.training.losses import Objective
 
 REFERENCE = "straightforward: fp32, channels first"
 LAST, FIRST = torch.channels_last, torch.contiguous_format

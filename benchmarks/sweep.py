@@ -21,11 +21,11 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.conducting import Conductor
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
 from pipeline.console import table
-from pipeline.settings import Settings
-from pipeline.stages import tune
-from pipeline.workspace import Workspace
+from pipeline.experiments import tune
+from pipeline.experiments.sweep.ray_tune import Conductor
 from tests.support.data import make_dataset, tiny_params
 
 

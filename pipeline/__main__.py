@@ -1,4 +1,4 @@
-"""``python -m pipeline <act>``: the command line. Each act is a function of ``pipeline.commands``."""
+"""``python -m pipeline <act>``: the command line. Each act is a function of ``pipeline.cli``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from pipeline.commands import data, models, training, use
+from pipeline.cli import data, models, training, use
 from rdmc.errors import RdmcError
 
 INTERRUPTED = 130

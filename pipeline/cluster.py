@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import torch
 
-from pipeline.settings import CPU_WORKERS, Settings
+from pipeline.config.settings import CPU_WORKERS, Settings
 from rdmc.errors import ConfigError, ServiceError
 
 COORDINATION = 0.01

@@ -71,7 +71,7 @@ class TrainingDisplay:
         self.progress.stop()
 
     def __call__(self, row: Mapping[str, float]) -> None:
-        """Show one report (see ``rdmc.training.Report.flat``)."""
+        """Show one report (see ``rdmc.training.loop.Report.flat``)."""
         validated = "psnr_y" in row
         self.psnr = row.get("psnr_y", self.psnr)
         self.progress.update(self.task, completed=row["step"], loss=row["loss"], psnr=self.psnr, speed=row["images_per_second"])

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rdmc.inference import derain_image
-    from rdmc.network import RDMC, RDMCConfig
+    from rdmc.models.rdmc import RDMC, RDMCConfig
 
 __all__ = ["RDMC", "RDMCConfig", "derain_image"]
 
-_HOMES = {"RDMC": "rdmc.network", "RDMCConfig": "rdmc.network", "derain_image": "rdmc.inference"}
+_HOMES = {"RDMC": "rdmc.models.rdmc", "RDMCConfig": "rdmc.models.rdmc", "derain_image": "rdmc.inference"}
 
 
 def __getattr__(name: str) -> object:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.files import write_text
-from rdmc.networks import NetworkConfig, build, config_of
-from rdmc.restorer import Restorer
+from rdmc.models.base import Restorer
+from rdmc.models.factory import NetworkConfig, build, config_of
 
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 

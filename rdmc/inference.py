@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rdmc.errors import CheckpointError, DataError
-from rdmc.restorer import place
+from rdmc.models.base import place
 
 OVERLAP = 128
 """Pixels that neighbouring tiles share. The weight of a tile falls to nothing across them, so no seam can show, and a pixel

@@ -16,14 +16,19 @@ from tests.support.imports import ROOT, closure, modules, names
 LIBRARY = [module for module in modules() if module.parts[0] == "rdmc"]
 ACTS = [module for module in modules() if module.parts[:2] == ("pipeline", "stages") and module.stem != "__init__"]
 HOMES = {
-    "boto3": {"pipeline/bucket.py"},
-    "botocore": {"pipeline/bucket.py", "pipeline/remote.py"},
-    "s3fs": {"pipeline/storage.py"},
+    "boto3": {"pipeline/storage/s3.py"},
+    "botocore": {"pipeline/storage/s3.py", "pipeline/storage/dvc_remote.py"},
+    "s3fs": {"pipeline/storage/datasets.py"},
     "mlflow": {f"pipeline/{name}.py" for name in ("mlflow_store", "tracking", "registry", "model", "versions", "promotion")},
     "ray.serve": {f"pipeline/{name}.py" for name in ("serving", "door", "derainer")},
-    "ray.train": {"pipeline/distributed.py", "pipeline/solo.py", "pipeline/trials.py"},
-    "ray.tune": {"pipeline/children.py", "pipeline/conducting.py", "pipeline/trials.py", "pipeline/stages/tune.py"},
-    "optuna": {"pipeline/searching.py", "pipeline/sweep_plots.py"},
+    "ray.train": {"pipeline/training/ray_train.py", "pipeline/training/in_process.py", "pipeline/experiments/trials.py"},
+    "ray.tune": {
+        "pipeline/experiments/mlflow_callback.py",
+        "pipeline/experiments/sweep/ray_tune.py",
+        "pipeline/experiments/trials.py",
+        "pipeline/experiments/tune.py",
+    },
+    "optuna": {"pipeline/experiments/sweep/algorithms.py", "pipeline/experiments/sweep/plots.py"},
     "typer": {
         "pipeline/__main__.py",
         *(f"pipeline/commands/{name}.py" for name in ("data", "models", "shared", "training", "use")),
@@ -54,7 +59,7 @@ def test_acts_never_import_one_another(act: Path) -> None:
 
 def test_inference_needs_no_training_or_loading() -> None:
     reached = {str(module) for module in closure(Path("rdmc/inference.py"))}
-    assert not reached & {"rdmc/training.py", "rdmc/losses.py", "rdmc/data/loader.py"}
+    assert not reached & {"rdmc/training/loop.py", "rdmc/training/losses.py", "rdmc/data/loader.py"}
 
 
 @pytest.mark.parametrize("module", modules(), ids=str)
@@ -85,11 +90,16 @@ def test_dvc_deps_are_the_imports(stage: str) -> None:
     declared = {dep for dep in _stages()[stage]["deps"] if dep.endswith(".py")}
     imported = {str(module) for module in closure(Path(f"pipeline/stages/{stage}.py"))}
     if stage == "register":  # logged with the model as its code, not imported
-        imported |= {str(module) for module in closure(Path("pipeline/model.py"))}
+        imported |= {str(module) for module in closure(Path("pipeline/registry/pyfunc.py"))}
     assert declared == {path for path in imported if (ROOT / path).read_text().strip()}
 
 
 @pytest.mark.parametrize("stage", ["prepare", "leaks", "pack"])
 def test_training_code_does_not_prepare_the_data_again(stage: str) -> None:
     declared = set(_stages()[stage]["deps"])
-    assert not declared & {"rdmc/training.py", "rdmc/network.py", "rdmc/losses.py", "pipeline/params.py"}
+    assert not declared & {
+        "rdmc/training/loop.py",
+        "rdmc/models/rdmc.py",
+        "rdmc/training/losses.py",
+        "pipeline/config/params.py",
+    }

@@ -43,7 +43,7 @@ def test_reruns_only_what_changed_and_repeats_itself(project: Path) -> None:
     first = locked(project)
     metrics = json.loads((project / "metrics/evaluate.json").read_text())
 
-    training = project / "rdmc/training.py"
+    training = project / "rdmc/training/loop.py"
     training.write_text(training.read_text() + "# touched\n")
     changed = set(json.loads(said(project, "dvc", "status", "--json")))
     assert changed >= {"train"}

@@ -36,13 +36,13 @@ def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
     pipeline(project, "promote", "1", "--force", "--reason", "a toy")
     assert "nothing to promote" in pipeline(project, "release")
 
-    training = project / "rdmc/training.py"  # code that no commit has
+    training = project / "rdmc/training/loop.py"  # code that no commit has
     training.write_text(training.read_text() + "# touched\n")
     pipeline(project, "release", code=3)
-    assert "its code is not in the commit: rdmc/training.py" in client.get_model_version("rdmc", "2").tags["verdict"]
+    assert "its code is not in the commit: rdmc/training/loop.py" in client.get_model_version("rdmc", "2").tags["verdict"]
     assert "no commit has" in pipeline(project, "rebuild", "2", str(tmp_path / "two"), code=1)
 
-    run(project, "git", "checkout", "-q", "rdmc/training.py")
+    run(project, "git", "checkout", "-q", "rdmc/training/loop.py")
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("seed: 0", "seed: 5"))  # and other data now than version 1 had
     metrics = json.loads((project / "metrics/evaluate.json").read_text())

@@ -1,1 +1,1 @@
-"""One file an act. Stages never import one another: what two of them need lives beside this folder or in ``rdmc``."""
+"""The stages of dvc.yaml, one module each."""

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.config.params import Evaluate, Params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
 from pipeline.console import say, table
-from pipeline.measuring import Result, device_of, measured, open_stores, summary
-from pipeline.params import Evaluate, Params
-from pipeline.report import choose, gain_histogram, panel
-from pipeline.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.evaluation.evaluator import Result, device_of, measured, open_stores, summary
+from pipeline.evaluation.plots import choose, gain_histogram, panel
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
 from rdmc.data.loader import Pair

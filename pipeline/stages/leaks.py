@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 
+from pipeline.config.data import Layout, Leaks
+from pipeline.config.paths import Workspace
 from pipeline.console import say, table, track
-from pipeline.datasets import Layout, Leaks
-from pipeline.leak_report import draw_sheets, write_report
-from pipeline.workspace import Workspace
-from rdmc.data.leakage import Look, Part, Scene, Twin, distinct, find_twins, look_at_all
+from pipeline.data.leak_report import draw_sheets, write_report
 from rdmc.data.pairs import SPLITS, Entry, Fault, read_index
+from rdmc.datasets.leakage import Look, Part, Scene, Twin, distinct, find_twins, look_at_all
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import globbed
 

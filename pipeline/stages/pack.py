@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from pipeline.config.data import Pack
 from pipeline.console import say, table
-from pipeline.datasets import Pack
-from pipeline.leak_report import read_excluded
+from pipeline.data.leak_report import read_excluded
 from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
 from rdmc.data.shards import Manifest, write_shards
 from rdmc.errors import DataError

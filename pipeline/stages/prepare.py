@@ -10,13 +10,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from pipeline.config.data import Dataset, Embedded, Folders, PairFolders, Prepare, Published, SideBySide
 from pipeline.console import say, table, track
-from pipeline.datasets import Dataset, Embedded, Folders, PairFolders, Prepare, Published, SideBySide
-from rdmc.data.benchmarks import benchmark, recognise
-from rdmc.data.checks import Made
-from rdmc.data.embedded import Shower, showers
-from rdmc.data.layouts import find_pairs
-from rdmc.data.matching import Match, find, match_files, match_halves
 from rdmc.data.pairs import (
     SPLITS,
     Entry,
@@ -28,7 +23,12 @@ from rdmc.data.pairs import (
     write_index,
     write_quarantine,
 )
-from rdmc.data.review import check_share, check_sides, findings, measured, repeated
+from rdmc.datasets.benchmarks.registry import benchmark, recognise
+from rdmc.datasets.checks import Made
+from rdmc.datasets.embedded import Shower, showers
+from rdmc.datasets.layouts import find_pairs
+from rdmc.datasets.matching import Match, find, match_files, match_halves
+from rdmc.datasets.review import check_share, check_sides, findings, measured, repeated
 from rdmc.errors import DataError
 from rdmc.files import new_folder
 

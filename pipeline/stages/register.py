@@ -12,28 +12,37 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from pipeline.bucket import bucket_of
-from pipeline.card import Used, write_card
+from pipeline.config.params import Params, flatten, read_params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
 from pipeline.console import say, table
-from pipeline.lineage import lineage
-from pipeline.mlflow_store import now_ms, send_metrics, send_params
-from pipeline.params import Params, flatten, read_params
-from pipeline.provenance import LOCK, Sources, leaking, sources
-from pipeline.registry import PackedDataset, Registered, add_datasets, add_history, add_version, log_model, open_run, registry
-from pipeline.report import learning_curve
-from pipeline.settings import Settings
-from pipeline.storage import check_bucket, fetch_dataset
-from pipeline.workspace import Workspace
+from pipeline.evaluation.plots import learning_curve
+from pipeline.registry.client import (
+    PackedDataset,
+    Registered,
+    add_datasets,
+    add_history,
+    add_version,
+    log_model,
+    open_run,
+    registry,
+)
+from pipeline.registry.model_card import Used, write_card
+from pipeline.registry.provenance import LOCK, Sources, leaking, sources
+from pipeline.storage.datasets import check_bucket, fetch_dataset
+from pipeline.storage.s3 import bucket_of
+from pipeline.tracking.client import now_ms, send_metrics, send_params
+from pipeline.versioning.lineage import lineage
 from rdmc.checkpoint import WEIGHTS, load_model
-from rdmc.cost import cost
 from rdmc.data.images import write_png
 from rdmc.data.pairs import QUARANTINE, SPLITS
 from rdmc.data.shards import read_manifest
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, write_text
-from rdmc.genotype import GENOTYPE, Genotype, genotype_of
-from rdmc.network import RDMC
-from rdmc.restorer import Restorer
+from rdmc.models.base import Restorer
+from rdmc.models.cost import cost
+from rdmc.models.genotype import GENOTYPE, Genotype, genotype_of
+from rdmc.models.rdmc import RDMC
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -103,7 +112,7 @@ def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str
 
     Args:
         tags: of the run; where they name the training's commit, it stays.
-        known: of ``pipeline.lineage.lineage``, now.
+        known: of ``pipeline.versioning.lineage.lineage``, now.
     """
     now = {name.removeprefix("git_"): value for name, value in known.items() if name.startswith("git_")}
     rest = {name: value for name, value in known.items() if not name.startswith("git_")}
@@ -117,7 +126,7 @@ def add_provenance(
 ) -> dict[str, str]:
     """Log what ``rebuild`` needs beside the commit: dvc.lock, the params, and what git does not have; tags that say so.
 
-    The tags are ``code`` and ``leaks`` (pipeline/provenance.py), where they are known, and ``rebuild``, the artifacts' folder.
+    The tags are ``code`` and ``leaks`` (pipeline/registry/provenance.py), where they are known, and ``rebuild``, the artifacts' folder.
     """
     manifests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json") for name in params.datasets]
     leaks = leaking(workspace.leaks, manifests)

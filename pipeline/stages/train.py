@@ -8,20 +8,20 @@ import json
 import time
 
 from pipeline.cluster import cluster, workers
+from pipeline.config.params import Params, fingerprint, flatten, with_architecture
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.distributed import bring_home, forget, launch
-from pipeline.lineage import code_digest, git_commit, git_dirty
-from pipeline.notes import Notes
-from pipeline.params import Params, fingerprint, flatten, with_architecture
-from pipeline.settings import Settings
-from pipeline.storage import check_bucket, fetch_dataset
-from pipeline.tracking import Tracker
-from pipeline.worker import Row
-from pipeline.workspace import Workspace
-from rdmc.cost import cost
+from pipeline.storage.datasets import check_bucket, fetch_dataset
+from pipeline.tracking.tracker import Tracker
+from pipeline.training.ray_train import bring_home, forget, launch
+from pipeline.training.run_log import Notes
+from pipeline.training.worker import Row
+from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
 from rdmc.data.shards import read_manifest
 from rdmc.files import write_text
-from rdmc.genotype import GENOTYPE, genotype_for
+from rdmc.models.cost import cost
+from rdmc.models.genotype import GENOTYPE, genotype_for
 
 SIDE = 128
 """Pixels a side of the image whose cost is named, as in the papers of this field."""

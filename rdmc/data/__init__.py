@@ -1,1 +1,1 @@
-"""The path of a sample: photographs or pairs, rain, shards, sampling, crops, batches."""
+"""What a training reads: images, pairs, shards, and the batches made of them."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.settings import Settings
+from pipeline.config.settings import Settings
 from tests.support import schemas
 from tests.support.schemas import ROOT
 

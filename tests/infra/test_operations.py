@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.settings import Settings
+from pipeline.config.settings import Settings
 from tests.support.imports import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text()

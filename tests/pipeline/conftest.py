@@ -15,18 +15,18 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from pipeline import storage
-from pipeline.bucket import bucket_of
-from pipeline.mlflow_store import connect
-from pipeline.params import Params, read_params
-from pipeline.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.config.params import Params, read_params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.storage import datasets as storage
+from pipeline.storage.s3 import bucket_of
+from pipeline.tracking.client import connect
 from rdmc.checkpoint import write_model
 from rdmc.data.images import as_png
 from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
 from rdmc.data.shards import write_shards
 from rdmc.files import new_folder, write_text
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 from tests.support.followed import Registry, write_small
 from tests.support.pushed import dvc, make_repository
 from tests.support.s3 import S3Server

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from pipeline import cluster
-from pipeline.settings import Settings
+from pipeline.config.settings import Settings
 from rdmc.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import torch
 
 from rdmc.checkpoint import FACTS, WEIGHTS, load_model, write_model
 from rdmc.errors import CheckpointError
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 CONFIG = RDMCConfig(width=2, passes=2)
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from rdmc.errors import CheckpointError, DataError
 from rdmc.inference import ALIGN, OVERLAP, derain_image, derain_images, spans
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 Image = NDArray[np.uint8]
 

@@ -8,12 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.params import Params, read_params, with_overrides
-from pipeline.workspace import Workspace
+from pipeline.config.params import Params, read_params, with_overrides
+from pipeline.config.paths import Workspace
 from rdmc.data.images import Image, as_png
 from rdmc.data.pairs import write_index, write_pair
-from rdmc.data.rain import render
 from rdmc.data.shards import Manifest, write_shards
+from rdmc.datasets.rain import render
 from tests.support.imports import ROOT
 
 COUNTS = {"train": 5, "validation": 3, "test": 2}

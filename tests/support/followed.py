@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from mlflow import MlflowClient
 
-from pipeline.registry import add_version, log_model, open_run, registry
-from pipeline.settings import Settings
+from pipeline.config.settings import Settings
+from pipeline.registry.client import add_version, log_model, open_run, registry
 from rdmc.checkpoint import WEIGHTS, write_model
 from rdmc.files import file_digest
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.bucket import bucket_of
-from pipeline.settings import Settings
-from pipeline.storage import fetch_dataset, shard_fetch
-from pipeline.workspace import Workspace
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.storage.datasets import fetch_dataset, shard_fetch
+from pipeline.storage.s3 import bucket_of
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.shards import MANIFEST, read_manifest
 from tests.support.data import make_dataset

@@ -28,7 +28,7 @@ def _rank(rank: int, world: int, function: Callable[..., Any], folder: Path, arg
 
 def infonce_of_a_part() -> dict[str, Any]:
     """InfoNCE of this rank's half of four images, and its gradient with respect to the derained features."""
-    from rdmc.prior import InfoNCE, of_other_ranks
+    from rdmc.training.prior import InfoNCE, of_other_ranks
 
     rank, world = distributed.get_rank(), distributed.get_world_size()
     size = 4 // world
@@ -55,10 +55,10 @@ def infonce_of_a_part() -> dict[str, Any]:
 def short_training(folder: str) -> dict[str, Any]:
     """Four steps of a small network with InfoNCE on the shards of ``folder``: the reports' terms and all that learnt."""
     from rdmc.data.loader import PairStore
-    from rdmc.losses import LossConfig
-    from rdmc.network import RDMCConfig
-    from rdmc.recipe import TrainConfig
-    from rdmc.training import Run
+    from rdmc.models.rdmc import RDMCConfig
+    from rdmc.training.config import TrainConfig
+    from rdmc.training.loop import Run
+    from rdmc.training.losses import LossConfig
 
     config = TrainConfig(steps=4, global_batch_size=4, crop=32, warmup_steps=1, validate_every=2)
     loss = LossConfig(prior="infonce", levels=2, patches=8, projection=4)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from pipeline.params import Params
-from pipeline.settings import Settings
+from pipeline.config.params import Params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
 from pipeline.stages import evaluate, register
-from pipeline.workspace import Workspace
 from rdmc.checkpoint import write_model
 from rdmc.files import new_folder, write_text
-from rdmc.network import RDMC, RDMCConfig
+from rdmc.models.rdmc import RDMC, RDMCConfig
 from tests.support.data import make_dataset
 
 KNOWN = {"git_commit": "a" * 40, "git_dirty": "false", "dvc.data/shards/light": "1.dir", "dvc.data/shards/heavy": "2.dir"}

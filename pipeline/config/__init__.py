@@ -1,0 +1,1 @@
+"""What is run and where: params.yaml and the environment, typed; where files lie."""

@@ -1,0 +1,1 @@
+"""Getting data: the known benchmarks, downloads, and the report of leaks."""

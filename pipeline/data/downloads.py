@@ -1,0 +1,89 @@
+"""One file from ``https://``, ``http://`` or ``s3://``: goes on where it stopped, verified, and named only when whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from pipeline.console import say
+from pipeline.storage.s3 import open_object
+from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.files import file_digest, write_text
+from rdmc.web import RefusedError, open_url, pieces
+
+Opened = tuple[Iterator[bytes], int, str]
+"""Chunks, the place of their first byte, and a tag of this version of the file."""
+ATTEMPTS = 5
+"""Each of the later ones goes on where the one before stopped."""
+SCHEMES = {"https": ("https",), "http": ("http", "https"), "s3": ()}
+"""What an address may begin with, and what the web server behind it may lead to: from https nowhere else."""
+
+
+def download(url: str, folder: Path, sha256: str) -> Path:
+    """The file at ``url`` in ``folder``, under its own name. A whole one is not read again.
+
+    ``sha256`` (hex) is what it must be, or empty. Raises ConfigError for an address that may not be used, DataError where
+    the bytes are not those, ServiceError where the server cannot be reached or breaks off ``ATTEMPTS`` times.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.netloc or "@" in parts.netloc:
+        raise ConfigError(f"{url}: the rule is https://, http:// or s3:// without a password; mend the address")
+    if parts.scheme == "http" and not sha256:
+        raise ConfigError(f"{url}: http can be changed on its way; give --sha256, or use https://")
+    place = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
+    target = place / (Path(parts.path).name or "file")
+    part, tags = place / ".part", place / ".tag"
+    place.mkdir(parents=True, exist_ok=True)
+    if not target.is_file():
+        _receive(url, open_object if parts.scheme == "s3" else _open_http, part, tags)
+        _verify(url, part, sha256)
+        part.rename(target)
+    else:
+        _verify(url, target, sha256)
+    return target
+
+
+def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, tags: Path) -> None:
+    """Fill ``part``, from where it ends if the server still has the same version."""
+    for attempt in range(1, ATTEMPTS + 1):
+        have = part.stat().st_size if part.is_file() else 0
+        try:
+            chunks, start, tag = opener(url, have, tags.read_text() if tags.is_file() else "")
+            write_text(tags, tag)
+            with part.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                for chunk in chunks:
+                    file.write(chunk)
+            return
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            if attempt == ATTEMPTS:
+                raise ServiceError(f"{url}: broke off {ATTEMPTS} times ({said}); the same command goes on from there") from None
+            say(f"{url}: broke off ({said}); going on")
+
+
+def _open_http(url: str, start: int, tag: str) -> Opened:
+    headers = {"Range": f"bytes={start}-", "If-Range": tag} if start and tag else {}
+    try:
+        response = open_url(url, SCHEMES[urlsplit(url).scheme], headers)
+    except HTTPError as error:
+        if error.code == 416:  # nothing is left to send
+            return iter(()), start, tag
+        raise DataError(f"{url}: {error.code} {error.reason}; open it in a browser and fetch the file that comes") from None
+    except RefusedError as error:
+        raise DataError(f"{url}: {error}; give that address and --sha256") from None
+    found = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    return pieces(response), start if response.status == 206 else 0, "" if found.startswith("W/") else found
+
+
+def _verify(url: str, path: Path, sha256: str) -> None:
+    found = file_digest(path)
+    if not sha256:
+        say(f"{url}: sha256 {found}; nothing vouches for it, add --sha256 {found} where it is fetched again")
+    elif found != sha256.lower():
+        path.unlink()
+        raise DataError(f"{url}: sha256 {found}, the rule is {sha256}; it was removed, fetch it again or mend the digest")

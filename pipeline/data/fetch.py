@@ -1,0 +1,117 @@
+"""``fetch``: a folder, an archive or an address -> a folder of raw data, and what to do with it next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.console import say
+from pipeline.data.downloads import download
+from pipeline.versioning.dvc import dvc_add
+from rdmc.datasets.archives import safe_name, unpack
+from rdmc.datasets.benchmarks.registry import BENCHMARKS
+from rdmc.datasets.layouts import Hints, find_pairs
+from rdmc.errors import ConfigError, DataError
+from rdmc.files import file_digest, new_folder
+
+CACHE = Path(".cache/fetch")
+"""Where downloads lie, whole or in part."""
+
+
+def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
+    """Make the folder ``dest`` from ``source``, say how its files lie, and put it under DVC or say how.
+
+    Raises ConfigError where ``dest`` is taken or ``source`` is nothing that can be fetched, DataError for what is damaged,
+    hostile or not of ``sha256``, ServiceError for a server or DVC that refuses.
+    """
+    if dest.exists():
+        raise ConfigError(f"{dest}: is there already; remove it or name another folder")
+    if source.startswith("s3://") and source.endswith("/"):
+        raise ConfigError(f"{source}: a folder of a bucket; `dvc import-url {source} {dest}` brings and versions it")
+    if "://" in source:
+        files = unpack(download(source, CACHE, sha256), dest)
+    elif Path(source).is_dir():
+        if sha256:
+            raise ConfigError("--sha256: is for archives, a folder has no digest; leave it out")
+        files = copy(Path(source), dest)
+    elif Path(source).is_file():
+        found = file_digest(Path(source)) if sha256 else ""
+        if found != sha256.lower():
+            raise DataError(f"{source}: sha256 {found}, the rule is {sha256}; fetch it again or mend the digest")
+        files = unpack(Path(source), dest)
+    else:
+        raise ConfigError(f"{source}: no such file, folder or address; name a folder, an archive, s3://… or https://…")
+    say(f"{dest}: {files:,} files")
+    _advise(source, dest)
+    if dvc:
+        dvc_add(Path(), dest)
+        say(f"under DVC: git add {dest}.dvc {dest.parent / '.gitignore'}")
+    else:
+        say(f"version it: dvc add {dest}")
+
+
+def copy(source: Path, dest: Path) -> int:
+    """Copy the plain files below ``source``; returns how many. Raises DataError for a link or device, or a taken name."""
+    with new_folder(dest) as folder:
+        count = 0
+        for root, folders, names in os.walk(source):
+            for name in (*folders, *names):
+                path = Path(root, name)
+                kind = path.lstat().st_mode
+                if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                    raise DataError(f"{path}: a link or device, the rule is files and folders; remove it or fetch its target")
+                target = folder / safe_name(path.relative_to(source).as_posix())
+                if stat.S_ISDIR(kind):
+                    target.mkdir()
+                else:
+                    shutil.copyfile(path, target)
+                    count += 1
+        if not count:
+            raise DataError(f"{source}: holds no files; name the folder of the data")
+    return count
+
+
+def _advise(source: str, dest: Path) -> None:
+    """Say how the pairs lie, which benchmark that may be, and the lines for params.yaml."""
+    try:
+        found = find_pairs(dest, Hints(split="test"))
+    except DataError as error:
+        say(f"{error}")
+        return
+    say(f"{dest}: {found}")
+    names = candidates(dest, source)
+    if found.matches and names:
+        part = ", partial: true" if names[0] in partly(found.counts()) else ""
+        say(f"in params.yaml, datasets:  {names[0]}: {{source: benchmark, name: {names[0]}, path: {dest}{part}}}")
+        others = f"it may also be {', '.join(names[1:6])}; " if names[1:] else ""
+        say(f"{others}`dvc repro prepare@{names[0]}` checks counts and figures and says what it is")
+
+
+def partly(counts: dict[str, int]) -> set[str]:
+    """Benchmarks of which a known part, and no whole copy, has these counts."""
+    copies = [
+        (name, copy) for name, entry in BENCHMARKS.items() for copy in entry.copies if counts.items() <= copy.pairs.items()
+    ]
+    return {name for name, copy in copies if not copy.whole} - {name for name, copy in copies if copy.whole}
+
+
+def candidates(dest: Path, source: str) -> list[str]:
+    """Benchmarks whose counts the folder has, those that ``source`` or ``dest`` name first."""
+    hints = {entry.hints if entry.hints.split else replace(entry.hints, split="test") for entry in BENCHMARKS.values()}
+    counted = {hint: _counts(dest, hint) for hint in hints}  # few, and every one goes through all files
+    fitting = []
+    for name, entry in BENCHMARKS.items():
+        counts = counted[entry.hints if entry.hints.split else replace(entry.hints, split="test")]
+        if counts and any(counts.items() <= copy.pairs.items() for copy in entry.copies):
+            fitting.append(name)
+    return sorted(fitting, key=lambda name: name not in f"{source} {dest}".lower())
+
+
+def _counts(dest: Path, hints: Hints) -> dict[str, int]:
+    try:
+        return find_pairs(dest, hints).counts()
+    except DataError:
+        return {}

@@ -1,0 +1,1 @@
+"""Models on test images: their figures, paired comparisons, confidence bounds, plots."""

@@ -1,0 +1,93 @@
+"""A model on whole test images: figures of each and their means, rainy beside derained; for ``evaluate`` and ``ablate``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.config.params import Evaluate
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.console import say, track
+from pipeline.storage.datasets import fetch_dataset, shard_fetch
+from rdmc.data.loader import PairStore
+from rdmc.errors import DataError
+from rdmc.inference import best_device, derain_image
+from rdmc.metrics import Means, measure
+
+CACHE_MB = 16
+"""Each image is read once or twice; keeping them gains nothing."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test image's figures (``rdmc.metrics.measure``) before and after."""
+
+    dataset: str
+    image: str
+    height: int
+    width: int
+    rainy: dict[str, float]
+    derained: dict[str, float]
+    seconds: float
+
+    @property
+    def gain(self) -> float:
+        """PSNR-Y of the derained image over that of the rainy one, dB."""
+        return self.derained["psnr_y"] - self.rainy["psnr_y"]
+
+
+def device_of(settings: Settings) -> torch.device:
+    """Where to derain: a GPU that this process has, unless the settings say no."""
+    return torch.device("cpu") if settings.gpu is False else best_device()
+
+
+def open_stores(datasets: list[str], settings: Settings, workspace: Workspace) -> dict[str, PairStore]:
+    """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
+    folders = {name: fetch_dataset(settings, workspace, name) for name in datasets}
+    fetch = shard_fetch(settings, workspace)
+    stores = {name: PairStore([at], "test", CACHE_MB, allow_empty=True, fetch=fetch) for name, at in folders.items()}
+    for name, store in stores.items():
+        if not len(store):
+            say(f"{name}: no test pairs, not evaluated")
+    stores = {name: store for name, store in stores.items() if len(store)}
+    if not stores:
+        raise DataError(f"{', '.join(datasets)}: no test pairs; give one a `test` in params.yaml, then `dvc repro`")
+    return stores
+
+
+def measured(network: nn.Module, store: PairStore, dataset: str, rules: Evaluate, device: torch.device) -> Iterator[Result]:
+    """The figures of each pair of a store, in order."""
+    for index in track(range(len(store)), f"evaluate {dataset}"):
+        pair = store[index]
+        started = time.perf_counter()
+        derained = derain_image(network, pair.rainy, rules.tile, device)
+        seconds = time.perf_counter() - started
+        before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
+        height, width = pair.rainy.shape[:2]
+        yield Result(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
+
+
+def summary(results: dict[str, list[Result]]) -> dict[str, Any]:
+    """Means over the images of each dataset and of all; no times, so that equal models give equal figures."""
+    groups = {**results, "overall": [result for found in results.values() for result in found]}
+    return {name: _means(found) for name, found in groups.items()}
+
+
+def _means(results: list[Result]) -> dict[str, Any]:
+    rainy, derained = Means(), Means()
+    for result in results:
+        rainy.add(result.rainy)
+        derained.add(result.derained)
+    before, after = rainy.mean(), derained.mean()
+    return {
+        "rainy": {name: round(value, 6) for name, value in before.items()},
+        "derained": {name: round(value, 6) for name, value in after.items()},
+        "gain_psnr_y": round(after["psnr_y"] - before["psnr_y"], 6),
+        "images": rainy.count,
+    }

@@ -1,0 +1,1 @@
+"""Many trainings: sweeps, ablations and the architecture search."""

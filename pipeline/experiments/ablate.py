@@ -1,0 +1,235 @@
+"""``ablate``: what each part of the recipe is worth. Every variant with every seed, trained alike, measured on test images."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.cluster import cluster, require_resources, workers
+from pipeline.config.params import Params, flatten, trial_params, with_architecture
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.console import say, table
+from pipeline.evaluation.evaluator import device_of, measured, open_stores, summary
+from pipeline.evaluation.plots import seed_dots
+from pipeline.experiments.ablation import (
+    Figures,
+    Line,
+    Score,
+    Trial,
+    digest_of,
+    lines,
+    plan,
+    read_score,
+    variant_params,
+    write_score,
+)
+from pipeline.experiments.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
+from pipeline.experiments.mlflow_callback import Children, failure
+from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
+from pipeline.registry.client import registry
+from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
+from pipeline.tracking.tracker import Tracker
+from pipeline.training.ray_train import Outcome
+from pipeline.training.worker import Row
+from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
+from rdmc.checkpoint import load_model
+from rdmc.data.images import write_png
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import local_batch_size
+from rdmc.errors import ConfigError, ServiceError, TrainingError
+from rdmc.files import write_text
+
+
+def run(params: Params, settings: Settings, workspace: Workspace, fresh: bool = False, write: Path | None = None) -> None:
+    """Train what has no result yet, then write the table and the plot of all results, also into the file ``write``.
+
+    A trial has one worker unless the settings say otherwise, for trials run side by side. Raises, before anything starts,
+    ConfigError for a variant or a file that cannot be used and DataError where there is nothing to train or to test on;
+    TrainingError, after all else is done, where a trial failed.
+    """
+    params = with_architecture(params)
+    settings = settings.model_copy(update={"workers": settings.workers or 1})
+    check_bucket(settings)
+    if write:
+        between_markers(_text(write), "", str(write))
+    folders = [fetch_dataset(settings, workspace, name) for name in params.datasets]
+    data, code = PairStore(folders, "train", fetch=shard_fetch(settings, workspace)).digest, code_digest()
+    trials = plan(params, data, code)
+    open_stores(list(params.datasets), settings, workspace)
+    local_batch_size(params.train.global_batch_size, settings.workers)
+    if fresh:
+        shutil.rmtree(workspace.ablation, ignore_errors=True)
+    todo = _missing(trials, workspace)
+    say(f"ablate: {len(trials)} trials of {params.ablation.steps} steps, {len(todo)} of them to train")
+    tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "ablate"}
+    name = f"ablate-{digest_of(trial_params(params, params.ablation.steps, {}), data, code)[:12]}"
+    with Tracker.start(settings, name, flatten(params), tags, run_id=_recall(workspace, name)) as parent:
+        write_text(workspace.ablation / "run.json", json.dumps({"name": name, "run_id": parent.run_id}) + "\n")
+        failed = _train(todo, params, settings, workspace, parent.run_id) if todo else []
+        _publish(params, trials, settings, workspace, parent, write)
+        if failed:
+            raise TrainingError(
+                f"{', '.join(failed)}: failed, why is said above; mend that and run it again, the others are kept"
+            )
+
+
+def _missing(trials: Sequence[Trial], workspace: Workspace) -> list[Trial]:
+    """The trials without a result, equal ones once."""
+    unlike: dict[str, Trial] = {}
+    for trial in trials:
+        unlike.setdefault(trial.digest, trial)
+    return [trial for trial in unlike.values() if read_score(workspace.ablation, trial) is None]
+
+
+def _train(todo: list[Trial], params: Params, settings: Settings, workspace: Workspace, parent: str | None) -> list[str]:
+    """Run trials; each result is kept as soon as it is there. Returns the names of those that failed."""
+    name = f"ablate-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    with (
+        cluster(settings, trials=params.ablation.concurrent),
+        Scores(todo, params, settings, parent, workspace.ablation) as children,
+    ):
+        require_resources(settings, params.ablation.concurrent)
+        say(f"ablate: {params.ablation.concurrent} trials at once, {workers(settings)} worker(s) each")
+        space, rules = grid("trial", [trial.name for trial in todo], params.ablation.concurrent)
+        results = run_trials(_choose, params, settings, workspace, name, space, rules, children, _finish)
+    forget_trials(settings, workspace, name)
+    causes = {result.config["trial"]: cause(result.error) if result.error else failure(result.metrics) for result in results}
+    failed = {trial: why for trial, why in causes.items() if why}
+    for trial, why in failed.items():
+        say(f"{trial} failed: {why}")
+    return list(failed)
+
+
+def _choose(params: Params, config: dict[str, Any]) -> Params:
+    variant, _, seed = config["trial"].partition("/")
+    return variant_params(params, variant, int(seed))
+
+
+def _finish(params: Params, settings: Settings, workspace: Workspace, outcome: Outcome, found: list[Row]) -> dict[str, Any]:
+    figures, machine = like_worker(settings, _measure, params, settings, workspace, outcome.last)
+    return {"figures": figures, "machine": machine, "seconds": sum(row["step_seconds"] for row in found)}
+
+
+def _measure(params: Params, settings: Settings, workspace: Workspace, checkpoint: Any) -> tuple[Figures, str]:
+    """The averaged weights of a checkpoint on every test image, and what measured them."""
+    device = device_of(settings)
+    with checkpoint.as_directory() as folder:
+        network = load_model(Path(folder))[0]
+    stores = open_stores(list(params.datasets), settings, workspace)
+    found = {name: list(measured(network, store, name, params.evaluate, device)) for name, store in stores.items()}
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    return summary(found), machine
+
+
+class Scores(Children):
+    """Keeps each trial's result as soon as it is there, logs it and says how far the ablation is."""
+
+    def __init__(self, todo: Sequence[Trial], params: Params, settings: Settings, parent: str | None, folder: Path) -> None:
+        super().__init__(_choose, params, settings, parent)
+        self.todo, self.folder = {trial.name: trial for trial in todo}, folder
+        self.started, self.finished = time.monotonic(), set[str]()
+
+    def title(self, trial: Any) -> str:
+        """``variant/seed``."""
+        return str(trial.config["trial"])
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Log and say a validation; keep, log and say the last result."""
+        if "figures" not in result:
+            super().on_trial_result(iteration, trials, trial, result, **info)
+            return
+        score = Score(result["figures"], result["seconds"], result["machine"])
+        write_score(self.folder, self.todo[self.title(trial)], score)
+        self.log(trial, _flat(score), self.params.ablation.steps)
+        self.finished.add(self.title(trial))
+        done = len(self.finished)
+        left = (time.monotonic() - self.started) / done * (len(self.todo) - done) / 60
+        overall = score.figures["overall"]
+        say(
+            f"{self.title(trial)}  test PSNR-Y {overall['derained']['psnr_y']:.2f} dB ({overall['gain_psnr_y']:+.2f}), "
+            f"{done} of {len(self.todo)} trials, about {left:.0f} min left"
+        )
+
+
+def _flat(score: Score) -> dict[str, float]:
+    """A result as MLflow takes it: ``test_<dataset>_psnr_y`` and so on."""
+    flat = {"training_seconds": score.seconds}
+    for group, figures in score.figures.items():
+        for kind, value in {**figures["derained"], "gain_psnr_y": figures["gain_psnr_y"]}.items():
+            flat[f"test_{group}_{kind}"] = value
+    return flat
+
+
+def _publish(
+    params: Params, trials: Sequence[Trial], settings: Settings, workspace: Workspace, parent: Tracker, write: Path | None
+) -> None:
+    """Write, show and log the table and the plot of all results that there are. Raises TrainingError where there is none."""
+    kept = {trial.name: read_score(workspace.ablation, trial) for trial in trials}
+    scores = {name: score for name, score in kept.items() if score}
+    if not scores:
+        raise TrainingError("no trial of the ablation ended well, why is said above; mend that and run it again")
+    found = lines(trials, scores)
+    columns, picture, page = header(found), workspace.ablation / "ablation.png", workspace.ablation / "table.md"
+    cells = [rainy_row(next(iter(scores.values())).figures, columns), *rows(found)]
+    below = conditions(params, trials, scores, _commit())
+    write_png(picture, seed_dots({line.variant: line.psnr["overall"].values for line in found}))
+    write_text(page, markdown(columns, cells, below, picture.name))
+    if write:
+        shown = write.with_suffix(picture.suffix)
+        shutil.copyfile(picture, shown)
+        write_text(write, between_markers(_text(write), markdown(columns, cells, below, shown.name), str(write)))
+    parent.log(_means(found), params.ablation.steps)
+    _attach(settings, parent.run_id, [page, picture])
+    table("ablation: test images, mean ± standard deviation over seeds", columns, cells)
+    say(f"the table with its conditions: {write or page}")
+
+
+def _means(found: Sequence[Line]) -> Mapping[str, float]:
+    """What the parent run shows of each variant."""
+    return {
+        **{f"{line.variant}/psnr_y": line.psnr["overall"].mean for line in found},
+        **{f"{line.variant}/difference_psnr_y": line.difference.mean for line in found if line.difference.values},
+    }
+
+
+def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
+    """Add files to a run; what hinders that is said, for they lie on disk too."""
+    if run_id is None:
+        return
+    try:
+        with registry(settings) as client:
+            for file in files:
+                client.log_artifact(run_id, str(file))
+    except ServiceError as error:
+        say(f"warning: MLflow has no table of this ablation: {error}")
+
+
+def _recall(workspace: Workspace, name: str) -> str | None:
+    """The MLflow run of an ablation of this ``name`` that was stopped or grows; None for another one."""
+    path = workspace.ablation / "run.json"
+    try:
+        noted = json.loads(path.read_text())
+        return str(noted["run_id"]) if noted["name"] == name and noted["run_id"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _commit() -> str:
+    commit = git_commit()
+    return f"{commit[:8]}{' with changes' if git_dirty() else ''}" if commit else "unknown"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}; name a text file with the table's markers, such as docs/ablation.md") from None

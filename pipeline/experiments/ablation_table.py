@@ -1,0 +1,89 @@
+"""The ablation's table, for the terminal, for docs/ and for MLflow."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from pipeline.config.params import Params
+from pipeline.experiments.ablation import SIDE, Figures, Line, Score, Spread, Trial
+from rdmc.errors import ConfigError
+
+BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
+"""What a table is written between (`python -m pipeline ablate --write FILE`)."""
+
+
+def header(found: Sequence[Line]) -> list[str]:
+    """The columns' names."""
+    datasets = [name for name in found[0].psnr if name != "overall"]
+    quality = ["PSNR-Y, dB", *datasets, "SSIM-Y", "gain, dB"]
+    return ["variant", *quality, f"against {found[0].variant}, dB", "95 % interval", "parameters", "GFLOP", "seconds"]
+
+
+def rows(found: Sequence[Line]) -> list[list[str]]:
+    """The cells, a row per variant."""
+    return [_row(line, line is not found[0]) for line in found]
+
+
+def _row(line: Line, compared: bool) -> list[str]:
+    low, high = line.difference.interval()
+    return [
+        line.variant,
+        *(plus_minus(values) for values in line.psnr.values()),
+        plus_minus(line.ssim, ".4f"),
+        plus_minus(line.gain, "+z.2f"),
+        plus_minus(line.difference, "+z.2f") if compared and line.difference.values else "-",
+        f"{low:+z.2f} … {high:+z.2f}" if compared and not math.isnan(low) else "-",
+        f"{line.parameters:,}",
+        f"{line.gflop:.2f}",
+        f"{line.seconds.mean:.0f}",
+    ]
+
+
+def plus_minus(values: Spread, form: str = ".2f") -> str:
+    """The mean and, of two values or more, their standard deviation."""
+    spread = "" if math.isnan(values.deviation) else f" ± {values.deviation:{form.removeprefix('+')}}"
+    return f"{values.mean:{form}}{spread}"
+
+
+def rainy_row(figures: Figures, columns: Sequence[str]) -> list[str]:
+    """What the test images are before: the row to compare all others with."""
+    groups = ["overall", *(name for name in figures if name != "overall")]
+    known = [f"{figures[group]['rainy']['psnr_y']:.2f}" for group in groups] + [f"{figures['overall']['rainy']['ssim_y']:.4f}"]
+    return ["(rainy)", *known, *["-"] * (len(columns) - 1 - len(known))]
+
+
+def conditions(params: Params, trials: Sequence[Trial], scores: Mapping[str, Score], commit: str) -> str:
+    """What the figures hold for, in a few sentences, broken into lines."""
+    train, rules = params.train, params.ablation
+    figures = next(iter(scores.values())).figures
+    images = ", ".join(f"{name} {group['images']}" for name, group in figures.items() if name != "overall")
+    machines = "; ".join(sorted({score.machine for score in scores.values()}))
+    seeds = ", ".join(map(str, rules.seeds))
+    missing = [trial.name for trial in trials if trial.name not in scores]
+    text = (
+        f"Each variant: {rules.steps} steps of {train.global_batch_size} crops of {train.crop}x{train.crop} pixels, with "
+        f"each of the seeds {seeds}; with a seed, every variant sees the same crops in the same order. Whole test images "
+        f"({images}), averaged weights of the last step. ± is the standard deviation over seeds; differences are taken "
+        f"seed by seed, their interval is that of the paired t-test. GFLOP: one {SIDE}x{SIDE} image, all passes. Seconds: in "
+        f"training steps, {rules.concurrent} trials at once, on {machines}. Commit {commit}."
+        + (f" Missing, for they failed or have not run: {', '.join(missing)}." if missing else "")
+    )
+    return textwrap.fill(text, 128, break_long_words=False, break_on_hyphens=False)
+
+
+def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]], below: str, picture: str) -> str:
+    """The table, its conditions and the plot (``picture``: its path from where the table stands)."""
+    ruler = ["---", *["---:"] * (len(columns) - 1)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in (columns, ruler, *cells))
+    return f"{table}\n\n{below}\n\n![Test PSNR-Y of each variant: a dot per seed, a line at the mean]({picture})\n"
+
+
+def between_markers(text: str, table: str, source: str) -> str:
+    """``text`` with ``table`` in place of what stood between the markers. Raises ConfigError without both, in that order."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"{source}: needs the lines {BEGIN} and {END} in this order; add them where the table is to stand")
+    return f"{before}{BEGIN}\n{table}{END}{after}"

@@ -1,0 +1,98 @@
+"""``search``: pairs in, a smaller architecture out: which of RDMC's connections and which upsampling (rdmc/training/search.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pipeline.cluster import cluster, workers
+from pipeline.config.params import Params, fingerprint, flatten, with_architecture
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.console import TrainingDisplay, say, table
+from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
+from pipeline.tracking.tracker import Tracker
+from pipeline.training.ray_train import forget, launch, opened
+from pipeline.training.run_log import Notes
+from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
+from rdmc.checkpoint import load_model, write_model
+from rdmc.data.loader import PairStore
+from rdmc.errors import CheckpointError
+from rdmc.files import new_folder, write_text
+from rdmc.models.genotype import GENOTYPE, SIDE, Genotype, derive, genotype_of
+from rdmc.models.rdmc import RDMC
+from rdmc.training.search import SearchRun, require_searchable, split
+
+
+def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+    """Search on the cluster of the settings and write ``architectures/searched``: its genotype, and a model to use at once.
+
+    Raises, before anything starts, ConfigError where there is nothing to search and DataError where the training pairs
+    cannot be split in two.
+    """
+    params = with_architecture(params)
+    require_searchable(params.network, params.search)
+    check_bucket(settings)
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
+    pairs = PairStore(folders, "train", fetch=shard_fetch(settings, workspace))
+    sides = split(pairs, params.search, params.seed)
+    name = run_name(params, [pairs.digest, code_digest()])
+    notes = Notes(workspace.runs / f"{name}.jsonl")  # of a search that was stopped: it goes on in the same MLflow run
+    with cluster(settings):
+        steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
+        say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")
+        tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "search"}
+        with (
+            Tracker.start(settings, name, flatten(params), tags, run_id=notes.run_id) as tracker,
+            TrainingDisplay(steps) as display,
+            notes.following(tracker, display) as follow,
+        ):
+            outcome = launch(params, settings, workspace, name, follow, make=searching)
+            with opened(outcome.last) as folder:
+                genotype = write_searched(folder, params.search.keep, workspace.searched)
+            tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
+    if forget(settings, workspace, name):
+        notes.path.unlink()
+    _summary(genotype, workspace.searched)
+
+
+def searching(params: Params, device: torch.device) -> SearchRun:
+    """What each worker runs."""
+    return SearchRun(params.network, params.loss, params.train, params.search, params.seed, device)
+
+
+def run_name(params: Params, digests: list[str]) -> str:
+    """A name that says what is searched: the same params, data and code give the same one, so a stopped run is found again."""
+    return f"search-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train', 'search'), True), *digests)[:12]}"
+
+
+def write_searched(source: Path, keep: int, target: Path) -> Genotype:
+    """Cut the searched network, a model folder, down to its ``keep`` strongest connections and write it as a whole.
+
+    Raises CheckpointError where ``source`` is no RDMC.
+    """
+    network, facts = load_model(source)
+    if not isinstance(network, RDMC):
+        raise CheckpointError(f"{source}: a {network.config.kind}, which has no architecture; search with network.kind: rdmc")
+    config, weights = derive(network.config, network.state_dict(), keep)
+    genotype = genotype_of(RDMC(config), network)
+    kept = {key: value for key, value in facts.items() if key not in ("network", "validation")}  # figures of the whole network
+    with new_folder(target) as folder:
+        write_model(folder, config, weights, kept)
+        write_text(folder / GENOTYPE, genotype.to_json())
+    return genotype
+
+
+def _summary(genotype: Genotype, folder: Path) -> None:
+    kept = {True: "kept", False: "cut"}
+    rows = [[name, f"{value:+.4f}", kept[name in genotype.connections]] for name, value in genotype.strengths.items()]
+    rows += [[name, f"{value:.4f}", kept[name == genotype.upsample]] for name, value in genotype.mix.items()]
+    table("search", ["", "strength", ""], rows)
+    if genotype.before and genotype.after:
+        before, after = genotype.before, genotype.after
+        say(
+            f"{before.parameters / 1e6:.3g} -> {after.parameters / 1e6:.3g} M parameters, "
+            f"{before.gflop:.3g} -> {after.gflop:.3g} GFLOP for {SIDE}x{SIDE} pixels"
+        )
+    say(f"train it:    dvc exp run -S architecture={folder}")

@@ -1,0 +1,1 @@
+"""A sweep: its ledger, its decisions, Ray Tune, and what it reports."""

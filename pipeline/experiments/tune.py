@@ -1,0 +1,248 @@
+"""``tune``: a sweep of short trainings (pipeline/experiments/trials.py) that outlives its own death: all it knows is in its ledger."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray import tune
+
+from pipeline.cluster import cluster, require_resources, workers
+from pipeline.config.params import Params, flatten, with_architecture
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.config.tune import Tune, example
+from pipeline.console import say, table
+from pipeline.experiments.mlflow_callback import METRIC, Children
+from pipeline.experiments.sweep.algorithms import changes_weights, front
+from pipeline.experiments.sweep.ledger import PREFIX, Entry, Ledger, check_same, stopped, unfinished
+from pipeline.experiments.sweep.lock import driven
+from pipeline.experiments.sweep.plots import pictures
+from pipeline.experiments.sweep.ray_tune import Asking, Conductor, Stopping, choose
+from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
+from pipeline.experiments.trials import cause, forget_trials, run_trials
+from pipeline.registry.client import registry
+from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
+from pipeline.storage.runs import kept
+from pipeline.tracking.tracker import Tracker
+from pipeline.versioning.lineage import code_digest, git_commit
+from rdmc.data.images import write_png
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import local_batch_size
+from rdmc.errors import ConfigError, ServiceError, TrainingError
+from rdmc.files import write_text
+
+SEARCHED = ("network", "loss", "train")
+
+
+def run(params: Params, settings: Settings, workspace: Workspace, resume: bool = False, sweep: str = "") -> None:
+    """Search ``params.tune.space`` and write the best overrides, a table of all trials and pictures of them.
+
+    ``resume`` goes on with a sweep that was stopped or killed, the newest or ``sweep``, with its trials, their checkpoints and
+    their MLflow runs; how much it may cost may have changed since. A trial has one worker unless the settings say otherwise.
+
+    Raises, before anything starts, ConfigError for a space, bounds or a sweep that cannot be used and DataError where there is
+    nothing to train or to score on; TrainingError where every trial failed.
+    """
+    params, settings = with_architecture(params), settings.model_copy(update={"workers": settings.workers or 1})
+    check_space(params, settings.workers)
+    check_bucket(settings)
+    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
+    data, _ = (PairStore(folders, split, fetch=shard_fetch(settings, workspace)).digest for split in ("train", "validation"))
+    going_on = resume or bool(sweep)
+    ledger = _resumed(params, data, settings, workspace, sweep) if going_on else _new(params, data, settings, workspace)
+    tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
+    concurrent = min(params.tune.concurrent, params.tune.trials)
+    with cluster(settings, trials=concurrent), driven(ledger.place):
+        require_resources(settings, concurrent)
+        ledger.save()  # before the run is opened, which is found by its tags should this process end in between
+        with Tracker.start(
+            settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=("sweep", "stage")
+        ) as parent:
+            ledger.run_id = parent.run_id
+            best, runs = _search(params, settings, workspace, ledger, parent.run_id)
+            score = {f"best_{METRIC}": float(best.score or 0)} if best else {}
+            parent.log({**score, "trials": len(ledger.trials), "seconds": ledger.elapsed}, 0)
+            _attach(settings, parent.run_id, [workspace.trials, workspace.best_params, *sorted(workspace.sweep.glob("*.png"))])
+            parent.finish("FINISHED" if best else "FAILED")
+    if parent.sent and runs.sent:
+        forget_trials(settings, workspace, ledger.name)
+    else:
+        say(f"MLflow does not have all of {ledger.name}; when it answers, `python -m pipeline tune --resume` sends the rest")
+    if not best:
+        said = "trials.csv says what they died of"
+        raise TrainingError(f"{ledger.name}: none of {len(ledger.trials)} trials has a {METRIC}; {said}")
+
+
+def _search(
+    params: Params, settings: Settings, workspace: Workspace, ledger: Ledger, parent: str | None
+) -> tuple[Entry | None, Runs]:
+    """Run what is left of the sweep; its best trial, with files and tables written before MLflow has all of it."""
+    conductor, concurrent = Conductor(params, ledger), min(params.tune.concurrent, params.tune.trials)
+    with Runs(conductor, settings, parent) as children:
+        say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
+        rules = tune.TuneConfig(
+            search_alg=Asking(conductor), scheduler=Stopping(conductor), num_samples=-1, max_concurrent_trials=concurrent
+        )
+        if not conductor.finished:  # killed after its last trial
+            run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
+        conductor.close()
+        children.settle()
+        best = _write(params.tune, ledger, workspace)
+    ledger.save()  # with what MLflow has
+    return best, children
+
+
+def _new(params: Params, data: str, settings: Settings, workspace: Workspace) -> Ledger:
+    if names := unfinished(settings, workspace):
+        say(f"tune: this is a new sweep; stopped ones could go on with --resume --sweep NAME: {', '.join(names)}")
+    name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return Ledger(name, params.model_dump(mode="json", by_alias=True), data, code_digest(), kept(settings, workspace, name))
+
+
+def _resumed(params: Params, data: str, settings: Settings, workspace: Workspace, sweep: str) -> Ledger:
+    ledger = stopped(settings, workspace, sweep)
+    check_same(ledger, params.model_dump(mode="json", by_alias=True), data, code_digest())
+    over = sum(entry.state in ("finished", "stopped early", "failed") for entry in ledger.trials)
+    say(f"tune: {ledger.name} goes on after {ledger.elapsed:.0f} s, {over} of {params.tune.trials} trials are over")
+    return ledger
+
+
+def check_space(params: Params, workers: int) -> None:
+    """Try every value of a list and both ends of a range, with what its condition asks for.
+
+    Raises ConfigError that names the param, the value and the rule.
+    """
+    space = params.tune.space
+    for key, domain in space.items():
+        if key.split(".")[0] not in SEARCHED or key == "train.steps":
+            raise ConfigError(
+                f"tune.space.{key}: a sweep searches params of {', '.join(SEARCHED)} (train.steps apart); drop this one"
+            )
+        for value in domain.ends:
+            chosen = choose(params, {"chosen": example(key, value, space)})
+            local_batch_size(chosen.train.global_batch_size, workers)
+    if params.tune.algorithm == "pbt":
+        _check_population(params, workers)
+
+
+def _check_population(params: Params, workers: int) -> None:
+    told = params.tune
+    if fixed := [key for key in told.space if changes_weights(key)]:
+        raise ConfigError(
+            f"tune.space.{fixed[0]}: cannot change in the middle of a training, as pbt would; drop it, or use optuna"
+        )
+    if told.pbt.every % params.train.validate_every:
+        raise ConfigError(
+            f"tune.pbt.every: {told.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; mend one"
+        )
+    if (weight := told.space.get("loss.contrastive")) and min(weight.ends) <= 0 < max(weight.ends):
+        raise ConfigError(
+            "tune.space.loss.contrastive: pbt cannot switch the contrastive prior on or off in a training; leave 0 out of it"
+        )
+    if told.trials < 2 or told.objectives != ["psnr_y"]:
+        raise ConfigError("tune.algorithm: pbt needs two trials or more and psnr_y alone; mend these or use optuna")
+    if workers > 1:
+        raise ConfigError(f"RDMC_WORKERS: pbt trains members of one worker each, not {workers}; set RDMC_WORKERS=1")
+
+
+class Runs(Children):
+    """One MLflow run a trial, over all sittings of the sweep; passes how trials end to the conductor."""
+
+    def __init__(self, conductor: Conductor, settings: Settings, parent: str | None) -> None:
+        super().__init__(choose, conductor.params, settings, parent)
+        self.conductor, self.ledger = conductor, conductor.ledger
+
+    def tracker(self, trial: Any) -> Tracker:
+        """The run of a trial: a new one, or the one of an earlier sitting, where every validation is sent again."""
+        entry = self._entry(trial)
+        tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"]}
+        tracker = Tracker.start(
+            self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent,
+            run_id=entry.run_id, same=("sweep", "trial"),
+        )  # fmt: skip
+        entry.run_id = tracker.run_id  # written with what happens next; a run whose id is lost is found by its tags
+        for row in entry.rows if self.ledger.resumed else ():
+            tracker.log({name: value for name, value in row.items() if name not in ("step", "step_seconds")}, int(row["step"]))
+        return tracker
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's run, once; of a member that took over others' weights, log the params that it has now."""
+        super().on_trial_start(iteration, trials, trial, **info)
+        entry = self._entry(trial)
+        if entry.generation:
+            numbers = {f"now/{key}": float(v) for key, v in entry.chosen.items() if isinstance(v, int | float)}
+            self.log(trial, {**numbers, "generation": entry.generation}, entry.begun)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run, unless a member has only come to the end of a stretch."""
+        if self.conductor.ended(int(trial.config["trial"])).state != "waiting":
+            self.close(trial, status(self._entry(trial)))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run of a trial whose process died too often."""
+        error = trial.get_pickled_error()
+        self.conductor.ended(int(trial.config["trial"]), cause(error) if error else "its process died")
+        self.close(trial, status(self._entry(trial)))
+
+    def settle(self) -> None:
+        """End the runs of trials that were over before this sitting, or that were never begun."""
+        for entry in self.ledger.trials:
+            if not entry.closed:
+                self.close(SimpleNamespace(config={"trial": str(entry.number), "chosen": entry.chosen}), status(entry))
+
+    def _close(self, tracker: Tracker, key: str, status: str) -> None:
+        if key not in self.closed:
+            super()._close(tracker, key, status)
+            self.ledger.trials[int(key)].closed = tracker.sent and status != "KILLED"  # which may go on
+
+    @property
+    def sent(self) -> bool:
+        """Whether MLflow has all runs, as they ended."""
+        return all(entry.closed for entry in self.ledger.trials)
+
+    def _entry(self, trial: Any) -> Entry:
+        return self.ledger.trials[int(trial.config["trial"])]
+
+
+def status(entry: Entry) -> str:
+    """How MLflow calls the end of a trial."""
+    return "FAILED" if entry.state == "failed" else "FINISHED"
+
+
+def _write(told: Tune, ledger: Ledger, workspace: Workspace) -> Entry | None:
+    """Write and show what was found, in the place of an earlier sweep's; the best trial, None where every one failed."""
+    entries = ledger.trials
+    shutil.rmtree(workspace.sweep, ignore_errors=True)
+    workspace.best_params.unlink(missing_ok=True)
+    write_text(workspace.trials, trials_csv(rows(told, entries)))
+    for entry in entries:
+        if entry.cause:
+            say(f"trial {entry.number} failed: {entry.cause}")
+    best = front(told, entries)
+    if not best:
+        return None
+    write_text(workspace.best_params, best_params_yaml(best[0].chosen))
+    for name, picture in pictures(told, entries).items():
+        write_png(workspace.sweep / name, picture)
+    table("trials, best first", *lines(told, entries))
+    say(f"best params are in best_params.yaml; train with them: {command(best[0].chosen)}")
+    return best[0]
+
+
+def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
+    """Add files to a run; what hinders that is said, for they lie on disk too."""
+    if run_id is None:
+        return
+    try:
+        with registry(settings) as client:
+            for file in files:
+                if file.is_file():
+                    client.log_artifact(run_id, str(file))
+    except ServiceError as error:
+        say(f"warning: MLflow has no pictures of this sweep: {error}")

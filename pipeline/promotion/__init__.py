@@ -1,0 +1,1 @@
+"""Which version is the champion: the gate, the log of promotions, and their commands."""

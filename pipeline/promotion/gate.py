@@ -1,0 +1,242 @@
+"""The gate: from what two models did with the same test images to a verdict. Pure; docs/decisions/0012 has the reasons.
+
+The statistics are those of ``bounds.py``. Nothing here knows MLflow, or where figures come from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.registry import Gate
+from pipeline.evaluation.bootstrap import Bound, Sample, bounds
+from rdmc.errors import DataError
+
+Floats = NDArray[np.float64]
+FEW = "too few scenes for an interval"
+LEAST = 4
+"""Scenes: with three of them the bound of a mean passes what it should not in 8 of 100 worlds at a confidence of 0.95."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A test image; ``digest`` is of the pixels of both sides, ``scene`` is one for all images that are not independent."""
+
+    dataset: str
+    name: str
+    digest: str
+    scene: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model did: a figure for each image, in the images' order."""
+
+    label: str
+    """As ``version 3`` or ``rainy input``."""
+    images: tuple[Image, ...]
+    psnr_y: tuple[float, ...]
+    """dB; NaN where what came out was not finite."""
+    ssim_y: tuple[float, ...]
+    seconds: tuple[float, ...] = ()
+    clean: Mapping[str, float] = field(default_factory=dict)
+    """By dataset/name: PSNR-Y (dB) of what came out for the clean image, against it."""
+    gflop: float | None = None
+    """Of one image of a fixed size; None for what computes nothing."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule of the gate, and what it was held against."""
+
+    name: str
+    passed: bool
+    said: str
+    value: float | None = None
+    low: float | None = None
+    """Lower bound at the gate's confidence."""
+    least: float | None = None
+    """What the lower bound, or the value where there is none, must reach; of ``cost`` what it must not exceed."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a challenger."""
+
+    challenger: str
+    champion: str
+    checks: tuple[Check, ...]
+    images: int
+    scenes: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def line(self) -> str:
+        """On one line: that it passed and by how much, or what it failed."""
+        failed = [check.said for check in self.checks if not check.passed]
+        gain = next((check.said for check in self.checks if check.name == "overall"), "")
+        return f"passed: {gain}" if not failed else f"refused: {'; '.join(failed)}"
+
+    def to_json(self) -> str:
+        """Everything, as JSON; a bound that is not finite as null."""
+        content = {"passed": self.passed, "line": self.line, **asdict(self)}
+        return json.dumps(_plain(content), indent=1) + "\n"
+
+    def to_markdown(self) -> str:
+        """For a person."""
+        rows = [
+            f"| {check.name} | {'holds' if check.passed else '**fails**'} | {_shown(check.value)} | {_shown(check.low)} "
+            f"| {_shown(check.least)} | {check.said} |"
+            for check in self.checks
+        ]
+        return "\n".join(
+            [
+                f"# {self.challenger} against {self.champion}: {'passed' if self.passed else 'refused'}",
+                "",
+                f"{self.images} test images of {self.scenes} scenes. Differences in PSNR-Y, dB.",
+                "",
+                "| rule | | value | lower bound | needed | |",
+                "|---|---|---|---|---|---|",
+                *rows,
+                "",
+                *(f"- {name}: {value}" for name, value in self.facts.items()),
+                "",
+            ]
+        )
+
+
+def judge(
+    challenger: Outcome, champion: Outcome, rules: Gate, seed: int, lineage: Sequence[Check] = (), first: bool = False
+) -> Verdict:
+    """Hold a challenger against the champion, or, where nothing is champion yet, against the rainy input (``first``).
+
+    A first champion replaces nothing, so with too few scenes for an interval it is judged by means. A challenger is refused
+    then, and each of its datasets is judged by its bound alone.
+
+    Raises:
+        DataError: the two were measured on other images, or on none.
+    """
+    _require_same(challenger, champion)
+    new, old = np.array(challenger.psnr_y), np.array(champion.psnr_y)
+    known = np.isfinite(new) & np.isfinite(old)
+    images = [image for image, usable in zip(challenger.images, known, strict=True) if usable]
+    if not images:
+        raise DataError(f"{challenger.label}: no test image has a finite figure of both models; train again")
+    sample = Sample.of(
+        [image.dataset for image in images], [_unit(image, rules.by) for image in images], new[known], old[known]
+    )
+    checks = [
+        *_comparisons(sample, rules, seed, first),
+        _failures(challenger, new, old),
+        _clean(challenger, champion, rules),
+        _cost(challenger, champion, rules),
+        *lineage,
+    ]
+    ssim = float(np.mean(np.array(challenger.ssim_y)[known] - np.array(champion.ssim_y)[known]))
+    facts = {"SSIM-Y, mean difference": round(ssim, 5), **_times(challenger, champion)}
+    return Verdict(challenger.label, champion.label, tuple(checks), len(images), sample.units, facts)
+
+
+def _require_same(a: Outcome, b: Outcome) -> None:
+    if not a.images or a.images != b.images:
+        odd = sorted({f"{i.dataset}/{i.name}" for i in set(a.images) ^ set(b.images)})[:1]
+        raise DataError(f"{a.label}, {b.label}: not measured on the same images ({odd or 'none'}); measure both together")
+
+
+def _unit(image: Image, by: str) -> str:
+    return image.scene if by == "scene" else f"{image.dataset}/{image.name}"
+
+
+def _comparisons(sample: Sample, rules: Gate, seed: int, first: bool) -> list[Check]:
+    """Overall, each dataset, and the worst images."""
+    found = bounds(sample, rules.worst_share, rules.confidence, rules.resamples, seed)
+    enough = sample.units >= rules.min_scenes
+    overall = _bounded("overall", found.overall, rules.margin, enough)
+    if not enough and not first:
+        said = f"overall {found.overall.mean:+.2f} dB of {sample.units} scenes: {FEW}, at least {rules.min_scenes} are needed"
+        overall = Check("overall", False, said, found.overall.mean, None, rules.margin)
+    each = [_dataset(name, bound, sample.units_of(name), rules, first) for name, bound in found.datasets.items()]
+    return [overall, *each, _bounded(f"worst {rules.worst_share:.0%}", found.worst, -rules.worst_tolerance, enough)]
+
+
+def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> Check:
+    """A first champion is judged by the mean where scenes are few; a challenger by the bound, and below ``LEAST`` refused."""
+    few, name, least = scenes < rules.min_scenes, f"dataset {name}", -rules.tolerance
+    if first or scenes >= LEAST:
+        check = _bounded(name, bound, least, not (few and first))
+    else:
+        check = Check(name, False, f"{name} {bound.mean:+.2f} dB ({FEW}; needed {least:+.2f})", bound.mean, None, least)
+    if check.passed or first or not few:
+        return check
+    return replace(check, said=f"{check.said}, of {scenes} scenes: add test scenes, or set gate.by: image")
+
+
+def _bounded(name: str, bound: Bound, least: float, interval: bool) -> Check:
+    """Whether the lower bound reaches ``least``; the mean, where an interval is worth nothing."""
+    low = bound.low if interval else None
+    judged = f"at least {bound.low:+.2f}" if interval else FEW
+    passed = (bound.low if interval else bound.mean) >= least
+    return Check(name, passed, f"{name} {bound.mean:+.2f} dB ({judged}; needed {least:+.2f})", bound.mean, low, least)
+
+
+def _failures(challenger: Outcome, new: Floats, old: Floats) -> Check:
+    failed = np.flatnonzero(~np.isfinite(new) & np.isfinite(old))
+    if not len(failed):
+        return Check("finite", True, "what comes out is finite wherever the champion's is", 0.0)
+    one = challenger.images[failed[0]]
+    said = f"not finite on {len(failed)} images, as {one.dataset}/{one.name}, where the champion is"
+    return Check("finite", False, said, float(len(failed)))
+
+
+def _clean(challenger: Outcome, champion: Outcome, rules: Gate) -> Check:
+    """The clean image that lost most against what it must keep."""
+    if not challenger.clean:
+        return Check("clean images", False, "no clean image was tried")
+    needed = {name: min(rules.clean, champion.clean.get(name, math.inf) - rules.tolerance) for name in challenger.clean}
+    worst = min(needed, key=lambda name: _below(challenger.clean[name], needed[name]))
+    value, least = challenger.clean[worst], needed[worst]
+    said = f"of {len(needed)} clean images {worst} keeps {value:.2f} dB; needed {least:.2f}"
+    return Check("clean images", value >= least, said, value, None, least)
+
+
+def _below(value: float, least: float) -> float:
+    return value - least if math.isfinite(value) else -math.inf
+
+
+def _cost(challenger: Outcome, champion: Outcome, rules: Gate) -> Check:
+    if challenger.gflop is None or not champion.gflop:
+        return Check("cost", True, "nothing to compare the cost with")
+    ratio = challenger.gflop / champion.gflop
+    said = f"cost {ratio:.2f} times the champion's ({challenger.gflop:.3g} GFLOP; at most {rules.cost:g} times)"
+    return Check("cost", ratio <= rules.cost, said, ratio, None, rules.cost)
+
+
+def _times(challenger: Outcome, champion: Outcome) -> dict[str, Any]:
+    """Measured seconds, for a person: they depend on the machine and its load, so the verdict does not."""
+    if not challenger.seconds or not champion.seconds:
+        return {}
+    ratio = float(np.median(np.array(challenger.seconds) / np.array(champion.seconds)))
+    return {"seconds an image, times the champion's (median)": round(ratio, 3)}
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

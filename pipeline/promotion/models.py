@@ -1,0 +1,53 @@
+"""``models``: the versions in the registry, which are in use, and what made each."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.config.params import Params
+from pipeline.config.settings import Settings
+from pipeline.console import say, table
+from pipeline.promotion.champion import look
+from pipeline.registry.client import registry
+from pipeline.registry.versions import Version, all_versions, figures
+
+UNITS = (("d", 86400), ("h", 3600), ("min", 60))
+
+
+def run(params: Params, settings: Settings) -> None:
+    """Show every version: aliases, figures, digests of data, weights and code, age, verdict. Raises ServiceError."""
+    names = params.register_
+    with registry(settings) as client:
+        _, differs = look(client, names)
+        rows = [_row(version, figures(client, version)) for version in all_versions(client, names.model)]
+    if not rows:
+        say(f"no version of {names.model!r} is registered; run `make repro`")
+        return
+    columns = ["version", "aliases", "PSNR-Y", "gain", "SSIM-Y", "data", "weights", "code", "age", "verdict"]
+    table(f"versions of {names.model}", columns, rows)
+    if differs:
+        say(differs)
+
+
+def age(created: int, now: float) -> str:
+    """The time since ``created`` (ms) in the largest unit that fits, as ``3 d``; ``now`` in s."""
+    seconds = max(0, int(now - created / 1000))
+    return next((f"{seconds // size} {unit}" for unit, size in UNITS if seconds >= size), f"{seconds} s")
+
+
+def _row(version: Version, found: dict[str, float]) -> list[str]:
+    means = [("derained/psnr_y", ".2f"), ("gain_psnr_y", "+.2f"), ("derained/ssim_y", ".4f")]
+    shown = [format(found[f"overall/{name}"], form) if f"overall/{name}" in found else "-" for name, form in means]
+    data = " ".join(f"{name}:{digest[:6]}" for name, digest in sorted(version.data.items()))
+    dirty = "" if version.tags.get("code") == "committed" else "*"
+    code = version.tags.get("registered_commit", "")[:8]
+    return [
+        str(version.number),
+        " ".join(version.aliases) or "-",
+        *shown,
+        data or "-",
+        version.tags.get("model_sha256", "")[:8] or "-",
+        f"{code}{dirty}" if code else "-",
+        age(version.created, time.time()),
+        version.tags.get("verdict", "").partition(":")[0] or "-",
+    ]

@@ -1,0 +1,198 @@
+"""``promote``: a version held against the champion on the same test images, and made the champion where the gate lets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from pipeline.config.params import Params
+from pipeline.config.paths import Workspace
+from pipeline.config.registry import Register
+from pipeline.config.settings import Settings
+from pipeline.console import say, table
+from pipeline.evaluation.evaluator import device_of, open_stores
+from pipeline.evaluation.paired import RAINY, compared
+from pipeline.promotion.champion import append, move, settle
+from pipeline.promotion.gate import Check, Outcome, Verdict, judge
+from pipeline.promotion.log import Entry, State
+from pipeline.promotion.verdict import file_verdict
+from pipeline.registry.client import registry
+from pipeline.registry.provenance import gaps
+from pipeline.registry.versions import Version, figures, find_version, first_known, load_version
+from pipeline.storage.datasets import fetch_dataset
+from rdmc.data.loader import PairStore
+from rdmc.data.pairs import sha256
+from rdmc.data.shards import MANIFEST, read_manifest
+from rdmc.errors import CheckpointError, ConfigError, ServiceError
+from rdmc.models.base import Restorer
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the registry has of a promotion."""
+
+    challenger: Version
+    champion: Version | None
+    """The last champion that is still there; it may have lost its alias."""
+    gone: list[int]
+    """Those after it, which were deleted."""
+    state: State
+    defended: set[str]
+    """The datasets that the champion was measured on."""
+
+
+def run(params: Params, settings: Settings, workspace: Workspace, version: str, force: bool = False, reason: str = "") -> bool:
+    """Judge ``version`` (a number or an alias) and promote it; whether it is the champion afterwards.
+
+    ``force`` promotes what the gate refuses, for a reason that is recorded; never what cannot be loaded. The verdict is filed
+    first, then the entry of the history that makes it so, then the alias.
+
+    Raises:
+        ConfigError: force without a reason.
+        CheckpointError: weights that are missing or damaged.
+        ServiceError: MLflow is away or does not know the version; another act moved the champion meanwhile.
+        DataError: test images that are gone.
+    """
+    if force and not reason.strip():
+        raise ConfigError("--force: needs a reason, which the history keeps; add --reason 'why'")
+    names = params.register_
+    with registry(settings) as client:
+        case = _case(client, names, version)
+    if case.state.champion == case.challenger.number:
+        say(f"{case.challenger.uri} is the {names.champion} already: nothing to promote")
+        return True
+    stores = open_stores(list(params.datasets), settings, workspace)
+    here = _here(params, settings, workspace)
+    checks = [*lineage_checks(case.challenger, here, case.state), *benchmark_checks(case.champion, case.defended, stores)]
+    basis = _basis(params, here, checks, case)
+    known = None if force else case.state.refused(case.challenger.number, basis)
+    if known:
+        say(f"{case.challenger.uri} was refused on {known.at}, and nothing that counts has changed. {known.verdict}")
+        say(f"the verdict: {known.document} of run {case.challenger.run_id}")
+        return False
+    verdict, outcomes = _judged(params, settings, case, stores, checks, force)
+    _show(verdict)
+    with registry(settings) as client:
+        document = file_verdict(client, case.challenger, verdict, outcomes, basis)
+        kind = "promote" if verdict.passed else "force" if force else "refuse"
+        act = append if kind == "refuse" else move
+        entry = act(client, names, case.state, kind, case.challenger.number, verdict.line, reason, document)
+    _tell(entry, names.champion, case.challenger)
+    return kind != "refuse"
+
+
+def _case(client: MlflowClient, names: Register, version: str) -> Case:
+    """What the registry has of it. Raises ServiceError for a version that cannot be judged."""
+    challenger = find_version(client, names.model, version)
+    state = settle(client, names)
+    champion, gone = first_known(client, names.model, state.line[::-1])
+    if champion and champion.number == challenger.number != state.champion:
+        at = f"models:/{names.model}@{names.champion}"
+        raise ServiceError(f"{challenger.uri}: was {at} until that was lost; `python -m pipeline rollback` brings it back")
+    if not challenger.run_id:
+        raise ServiceError(
+            f"{challenger.uri}: has no MLflow run, so no figures and no place for a verdict; register it with `make repro`"
+        )
+    defended = benchmarks_of(champion, figures(client, champion)) if champion else set()
+    return Case(challenger, champion, gone, state, defended)
+
+
+def _judged(
+    params: Params, settings: Settings, case: Case, stores: Mapping[str, PairStore], checks: list[Check], force: bool
+) -> tuple[Verdict, list[Outcome]]:
+    """The verdict, and what both did with the images; the champion is the rainy input where there is none that loads."""
+    new = load_version(case.challenger, settings)
+    old, lost = _loaded(case, settings, force)
+    models = {case.challenger.label: new, (case.champion.label if case.champion and old else RAINY): old}
+    outcomes = compared(models, stores, params.evaluate, params.gate.clean_share, device_of(settings))
+    verdict = judge(outcomes[0], outcomes[1], params.gate, params.seed, [*lost, *checks], first=not case.state.line)
+    return replace(verdict, facts={**verdict.facts, **_facts(case)}), outcomes
+
+
+def _basis(params: Params, here: dict[str, str], checks: list[Check], case: Case) -> str:
+    """A digest of all that the verdict depends on: weights of both, images, rules, and what needs no image."""
+    sides = [(side.number, side.source, side.tags.get("model_sha256")) for side in (case.challenger, case.champion) if side]
+    rules = [params.gate.model_dump(), params.evaluate.tile, params.seed]
+    return sha256(json.dumps([sides, here, rules, [asdict(check) for check in checks]], sort_keys=True).encode())[:16]
+
+
+def _loaded(case: Case, settings: Settings, force: bool) -> tuple[Restorer | None, list[Check]]:
+    """The champion's network; None before there was one. One that is lost is an error, or, by force, a rule that fails."""
+    if not case.state.line:
+        return None, []
+    try:
+        if case.champion:
+            return load_version(case.champion, settings), []
+        raise ServiceError(f"version {', '.join(map(str, case.gone))}: deleted from the registry")
+    except (CheckpointError, ServiceError) as error:
+        if not force:
+            raise type(error)(
+                f"the champion cannot be loaded, so there is nothing to compare with: {error}; or --force"
+            ) from None
+        return None, [Check("champion", False, f"the champion could not be loaded: {error}")]
+
+
+def _facts(case: Case) -> dict[str, str]:
+    """For a person."""
+    found = {"champions since then that were deleted": ", ".join(map(str, case.gone))} if case.gone else {}
+    if case.champion:
+        a, b = case.challenger.data, case.champion.data
+        other = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
+        found |= {"trained on other data than the champion": ", ".join(other)} if other else {}
+    return found
+
+
+def _here(params: Params, settings: Settings, workspace: Workspace) -> dict[str, str]:
+    """The digests of the datasets that the test images are of."""
+    return {name: read_manifest(fetch_dataset(settings, workspace, name) / MANIFEST).digest for name in params.datasets}
+
+
+def lineage_checks(challenger: Version, here: dict[str, str], state: State) -> list[Check]:
+    """Whether it is known what made the challenger, and whether it was in use and fell."""
+    found = gaps(challenger.tags)
+    other = [name for name, digest in here.items() if challenger.data.get(name) != digest]
+    fallen = state.fallen(challenger.number)
+    back = f"rolled back on {fallen.at} ({fallen.why or 'no reason given'})" if fallen else "never rolled back"
+    same = f"registered with other data than is here ({', '.join(other)}), so it may have seen these test images"
+    return [
+        Check("lineage", not found, "; ".join(found) or "code, data and leaks are known"),
+        Check("data", not other, same if other else "registered with the data that is here"),
+        Check("standing", fallen is None, back),
+    ]
+
+
+def benchmarks_of(champion: Version, known: Mapping[str, float]) -> set[str]:
+    """The datasets on whose test images it was registered; all its datasets where its run has no figures any more."""
+    return {name.partition("/")[0] for name in known if name.endswith("/derained/psnr_y")} - {"overall"} or set(champion.data)
+
+
+def benchmark_checks(champion: Version | None, defended: set[str], stores: Collection[str]) -> list[Check]:
+    """Whether all that the champion is good at is asked of the challenger too."""
+    if not champion:
+        return []
+    lost = sorted(defended.difference(stores))
+    said = f"{champion.label} was measured on {', '.join(lost)}, which has no test images here; name it in params.yaml again"
+    return [Check("benchmarks", not lost, said if lost else "all that the champion was measured on")]
+
+
+def _show(verdict: Verdict) -> None:
+    rows = [[check.name, "holds" if check.passed else "FAILS", check.said] for check in verdict.checks]
+    table(
+        f"{verdict.challenger} against {verdict.champion}: {verdict.images} images of {verdict.scenes} scenes",
+        ["", "", ""],
+        rows,
+    )
+
+
+def _tell(entry: Entry, champion: str, challenger: Version) -> None:
+    if entry.kind == "refuse":
+        say(f"{challenger.uri} is not promoted. {entry.verdict}")
+        say("to promote it all the same: --force --reason 'why'")
+    else:
+        by = " by force" if entry.kind == "force" else ""
+        say(f"models:/{challenger.model}@{champion} is version {challenger.number} now{by}, before: {entry.before or 'none'}")

@@ -1,0 +1,60 @@
+"""A verdict with its version: files in the version's run, and what MLflow's pages show of it. Used inside ``registry``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.promotion.gate import Outcome, Verdict
+from pipeline.registry.versions import Version
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+HEADING = "## Verdict"
+DESCRIPTION = 5000
+"""Characters that MLflow's databases take."""
+
+
+def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outcomes: Sequence[Outcome], basis: str) -> str:
+    """Log verdict.json, verdict.md and images.csv, set the version's tags, and write its description; returns their folder.
+
+    Each verdict has a folder of its own, so none is lost to a later one; the tags and the description are the last one's.
+    ``basis``, a digest of what was judged on, ends the folder's name.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    folder = f"verdicts/{version.model}-{version.number}-{stamp}-{basis}"
+    client.log_text(version.run_id, verdict.to_json(), f"{folder}/verdict.json")
+    client.log_text(version.run_id, verdict.to_markdown(), f"{folder}/verdict.md")
+    client.log_text(version.run_id, images_csv(outcomes), f"{folder}/images.csv")
+    number = str(version.number)
+    for name, value in (("verdict", verdict.line), ("verdict_at", stamp), ("verdict_artifact", folder)):
+        client.set_model_version_tag(version.model, number, name, value)
+    client.update_model_version(version.model, number, described(version.description, verdict, folder))
+    return folder
+
+
+def described(description: str, verdict: Verdict, folder: str) -> str:
+    """The version's description with this verdict below it, in the place of an earlier one."""
+    above = description.partition(f"\n\n{HEADING}")[0]
+    rows = [f"- {'holds' if check.passed else '**fails**'}: {check.said}" for check in verdict.checks]
+    head = f"{HEADING}: {'passed' if verdict.passed else 'refused'}, against {verdict.champion}"
+    room = DESCRIPTION - len(above) - 4
+    return f"{above}\n\n" + "\n".join([head, "", f"In full: `{folder}` of the run.", "", *rows])[:room]
+
+
+def images_csv(outcomes: Sequence[Outcome]) -> str:
+    """A row per image: dataset, name, scene, digest, and the figures of each model under its label."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    labels = [outcome.label for outcome in outcomes]
+    writer.writerow(
+        ["dataset", "image", "scene", "digest", *(f"{label} {kind}" for label in labels for kind in ("psnr_y", "ssim_y"))]
+    )
+    for index, image in enumerate(outcomes[0].images):
+        found = [f"{value:.6f}" for outcome in outcomes for value in (outcome.psnr_y[index], outcome.ssim_y[index])]
+        writer.writerow([image.dataset, image.name, image.scene, image.digest, *found])
+    return text.getvalue()

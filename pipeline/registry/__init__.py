@@ -1,0 +1,1 @@
+"""The MLflow model registry: what a version holds, and how it is made again."""

@@ -1,0 +1,59 @@
+"""``diff``: what two versions differ in: params, data, code, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.config.params import Params
+from pipeline.config.settings import Settings
+from pipeline.console import say, table
+from pipeline.registry.client import registry
+from pipeline.registry.versions import Version, figures, find_version, params_of
+
+CODE = ("git_commit", "registered_commit", "code", "model_sha256", "leaks")
+SHOWN = ("derained/psnr_y", "gain_psnr_y", "derained/ssim_y")
+
+
+def run(params: Params, settings: Settings, first: str, second: str) -> None:
+    """Show what differs between two versions, numbers or aliases. Raises ServiceError for one that is not there."""
+    with registry(settings) as client:
+        a, b = (find_version(client, params.register_.model, text) for text in (first, second))
+        chosen = [params_of(client, version) for version in (a, b)]
+        means = [figures(client, version) for version in (a, b)]
+    heads = ["", a.label, b.label]
+    _show("params", heads, changed(*chosen))
+    _show("data", heads, changed(a.data, b.data))
+    _show("code", heads, changed(_code(a), _code(b)))
+    rows = compared(*means)
+    if rows:
+        table("figures on the test images", [*heads, "difference"], rows)
+    else:
+        say("figures: none is known of either; versions that `make repro` made have them")
+
+
+def changed(a: Mapping[str, str], b: Mapping[str, str]) -> list[list[str]]:
+    """Name and both values of what is not equal; ``-`` for what is not there."""
+    return [[name, a.get(name, "-"), b.get(name, "-")] for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
+
+
+def compared(a: Mapping[str, float], b: Mapping[str, float]) -> list[list[str]]:
+    """Each dataset's figures of both, and second minus first."""
+    names = [name for name in sorted(a.keys() | b.keys()) if name.partition("/")[2] in SHOWN]
+    return [
+        [name, *(f"{side[name]:.4f}" if name in side else "-" for side in (a, b)), _difference(a, b, name)] for name in names
+    ]
+
+
+def _difference(a: Mapping[str, float], b: Mapping[str, float], name: str) -> str:
+    return f"{b[name] - a[name]:+.4f}" if name in a and name in b else "-"
+
+
+def _code(version: Version) -> dict[str, str]:
+    return {name: version.tags[name] for name in CODE if name in version.tags}
+
+
+def _show(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    if rows:
+        table(title, heads, rows)
+    else:
+        say(f"{title}: no difference")

@@ -1,0 +1,162 @@
+"""The model card: what a version is made of, how good it is and where it is not, in Markdown, from what the stages left."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.data import Dataset
+from pipeline.registry.provenance import COMMITTED
+from rdmc.datasets.benchmarks.registry import BENCHMARKS
+from rdmc.errors import DataError
+
+DRAWS = 2000
+"""Of the bootstrap."""
+WORST = 5
+"""Images that are listed as known failures."""
+PUBLIC = "photographs inside scikit-image and scikit-learn, with rain rendered over them (docs/decisions/0005)"
+
+
+@dataclass(frozen=True)
+class Used:
+    """A dataset that the model was trained or measured on."""
+
+    name: str
+    digest: str
+    """Of its manifest."""
+    pairs: Mapping[str, int]
+    """By split."""
+    rule: Dataset
+    """As in params.yaml."""
+
+
+def write_card(
+    model: str,
+    network: Mapping[str, Any],
+    used: Sequence[Used],
+    images: Path,
+    facts: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        model: its name in the registry.
+        network: its kind, parameters and cost, by name.
+        used: the datasets.
+        images: images.csv, a row per test image.
+        facts: ``run_id``, ``version``, ``model_sha256`` and, where known, ``registered_commit``, ``code`` and ``rebuild``, as
+            ``register`` records them.
+        params: the params that it was trained with, dotted.
+
+    Raises DataError where images.csv cannot be read.
+    """
+    rows = read_images(images)
+    parts = [
+        f"# {model}",
+        "Removes rain from 8-bit RGB photographs of any size. Made for rain that is streaks and veils; not for drops on glass, "
+        "fog, or snow. It changes pixels by guessing, so its output is no evidence of what was there.",
+        _section("The network", _table(["", ""], [[name, str(value)] for name, value in network.items()])),
+        _section("Data", _table(["dataset", "pairs", "licence", "digest"], [_dataset_row(one) for one in used])),
+        _section("Test images", _figures(rows)),
+        _section("Known failures", _failures(rows)),
+        _section("How to make it again", _commands(facts, params)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def read_images(path: Path) -> list[dict[str, Any]]:
+    """The rows of images.csv: dataset, image and figures. Raises DataError."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+        return [{**row, "gain": float(row["gain_psnr_y"]), **_floats(row)} for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: {error}; make it with `dvc repro evaluate`") from None
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """Where the mean lies with 95 % confidence: the percentile bootstrap over images. Both ends are the value, of one."""
+    found = np.asarray(values, float)
+    draws = np.random.default_rng(seed).integers(0, len(found), (DRAWS, len(found)))
+    low, high = np.percentile(found[draws].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _floats(row: Mapping[str, str]) -> dict[str, float]:
+    return {name: float(row[name]) for name in ("rainy_psnr_y", "derained_psnr_y", "derained_ssim_y")}
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["dataset"], []).append(row)
+    if len(groups) > 1:
+        groups["overall"] = list(rows)
+    table = [
+        [name, str(len(found)), *(_mean(found, column, digits) for column, digits in COLUMNS)] for name, found in groups.items()
+    ]
+    head = ["of", "images", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
+    return f"Means, with 95 % intervals by {DRAWS:,} bootstrap draws over the images.\n\n{_table(head, table)}"
+
+
+COLUMNS = (("rainy_psnr_y", 2), ("derained_psnr_y", 2), ("gain", 2), ("derained_ssim_y", 4))
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], column: str, digits: int) -> str:
+    values = [row[column] for row in rows]
+    low, high = interval(values)
+    return f"{np.mean(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _failures(rows: Sequence[Mapping[str, Any]]) -> str:
+    worst = sorted(rows, key=lambda row: row["gain"])[:WORST]
+    worse = sum(row["gain"] < 0 for row in rows)
+    table = [[row["dataset"], row["image"], f"{row['derained_psnr_y']:.2f}", f"{row['gain']:+.2f}"] for row in worst]
+    said = f"{worse} of {len(rows)} test images came out worse than they went in. Those that gained least:"
+    return f"{said}\n\n{_table(['dataset', 'image', 'derained PSNR-Y, dB', 'gain'], table)}"
+
+
+def _dataset_row(used: Used) -> list[str]:
+    pairs = ", ".join(f"{count} {split}" for split, count in used.pairs.items() if count)
+    return [used.name, pairs, licence(used.rule), f"`{used.digest[:16]}`"]
+
+
+def licence(rule: Dataset) -> str:
+    """What is known of the licence of a dataset of params.yaml."""
+    if rule.source == "embedded":
+        return PUBLIC
+    if rule.source == "benchmark":
+        known = BENCHMARKS[rule.name]
+        return f"{known.title}: {known.licence} ({known.licence_source})"
+    return "not known here: files of whoever trained it"
+
+
+def _commands(facts: Mapping[str, str], params: Mapping[str, Any]) -> str:
+    digest = f"The weights' SHA-256 is `{facts.get('model_sha256', 'unknown')}`; seed {params.get('seed')}."
+    code = facts.get("code", "not known")
+    if code != COMMITTED or not facts.get("rebuild"):
+        said = f"It cannot be made again from what is recorded: its code is {code}."
+        return f"{said} The run `{facts.get('run_id')}` has its params.\n\n{digest}"
+    rebuild = f"    .venv/bin/python -m pipeline rebuild {facts['version']}"
+    lines = [
+        f"    git checkout {facts['registered_commit']} && make setup",
+        f"{rebuild} ../rebuilt            # its data and weights by digest, measured anew",
+        f"{rebuild} ../trained --train    # and its training",
+    ]
+    kept = f"`{facts['rebuild']}` of the run `{facts.get('run_id')}` has its dvc.lock and params.yaml."
+    return "\n".join(lines) + f"\n\n{kept} {digest}"
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in cells)])

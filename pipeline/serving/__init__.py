@@ -1,0 +1,1 @@
+"""Using a model: over HTTP, on files, and as an exported file."""

@@ -1,0 +1,96 @@
+"""``derain``: what a person does with a model. A photograph, or a folder of them, without the rain."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from pipeline.config.settings import Settings
+from pipeline.console import say, track
+from pipeline.registry.versions import load_version, named_version
+from rdmc.checkpoint import load_model
+from rdmc.data.images import read_rgb, write_png
+from rdmc.errors import DataError
+from rdmc.inference import best_device, derain_image
+from rdmc.models.base import Restorer
+from rdmc.models.published import load_published
+
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
+SCHEME = "models:/"
+
+
+def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 1024) -> None:
+    """Derain ``source``, a picture or a folder of pictures, and write PNG files.
+
+    Args:
+        source: a picture of any common format, or a folder that is searched with its subfolders.
+        out: a ``.png`` file for a file, or a folder; in it names and subfolders are kept.
+        model: ``models:/name@alias`` of the registry, a model folder, or a file of published weights.
+        settings: where MLflow is, and whether a GPU may be used.
+        tile: larger pictures are derained in tiles of this many pixels a side.
+
+    Raises:
+        DataError: nothing to derain, an input would be overwritten, or, after all others are done, a picture failed.
+        CheckpointError, ServiceError: no such model.
+    """
+    jobs = plan(source, out)
+    device = "cpu" if settings.gpu is False else best_device()
+    failed: list[str] = []
+    network = _network(model, settings)
+    started = time.perf_counter()
+    for picture, target in track(list(jobs.items()), "derain"):
+        try:
+            write_png(target, derain_image(network, read_rgb(picture, convert=True), tile, device))
+        except (DataError, OSError) as error:
+            failed.append(str(error))
+    seconds = time.perf_counter() - started
+    if failed and len(jobs) == 1:
+        raise DataError(failed[0])
+    for line in failed:
+        say(f"not derained: {line}")
+    done = len(jobs) - len(failed)
+    say(f"{done} of {len(jobs)} pictures derained in {seconds:.1f} s: {out if source.is_dir() else next(iter(jobs.values()))}")
+    if failed:
+        raise DataError(f"{source}: {len(failed)} of {len(jobs)} pictures failed, named above; mend or remove them")
+
+
+def plan(source: Path, out: Path) -> dict[Path, Path]:
+    """Which picture is written where. Raises DataError where that is nothing, or would overwrite a picture."""
+    if source.is_dir():
+        jobs = _plan_folder(source, out)
+    elif source.is_file():
+        jobs = {source: out / f"{source.stem}.png" if out.is_dir() or not out.suffix else out}
+    else:
+        raise DataError(f"{source}: no such picture or folder; name one that exists")
+    inputs = {picture.resolve() for picture in jobs}
+    for target in jobs.values():
+        if target.suffix.lower() != ".png":
+            raise DataError(f"{target}: results are PNG files; end its name with .png or name a folder")
+        if target.resolve() in inputs:
+            raise DataError(f"{target}: would overwrite an input; name another place")
+    return jobs
+
+
+def _plan_folder(source: Path, out: Path) -> dict[Path, Path]:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, a folder's pictures need a folder; name another place")
+    inside = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    results = out.resolve()
+    if results != source.resolve():
+        inside = [path for path in inside if results not in path.resolve().parents]  # of an earlier time
+    pictures = [path for path in inside if path.suffix.lower() in EXTENSIONS]
+    if skipped := len(inside) - len(pictures):
+        say(f"{source}: {skipped} files without a picture's extension are left out")
+    if not pictures:
+        raise DataError(f"{source}: no pictures ({' '.join(sorted(EXTENSIONS))}); name a folder that has some")
+    targets = {path: (out / path.relative_to(source)).with_suffix(".png") for path in pictures}
+    taken = Counter(targets.values())  # a.jpg and a.png must not become one
+    return {path: out / f"{path.relative_to(source)}.png" if taken[t] > 1 else t for path, t in targets.items()}
+
+
+def _network(model: str, settings: Settings) -> Restorer:
+    if not model.startswith(SCHEME):
+        path = Path(model)
+        return load_published(path) if path.is_file() else load_model(path)[0]
+    return load_version(named_version(model, settings), settings)

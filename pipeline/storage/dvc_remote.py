@@ -1,0 +1,138 @@
+"""DVC's remote in the bucket as a store of shards: objects by digest, read in ranges, tried again, verified."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from random import SystemRandom
+from threading import Lock
+from typing import Any, BinaryIO
+
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
+
+from pipeline.storage.s3 import CHUNK, Bucket, refusals, s3_client
+from pipeline.storage.shard_cache import ShardCache
+from rdmc.data.loader import local_shard
+from rdmc.data.shards import Shard
+from rdmc.errors import DataError
+
+PART = 8 << 20
+"""Bytes of a request."""
+TRIES, READS = 7, 6
+"""How often a request is tried, and a whole object read, before it is given up: the pauses last some six seconds in all."""
+
+
+class Remote:
+    """Objects of DVC's remote by their md5: read in ranges, tried again with growing pauses, and verified."""
+
+    def __init__(self, bucket: Bucket, timeout: float = 30.0, pause: float = 0.1) -> None:
+        self.bucket, self.timeout, self.pause = bucket, timeout, pause
+        self._client: Any = None
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[Remote], tuple[Bucket, float, float]]:
+        """What another process gets: it finds credentials in its own environment."""
+        return Remote, (self.bucket, self.timeout, self.pause)
+
+    def save(self, file: BinaryIO, md5: str, size: int | None = None, sha256: str = "") -> None:
+        """Write an object's bytes, of which the sha256, or without one the md5, is right.
+
+        Wrong bytes are read anew; twice the same wrong ones are the object's own fault. Raises DataError for an object that
+        is missing or damaged, ServiceError for a bucket that fails.
+        """
+        key = self.bucket.key("dvc/files/md5", md5[:2], md5[2:])
+        wrong: set[str] = set()
+        found = ""
+        with refusals(self.bucket.url()):
+            for _ in range(READS):
+                digest = hashlib.sha256() if sha256 else hashlib.md5(usedforsecurity=False)
+                file.seek(0)
+                for part in self._parts(key, size):
+                    digest.update(part)
+                    file.write(part)
+                found = digest.hexdigest()
+                if found == (sha256 or md5.removesuffix(".dir")):
+                    file.truncate()
+                    return
+                if found in wrong:
+                    break
+                wrong.add(found)
+        rule = "sha256" if sha256 else "md5"
+        raise DataError(f"s3://{self.bucket.name}/{key}: {rule} {found}, not what was packed; delete it, then `dvc push` again")
+
+    def load(self, md5: str) -> bytes:
+        """A small object's bytes, as ``save`` finds them."""
+        file = BytesIO()
+        self.save(file, md5)
+        return file.getvalue()
+
+    def _parts(self, key: str, size: int | None) -> Iterator[bytes]:
+        """An object in parts of at most ``PART`` bytes, or, of unknown size, in one."""
+        for start in range(0, size, PART) if size is not None else [0]:
+            end = None if size is None else min(start + PART, size)
+            part = bytearray()  # grows over several tries: what has arrived is not asked for again
+            self._tried(key, partial(self._rest, key, start, end, part))
+            yield bytes(part)
+
+    def _rest(self, key: str, start: int, end: int | None, part: bytearray) -> None:
+        """Read what ``part`` lacks of an object's bytes ``start`` to ``end`` - 1, or to its end."""
+        if end is not None and len(part) >= end - start:
+            return
+        asked = f"bytes={start + len(part)}-{'' if end is None else end - 1}"
+        body = self.client.get_object(Bucket=self.bucket.name, Key=key, Range=asked)["Body"]
+        for chunk in body.iter_chunks(CHUNK):
+            part += chunk
+        if end is not None and len(part) < end - start:
+            raise IncompleteReadError(actual_bytes=len(part), expected_bytes=end - start)
+
+    def _tried(self, key: str, act: Callable[[], None]) -> None:
+        """``act``, again after a growing pause where the network or the server fails; not where it refuses."""
+        for number in range(TRIES):
+            try:
+                act()
+                return
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code", "")
+                status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+                if status in (404, 416) and code != "NoSuchBucket":
+                    what = "no such object" if status == 404 else "shorter than what was packed"
+                    raise DataError(f"s3://{self.bucket.name}/{key}: {what}; run `dvc push` where the shards are") from None
+                if number == TRIES - 1 or (status < 500 and status not in (408, 429)):
+                    raise
+            except (BotoCoreError, OSError):
+                if number == TRIES - 1:
+                    raise
+            time.sleep(self.pause * 2**number * SystemRandom().uniform(0.5, 1))  # spreads those that failed together
+
+    @property
+    def client(self) -> Any:
+        """boto3's, made once; it is safe to use from several threads."""
+        with self._lock:
+            if self._client is None:
+                self._client = s3_client(
+                    connect_timeout=min(3, self.timeout),
+                    read_timeout=self.timeout,
+                    retries={"total_max_attempts": 1},
+                    response_checksum_validation="when_required",  # some servers send a range with the whole object's checksum
+                )
+            return self._client
+
+
+@dataclass(frozen=True)
+class BucketShards:
+    """A ``Fetch`` of shards in DVC's remote; another process gets it without credentials or connection."""
+
+    remote: Remote
+    cache: ShardCache
+
+    def __call__(self, folder: Path, shard: Shard) -> Path:
+        """The shard's file, verified by its sha256. Raises DataError, ConfigError or ServiceError, one line."""
+        local = local_shard(folder, shard)
+        if local.is_file():
+            return local
+        return self.cache.path(shard, lambda file: self.remote.save(file, shard.md5, shard.size, shard.sha256))

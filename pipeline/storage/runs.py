@@ -1,0 +1,108 @@
+"""What trials and sweeps keep in Ray's storage, a folder or a bucket, whole at every moment for whoever goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow.fs
+
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.storage.datasets import ray_storage
+from pipeline.storage.s3 import refusals
+from rdmc.errors import ServiceError
+from rdmc.files import write_text
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of Ray's storage. Its methods raise ServiceError where the storage fails."""
+
+    path: str
+    """As the filesystem takes it."""
+    filesystem: pyarrow.fs.FileSystem | None
+    """None for the local one."""
+
+    def within(self, name: str) -> Kept:
+        """A folder in this one."""
+        return Kept(f"{self.path}/{name}", self.filesystem)
+
+    @property
+    def files(self) -> pyarrow.fs.FileSystem:
+        """The filesystem."""
+        return self.filesystem or pyarrow.fs.LocalFileSystem()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small file so that a reader sees the old one or the new one: renamed on disk, one request to a bucket."""
+        with faults(self.path):
+            if self.filesystem is None:
+                write_text(Path(self.path) / name, text)
+                return
+            with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+                stream.write(text.encode())
+
+    def read(self, name: str) -> str | None:
+        """A small file; None where there is none."""
+        with faults(self.path), suppress(FileNotFoundError), self.files.open_input_stream(f"{self.path}/{name}") as stream:
+            return str(stream.read().decode())
+        return None
+
+    def drop(self, name: str) -> None:
+        """Delete a small file; one that is not there is fine."""
+        with faults(self.path), suppress(FileNotFoundError):
+            self.files.delete_file(f"{self.path}/{name}")
+
+    def put(self, folder: Path, name: str) -> None:
+        """Copy a folder here. It is not whole before this returns: name it in a ``write`` only then."""
+        with faults(self.path):
+            self.files.create_dir(f"{self.path}/{name}", recursive=True)
+            pyarrow.fs.copy_files(
+                str(folder), f"{self.path}/{name}", source_filesystem=pyarrow.fs.LocalFileSystem(),
+                destination_filesystem=self.files, use_threads=False,
+            )  # fmt: skip
+
+    @contextmanager
+    def fetched(self) -> Iterator[Path]:
+        """This folder as one on this machine."""
+        if self.filesystem is None:
+            yield Path(self.path)
+            return
+        with TemporaryDirectory(prefix="rdmc-") as folder:
+            with faults(self.path):
+                pyarrow.fs.copy_files(
+                    self.path, folder, source_filesystem=self.files, destination_filesystem=pyarrow.fs.LocalFileSystem(),
+                    use_threads=False,
+                )  # fmt: skip
+            yield Path(folder)
+
+    def folders(self) -> list[str]:
+        """The names of the folders in this one, sorted."""
+        with faults(self.path):
+            found = self.files.get_file_info(pyarrow.fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)
+
+    def remove(self) -> None:
+        """Delete this folder with all in it; one that is not there is fine."""
+        with faults(self.path), suppress(FileNotFoundError):
+            self.files.delete_dir(self.path)
+
+
+def kept(settings: Settings, workspace: Workspace, name: str = "") -> Kept:
+    """The folder ``name`` of Ray's storage, or all of that."""
+    place = Kept(*ray_storage(settings, workspace))
+    return place.within(name) if name else place
+
+
+@contextmanager
+def faults(place: str) -> Iterator[None]:
+    """Turn what Ray's storage raises, on disk or in a bucket, into one line."""
+    try:
+        with refusals(place):
+            yield
+    except OSError as error:
+        line = " ".join(str(error).split())
+        raise ServiceError(f"{place}: {line}; see that there is room and that it can be read and written") from None

@@ -1,0 +1,1 @@
+"""MLflow runs: the connection, the run of a training, the UI."""

@@ -1,0 +1,224 @@
+"""The connection to MLflow: whether it answers, what may be shown of its address, and requests within its limits.
+
+MLflow is imported when it is first used, after ``_settle`` has set its environment: it is slow to import, talks a lot and
+reports its use to its makers unless told not to.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from pipeline.config.settings import Settings
+from rdmc.errors import ServiceError
+from rdmc.web import open_url
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Figure = tuple[str, float, int, int]
+"""Name, value, time in ms, step."""
+
+METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
+"""MLflow's limits of one request."""
+CREDENTIAL = re.compile(r"(?<=//)[^\s/]*@|[^\s/:]+:[^\s/]*@")
+"""What stands before the host in a URL, and ``user:password@`` anywhere."""
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+
+
+def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> MlflowClient:
+    """A client of the settings' MLflow. ``timeout`` (s) and ``retries`` of a request hold where the environment is silent.
+
+    Raises ServiceError where nothing answers, and MLflow's own errors (``faults``).
+    """
+    check_reachable(settings)
+    _settle(timeout, retries)
+    from mlflow import MlflowClient
+
+    _quieten()
+    return MlflowClient(settings.tracking_uri, settings.tracking_uri)
+
+
+def check_reachable(settings: Settings) -> None:
+    """Raise ServiceError unless the server answers within ``mlflow_timeout``, or the folder of a SQLite store is there."""
+    uri, timeout = settings.tracking_uri, settings.mlflow_timeout
+    parts = _split(uri)
+    path = sqlite_path(uri)
+    if path and not path.parent.is_dir():
+        raise ServiceError(f"{uri}: no such folder; set MLFLOW_TRACKING_URI to a place that exists or unset it")
+    if not parts.hostname or parts.scheme.split("+")[0] not in PORTS:
+        return
+    answers: queue.Queue[str] = queue.Queue()  # in a thread, for looking a name up has no time limit of its own
+    threading.Thread(target=lambda: answers.put(_problem(parts, timeout)), daemon=True).start()
+    try:
+        problem = answers.get(timeout=timeout)
+    except queue.Empty:
+        problem = f"no answer within {timeout:g} s"
+    if problem:
+        raise ServiceError(
+            f"{shown_uri(uri)} cannot be reached ({problem}); start that MLflow server, or mend MLFLOW_TRACKING_URI"
+        )
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """What MLflow, its database and its connections raise when they fail."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, OSError)
+
+
+def shown_uri(uri: str) -> str:
+    """A tracking URI as it may be shown and recorded: without user, password and query. Raises ServiceError for a bad one."""
+    parts = _split(uri)
+    return urlunsplit((parts.scheme, _place(parts), parts.path, "", "")) if parts.hostname else uri
+
+
+def one_line(error: Exception) -> str:
+    """An error's text on one line, not too long, passwords in URLs left out."""
+    words = CREDENTIAL.sub("", " ".join(str(error).split()))
+    return words if len(words) <= 300 else f"{words[:300]}…"
+
+
+def experiment_id(client: MlflowClient, settings: Settings) -> str:
+    """The settings' experiment, made if it is new. Its artifacts lie in the bucket, else beside the SQLite file.
+
+    A server decides itself where they lie.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(settings.experiment)
+    if found is None:
+        try:
+            return client.create_experiment(settings.experiment, artifact_location=_artifacts(settings))
+        except MlflowException:
+            found = client.get_experiment_by_name(settings.experiment)  # another process may have made it just now
+            if found is None:
+                raise
+    return found.experiment_id
+
+
+def knows_run(client: MlflowClient, run_id: str) -> bool:
+    """Whether the store has the run (and it is not deleted)."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False
+        raise
+
+
+def send_params(client: MlflowClient, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
+    """Log the params that the run does not have yet (MLflow refuses to change one), and set the tags."""
+    from mlflow.entities import Param, RunTag
+
+    known = client.get_run(run_id).data.params
+    new = [Param(name, str(value)) for name, value in params.items() if name not in known]
+    for start in range(0, len(new), PARAMS_A_CALL):
+        client.log_batch(run_id, params=new[start : start + PARAMS_A_CALL])
+    if tags:
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in as_text(tags).items()])
+
+
+def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> None:
+    """Log figures; the same ones again change nothing."""
+    from mlflow.entities import Metric
+
+    for start in range(0, len(figures), METRICS_A_CALL):
+        client.log_batch(run_id, metrics=[Metric(*figure) for figure in figures[start : start + METRICS_A_CALL]])
+
+
+def _settle(timeout: float, retries: int) -> None:
+    """Give MLflow its environment, where a person has not."""
+    defaults = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def _quieten() -> None:
+    """Silence what is below a warning, once MLflow has set its loggers up, which it does when imported."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+
+
+def _problem(parts: SplitResult, timeout: float) -> str:
+    """Why the server does not answer, or nothing."""
+    scheme = parts.scheme.split("+")[0]
+    try:
+        if scheme in ("http", "https"):
+            address = f"{scheme}://{_place(parts)}{parts.path.rstrip('/')}/health"
+            open_url(address, ("http", "https"), timeout=timeout).close()
+        else:
+            socket.create_connection((str(parts.hostname), parts.port or PORTS[scheme]), timeout).close()
+    except HTTPError:
+        return ""  # it does answer; MLflow will say what is wrong
+    except URLError as error:
+        return "" if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except HTTPException as error:
+        return f"what listens there is no HTTP server: {type(error).__name__}"
+    except (OSError, ValueError) as error:  # ValueError: a host's name that cannot be one
+        return str(error)
+    return ""
+
+
+def _split(uri: str) -> SplitResult:
+    """The parts of a tracking URI. Raises ServiceError, and says nothing of it, for it may hold a password, if it is none."""
+    try:
+        parts = urlsplit(uri)
+        good = parts.port is None or bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good or (parts.scheme in ("http", "https") and not parts.hostname):
+        raise ServiceError("MLFLOW_TRACKING_URI: not http(s)://host:port with a port up to 65535; mend it or unset it")
+    return parts
+
+
+def _place(parts: SplitResult) -> str:
+    """host:port, without user and password."""
+    return parts.netloc.rpartition("@")[2]
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a SQLite store; None for any other."""
+    parts = _split(uri)
+    return Path(parts.path.removeprefix("/")) if parts.scheme == "sqlite" else None
+
+
+def _artifacts(settings: Settings) -> str | None:
+    uri = settings.tracking_uri
+    if urlsplit(uri).scheme in ("http", "https"):
+        return None
+    if settings.bucket:
+        return f"{settings.bucket}/mlflow"
+    return ((sqlite_path(uri) or Path()).parent / "mlartifacts").resolve().as_uri()
+
+
+def as_text(values: Mapping[str, Any]) -> dict[str, str]:
+    """The values as MLflow's tags hold them."""
+    return {name: str(value) for name, value in values.items()}
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)

@@ -1,0 +1,195 @@
+"""A training's run in MLflow. With mlflow_store.py, registry.py and model.py, all that knows MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.settings import Settings
+from pipeline.console import say
+from pipeline.storage.s3 import refusals
+from pipeline.tracking.client import (
+    METRICS_A_CALL,
+    Figure,
+    as_text,
+    check_reachable,
+    connect,
+    experiment_id,
+    faults,
+    knows_run,
+    now_ms,
+    one_line,
+    send_metrics,
+    send_params,
+)
+from rdmc.errors import ServiceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BUFFER = 20_000
+"""Figures kept while MLflow is away; the oldest go first."""
+PAUSES = (1.0, 60.0)
+"""Seconds between two attempts to reach MLflow again: at first, doubling each time, and at most."""
+SAMPLING = 10.0
+"""Seconds between two samples of the machine's load."""
+
+
+class Tracker:
+    """One MLflow run, written while a training goes on. No fault of MLflow's ever leaves this class.
+
+    What cannot be sent is kept and sent with a later ``log``; an attempt costs at most about twice the settings'
+    ``mlflow_timeout``, and the pauses between attempts grow to a minute. As a context manager it ends the run. Use it from
+    one thread; it cannot be pickled: give another process the ``run_id``.
+    """
+
+    @classmethod
+    def start(
+        cls,
+        settings: Settings,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any] | None = None,
+        parent_run_id: str | None = None,
+        run_id: str | None = None,
+        same: tuple[str, ...] = (),
+    ) -> Tracker:
+        """Open a run, or go on with ``run_id`` where the store knows it, and watch the machine's load from now on.
+
+        ``same`` names tags by which a run is known whose id was never noted: one that has these values is gone on with.
+        """
+        tags = {**(tags or {}), **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {})}
+        tracker = cls(settings, name, params, tags, run_id, same)
+        tracker._send()
+        return tracker
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        run_id: str | None,
+        same: tuple[str, ...] = (),
+    ) -> None:
+        self.run_id, self._same = run_id, same
+        """The run; None as long as none could be opened."""
+        self._settings, self._name, self._params, self._tags = settings, name, params, tags
+        self._started, self._status = now_ms(), ""
+        self._client: MlflowClient | None = None
+        self._monitor: Any = None  # MLflow's thread that samples the load; untyped
+        self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
+        self._figures: list[Figure] = []
+        self._attached: list[Callable[[MlflowClient], None]] = []
+        self._lost, self._down, self._pause, self._next = 0, False, PAUSES[0], 0.0
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the run as what happened to it, unless it has been ended: finished, stopped by a person, or failed."""
+        if self._status:
+            return
+        if kind is None:
+            self.finish("FINISHED")
+        else:
+            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send figures of a step, or keep them until MLflow answers again."""
+        now = now_ms()
+        self._figures += [(name, float(value), now, step) for name, value in metrics.items()]
+        excess = max(0, len(self._figures) - BUFFER)
+        del self._figures[:excess]
+        self._lost += excess
+        if not self._down or time.monotonic() >= self._next:
+            self._send()
+
+    def attach(self, texts: Mapping[str, str], params: Mapping[str, Any] | None = None) -> None:
+        """Send texts as artifacts, by their names, and further params, or keep them until MLflow answers again."""
+
+        def send(client: MlflowClient) -> None:
+            send_params(client, str(self.run_id), params or {}, {})
+            with refusals(self._settings.bucket or "MLflow's bucket"):
+                for name, text in texts.items():
+                    client.log_text(str(self.run_id), text, name)
+
+        self._attached.append(send)
+        if not self._down or time.monotonic() >= self._next:
+            self._send()
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Send what is left and end the run as FINISHED, FAILED or KILLED; says so if something could not be sent."""
+        self._status = status
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+        self._send()
+        if not self.sent:
+            files = f" and {len(self._attached)} files" if self._attached else ""
+            say(f"MLflow: {self._lost + len(self._figures)} figures{files} of {self._name} were never sent")
+
+    @property
+    def sent(self) -> bool:
+        """Whether MLflow has all that the run was given."""
+        return not (self._lost or self._figures or self._attached or self._todo or self._down)
+
+    def _send(self) -> None:
+        """Do what is due, in order; on a fault keep the rest for later."""
+        try:
+            if self._down:
+                check_reachable(self._settings)
+            self._client = self._client or connect(self._settings, self._settings.mlflow_timeout)
+            while self._todo:
+                self._todo[0](self._client)
+                del self._todo[0]
+            while self._figures:
+                send_metrics(self._client, str(self.run_id), self._figures[:METRICS_A_CALL])
+                del self._figures[:METRICS_A_CALL]
+            if self._status:
+                self._client.set_terminated(str(self.run_id), self._status)
+            while self._attached:  # after the figures, which a bucket that refuses must not hold up
+                self._attached[0](self._client)
+                del self._attached[0]
+        except ServiceError as error:
+            self._went_down(error)
+        except faults() as error:  # looked at second, for it imports MLflow
+            self._went_down(error)
+        else:
+            if self._down:
+                say("MLflow answers again: what was kept is sent")
+            self._down, self._pause = False, PAUSES[0]
+
+    def _went_down(self, error: Exception) -> None:
+        if not self._down:
+            say(f"MLflow: {one_line(error)}; the training goes on and its figures are kept until MLflow answers")
+            if self._monitor is not None:
+                self._todo.append(self._watch)  # MLflow's monitor gives up at its first fault
+        self._down = True
+        self._next = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, PAUSES[1])
+
+    def _open(self, client: MlflowClient) -> None:
+        experiment = experiment_id(client, self._settings)
+        if self._same and not self.run_id:
+            wanted = " and ".join(f"tags.`{tag}` = '{self._tags[tag]}'" for tag in self._same)
+            known = client.search_runs([experiment], wanted, max_results=1)
+            self.run_id = known[0].info.run_id if known else None
+        if self.run_id and knows_run(client, self.run_id):
+            client.update_run(self.run_id, status="RUNNING")
+        else:
+            run = client.create_run(experiment, start_time=self._started, tags=as_text(self._tags), run_name=self._name)
+            self.run_id = run.info.run_id
+
+    def _describe(self, client: MlflowClient) -> None:
+        send_params(client, str(self.run_id), self._params, self._tags)
+
+    def _watch(self, _: MlflowClient) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        if self._monitor is not None:
+            self._monitor.finish()
+        monitor: Any = SystemMetricsMonitor
+        self._monitor = monitor(self.run_id, SAMPLING, resume_logging=True, tracking_uri=self._settings.tracking_uri)
+        self._monitor.start()

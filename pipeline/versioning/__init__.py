@@ -1,0 +1,1 @@
+"""git and DVC: the commit, dvc.lock, and their commands."""

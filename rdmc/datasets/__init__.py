@@ -1,0 +1,1 @@
+"""How pairs come to be: benchmarks, folders, rendered rain, and the checks."""

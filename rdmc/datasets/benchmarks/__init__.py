@@ -1,0 +1,1 @@
+"""The registry of rain benchmarks, with the source of every fact."""

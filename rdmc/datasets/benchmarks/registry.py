@@ -1,0 +1,121 @@
+"""The registry of rain benchmarks, and what the counts and figures of a copy at hand say about which one it is.
+
+A copy is recognised by its pairs in each split and by their fingerprint, the mean PSNR of the rainy lumas: that differs by
+decibels between benchmarks, and does not depend on how a lossless copy was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rdmc.datasets.benchmarks.facts import Benchmark, Copy
+from rdmc.datasets.benchmarks.rain13k import RAIN13K
+from rdmc.datasets.benchmarks.real import REAL
+from rdmc.datasets.benchmarks.synthetic import SYNTHETIC
+from rdmc.errors import ConfigError, DataError
+
+BENCHMARKS: Mapping[str, Benchmark] = {entry.name: entry for entry in (*SYNTHETIC, *RAIN13K, *REAL)}
+CLOSE = 0.05
+"""dB between a measured fingerprint and a published one, which has two decimals and its own rounding of the luma."""
+SIGMAS = 4.0
+"""How far the mean of a part may lie from that of the whole, in standard errors."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A split of the copy at hand: its pairs, the mean of their rainy PSNR-Y in dB, and the deviation of one pair."""
+
+    split: str
+    pairs: int
+    psnr_y: float
+    deviation: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.split} has {self.pairs} pairs, input {self.psnr_y:.2f} dB"
+
+
+def benchmark(name: str) -> Benchmark:
+    """The entry of ``name``. Raises ConfigError with the nearest names."""
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    near = difflib.get_close_matches(name.lower(), BENCHMARKS, 3, 0.5) or BENCHMARKS
+    raise ConfigError(f"{name!r}: no such benchmark ({', '.join(near)}); `python -m pipeline datasets` lists them all")
+
+
+def looks_like(found: Measured) -> list[str]:
+    """Which copies have just these pairs and this figure, in words."""
+    return [
+        f"{entry.title}, {copy.what}"
+        for entry in BENCHMARKS.values()
+        for copy in entry.copies
+        if copy.pairs.get(found.split) == found.pairs and _near(copy, found)
+    ]
+
+
+def recognise(entry: Benchmark, copy_at_hand: Sequence[Measured], partial: bool) -> list[str]:
+    """What is to be said of a copy of ``entry``, a line per split.
+
+    Raises DataError where a split has another count or another fingerprint than every copy known, or is a part and
+    ``partial`` does not allow one.
+    """
+    return [_recognise(entry, found, partial) for found in copy_at_hand] + _absent(entry, copy_at_hand)
+
+
+def _recognise(entry: Benchmark, found: Measured, partial: bool) -> str:
+    known = [copy for copy in entry.copies if found.split in copy.pairs]
+    counted = [copy for copy in known if copy.pairs[found.split] == found.pairs]
+    fitting = [copy for copy in counted if _near(copy, found) is not False]
+    if not known:
+        return f"{entry.name}: {found}; no count is published for this split, so nothing vouches for it"
+    if fitting and (fitting[0].whole or partial):
+        figure = "as known" if found.split in fitting[0].psnr_y else "no figure is published for it"
+        return f"{entry.name}: this looks like {entry.title}, {fitting[0].what}: {found}, {figure}"
+    if fitting:
+        raise DataError(f"{entry.name}: {found}: {fitting[0].what}, no figure on it compares; {_or_partial(known[0], found)}")
+    if counted:
+        figures = " or ".join(f"{copy.psnr_y[found.split]:.2f}" for copy in counted)
+        raise DataError(f"{entry.name}: {found}, the copies known have {figures} dB{_other(found)}; fetch it from {entry.home}")
+    if partial and found.pairs < max(copy.pairs[found.split] for copy in known):
+        return _part(entry, known[0], found)
+    counts = " or ".join(str(copy.pairs[found.split]) for copy in known if copy.whole)
+    raise DataError(f"{entry.name}: {found}, the rule is {counts}{_other(found)}; {_or_partial(known[0], found)}")
+
+
+def _part(entry: Benchmark, whole: Copy, found: Measured) -> str:
+    """A part is judged by its mean, which lies near that of the whole if it was drawn from it."""
+    of = f"{entry.name}: a part of {whole.pairs[found.split]}: {found}"
+    expected = whole.psnr_y.get(found.split)
+    if expected is None:
+        return f"{of}; no figure is published for the whole"
+    error = max(found.deviation / math.sqrt(found.pairs), CLOSE)
+    if abs(found.psnr_y - expected) > SIGMAS * error:
+        raise DataError(
+            f"{of}, too far from the whole's {expected:.2f} dB to be drawn from it{_other(found)}; fetch it from {entry.home}"
+        )
+    return f"{of}, the whole has {expected:.2f} dB; figures on a part compare with no paper"
+
+
+def _near(copy: Copy, found: Measured) -> bool | None:
+    """Whether the fingerprints are the same; None where none is known."""
+    expected = copy.psnr_y.get(found.split)
+    return None if expected is None else abs(expected - found.psnr_y) <= CLOSE
+
+
+def _other(found: Measured) -> str:
+    names = looks_like(found)
+    return f"; it looks like {' or '.join(names)}" if names else ""
+
+
+def _or_partial(whole: Copy, found: Measured) -> str:
+    if found.pairs < whole.pairs[found.split]:
+        return "add the others, or set `partial: true` in params.yaml"
+    return "remove what does not belong to it, or name the benchmark that this is"
+
+
+def _absent(entry: Benchmark, copy_at_hand: Sequence[Measured]) -> list[str]:
+    expected = dict(entry.copies[0].pairs) if entry.copies else {}
+    here = {found.split for found in copy_at_hand}
+    return [f"{entry.name}: no {split} pairs here, the whole has {expected[split]}" for split in expected if split not in here]

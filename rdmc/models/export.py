@@ -1,0 +1,98 @@
+"""A network as one file that needs none of this code: torch.export's ``.pt2`` or ONNX, for images of any height and width.
+
+The graph takes (1, 3, height, width), RGB, 0 to 1, float32, and gives the same, not clamped; it pads and crops inside. It holds
+what ``derain_image`` does to a tile, so whoever runs it on large images cuts them into tiles himself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as tracing
+
+from rdmc.errors import ConfigError
+from rdmc.files import new_folder, write_text
+from rdmc.models.base import Restorer
+
+FORMATS = ("onnx", "pt2")
+INPUT, OUTPUT = "rainy", "derained"
+LONGEST = 65_536
+"""Pixels of a side that the graph is made for."""
+TRACED = (1, 3, 70, 90)
+"""An image to trace with; no size is special."""
+
+
+def export(network: Restorer, folder: Path, form: str, facts: Mapping[str, Any]) -> Path:
+    """Write ``folder`` with ``model.onnx`` or ``model.pt2`` and ``export.json``, which says what goes in and comes out.
+
+    Args:
+        network: on the CPU, in evaluation mode.
+        folder: made, or replaced where it is there.
+        form: ``onnx`` or ``pt2``.
+        facts: to be kept in export.json.
+
+    Returns:
+        The model's file.
+
+    Raises:
+        ConfigError: another format, or the packages of the ``export`` extra are missing.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"{form!r} is not a format ({', '.join(FORMATS)}); choose one of them")
+    if form == "onnx" and not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
+        raise ConfigError("onnx: needs packages that are not installed; run pip install -c constraints.txt '.[export]'")
+    image = {"shape": [1, 3, "height", "width"], "type": "float32", "range": [0, 1], "colours": "RGB"}
+    with _quiet():
+        program = traced(network)
+        with new_folder(folder) as place:
+            if form == "pt2":
+                torch.export.save(program, place / "model.pt2")
+            else:
+                _write_onnx(program, place / "model.onnx")
+            said = {"format": form, "input": {INPUT: image}, "output": {OUTPUT: image}, **facts}
+            write_text(place / "export.json", json.dumps(said, indent=2) + "\n")
+    return folder / f"model.{form}"
+
+
+def traced(network: Restorer) -> ExportedProgram:
+    """The network's graph, for every height and width from 1 to ``LONGEST``."""
+    sides = {2: Dim("height", min=1, max=LONGEST), 3: Dim("width", min=1, max=LONGEST)}
+    oblivious = tracing.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # torch puts patch there when it runs
+    with oblivious:  # else a map of 1 pixel is another case, and small images are refused
+        return torch.export.export(
+            network.eval(),
+            (torch.rand(TRACED),),
+            dynamic_shapes=({0: Dim.STATIC, 1: Dim.STATIC, **sides},),
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+
+
+def _write_onnx(program: ExportedProgram, path: Path) -> None:
+    made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    if made is None:
+        raise RuntimeError("torch.onnx.export gave nothing")
+    made.save(str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters talk about packages that are not needed."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

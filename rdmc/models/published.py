@@ -1,0 +1,47 @@
+"""Weights as other authors publish them: a bare state dict in a ``.pth`` file, its network recognised by its tensors' names."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rdmc.checkpoint import load_weights
+from rdmc.errors import CheckpointError
+from rdmc.models.base import Restorer
+from rdmc.models.baselines import PReNet, PReNetConfig
+
+
+def load_published(path: Path) -> Restorer:
+    """The network of a published file, in evaluation mode on the CPU. Nothing in the file is executed.
+
+    PReNet is known (csdwren/PReNet, its model of six passes), of any width; a state dict does not tell the passes.
+
+    Raises CheckpointError where the file is missing, damaged, holds other things than tensors or another network's.
+    """
+    weights = _state_dict(path)
+    with torch.device("meta"):
+        names = set(PReNet(PReNetConfig(width=1)).state_dict())
+    if set(weights) != names:
+        odd = sorted(set(weights) ^ names)[0]
+        what = "has no" if odd in names else "has"
+        raise CheckpointError(
+            f"{path}: {what} tensor {odd!r}: not PReNet, the one network known by its tensors; name its weights"
+        )
+    with torch.random.fork_rng(devices=[]):
+        network = PReNet(PReNetConfig(width=max(1, weights["conv0.0.bias"].numel())))
+    load_weights(network, weights, path)
+    return network.eval()
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CheckpointError(f"{path}: not weights that can be read ({reason}); name a state dict that torch saved") from None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{path}: holds other things than named tensors; save the network's state dict alone")
+    return {str(name): tensor for name, tensor in found.items()}

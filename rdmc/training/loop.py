@@ -1,0 +1,248 @@
+"""The one training loop, as an iterator: it yields reports, the caller shows, saves and prunes.
+
+The same code serves a plain process and every Ray worker: where ``torch.distributed`` is initialised, the gradients and
+the figures are those of all ranks. What a step sees is a function of (seed, step) alone, so a run may stop anywhere and
+go on with another number of workers. On CPUs a run with as many workers repeats bit by bit, stopped or not; some of a GPU's
+kernels sum in an order of their own, so there it repeats but for rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save_tensors, write_model
+from rdmc.data.batches import Batch, batches
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import Sampling, local_batch_size, rank_indices, rank_slots
+from rdmc.errors import CheckpointError, TrainingError
+from rdmc.files import write_text
+from rdmc.inference import derain_image
+from rdmc.metrics import Means, psnr_y, ssim_y
+from rdmc.models.base import layout, place
+from rdmc.models.factory import NetworkConfig, build
+from rdmc.training.config import TrainConfig, adamw, learning_rate
+from rdmc.training.losses import LossConfig, Objective
+
+REPORT_EVERY = 20
+"""Steps between reports: often enough to watch, seldom enough to cost nothing."""
+STATE, PLACE = "training.safetensors", "training.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a run stands. Figures are over all ranks, and equal on each."""
+
+    step: int
+    epoch: float
+    loss: float
+    """Mean since the last report."""
+    terms: dict[str, float]
+    """Means since the last report of what the loss is made of, by the names of ``Objective.forward``."""
+    lr: float
+    images_per_second: float
+    """Crops a second while stepping, since the last report."""
+    step_seconds: float
+    """Seconds spent in training steps since the last report, without validation and reports."""
+    saves: bool
+    """Whether this is a step to save: every validation's and the last."""
+    validation: dict[str, float] | None
+    """psnr_y (dB) and ssim_y over the validation images, of the averaged weights; None between validations."""
+
+    def flat(self) -> dict[str, float]:
+        """Plain numbers, as trackers and tables take them."""
+        own = {name: float(getattr(self, name)) for name in ("epoch", "loss", "lr", "images_per_second", "step_seconds")}
+        return {"step": self.step, **own, **self.terms, **(self.validation or {})}
+
+
+class Run:
+    """One training in one process: the network, its average, the optimiser, and the step they have reached."""
+
+    def __init__(
+        self, network: NetworkConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
+    ) -> None:
+        self.config, self.seed, self.step = config, seed, 0
+        self.device = device or torch.device("cpu")
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.world = distributed.get_world_size() if distributed.is_initialized() else 1
+        local_batch_size(config.global_batch_size, self.world)
+        torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal, and eight times slower
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network, self.average = build(network), build(network).eval()
+            place(self.network, self.device)
+            place(self.average, self.device)
+            objective = Objective(self.network, loss, seed).to(self.device)
+        self.network.recompute = config.recompute
+        self.average.load_state_dict(self.network.state_dict())
+        self.heads: nn.Module = objective.heads
+        self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
+        self.optimiser: torch.optim.Optimizer = adamw(self._learnt().values(), config)
+        self.optimisers = dict.fromkeys(self._learnt().values(), self.optimiser)
+        """The optimiser that moves each parameter; an architecture search has a second one."""
+
+    def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
+        """Train from the step reached to the last, yielding a report every few steps and at every validation.
+
+        ``loaders`` processes make the batches, or, for 0, a thread of this one.
+
+        Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
+        """
+        config = self.config
+        stream = self._stream(train, self.seed, loaders)
+        sums: dict[str, float] = {}
+        count, seconds = 0, 0.0
+        with closing(stream):
+            for batch in stream:
+                started = time.perf_counter()
+                terms = self._step(batch)
+                sums, count = {name: sums.get(name, 0.0) + value for name, value in terms.items()}, count + 1
+                self.step += 1
+                seconds += time.perf_counter() - started
+                saves = self.step % config.validate_every == 0 or self.step == config.steps
+                if saves or self.step % REPORT_EVERY == 0:
+                    measured = self.validate(validation) if saves and validation is not None and len(validation) else None
+                    *totals, steps = self._sum([*sums.values(), float(count)])
+                    means = {name: total / steps for name, total in zip(sums, totals, strict=True)}
+                    yield Report(
+                        step=self.step,
+                        epoch=self.step * config.global_batch_size / len(train),
+                        loss=means.pop("loss"),
+                        terms=means,
+                        lr=learning_rate(config, self.step - 1),
+                        images_per_second=count * config.global_batch_size / max(seconds, 1e-9),
+                        step_seconds=seconds,
+                        saves=saves,
+                        validation=measured,
+                    )
+                    sums, count, seconds = {}, 0, 0.0
+
+    def _stream(self, pairs: PairStore, seed: int, loaders: int) -> Generator[Batch, None, None]:
+        """This rank's batches, from the step reached to the last."""
+        config = self.config
+        sampling = Sampling(
+            seed=seed,
+            parts=pairs.parts(config.weights),
+            global_batch_size=config.global_batch_size,
+            crops_per_decode=config.crops_per_decode,
+            shuffle_shards=config.shuffle_shards,
+        )
+        return batches(
+            pairs, sampling, crop=config.crop, start=self.step, steps=config.steps, rank=self.rank, world=self.world,
+            loaders=loaders,
+        )  # fmt: skip
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns this rank's loss and its terms."""
+        lr = learning_rate(self.config, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        terms = self._terms(self.objective, batch)
+        values = dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
+        self._require_finite("loss", values["loss"], batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(terms["loss"])
+        moved = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(moved, self.config.clip_norm)
+        self._require_finite("gradient norm", norm.item(), batch)
+        self.optimiser.step()
+        self._update_average()
+        return values
+
+    def _learnt(self) -> dict[str, nn.Parameter]:
+        """Every parameter that learns, by its name in the training state: the network's, and the heads' of the prior."""
+        heads = {f"prior/{name}": parameter for name, parameter in self.heads.named_parameters()}
+        return dict(self.network.named_parameters()) | heads
+
+    def _terms(self, objective: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The loss of this step's batch and its terms, scalars, in the precision of the recipe."""
+        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
+        batch_size = self.config.global_batch_size
+        first = self.step * batch_size + rank_slots(batch_size, self.rank, self.world).start
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            terms: dict[str, Tensor] = objective(rainy, clean, first)
+        return terms
+
+    def _require_finite(self, what: str, value: float, batch: Batch) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{what} {value} at step {self.step} on {', '.join(batch.keys)}: it must be finite; "
+                "lower train.lr, or look at those samples"
+            )
+
+    def _update_average(self) -> None:
+        """Move the averaged weights towards the new ones; faster at first, so that the start is soon forgotten."""
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+            for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(new)
+
+    def validate(self, pairs: PairStore) -> dict[str, float]:
+        """Mean figures of the averaged weights over whole images, each measured by exactly one rank."""
+        means = Means()
+        for index in rank_indices(len(pairs), self.rank, self.world):
+            pair = pairs[index]
+            derained = derain_image(self.average, pair.rainy, device=self.device)
+            means.add({"psnr_y": psnr_y(derained, pair.clean), "ssim_y": ssim_y(derained, pair.clean)})
+        names = ("psnr_y", "ssim_y")
+        sums = self._sum([float(means.sums.get(name, 0.0)) for name in names] + [float(means.count)])
+        return {name: total / sums[-1] for name, total in zip(names, sums, strict=False)}
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        return images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+
+    def _sum(self, values: list[float]) -> list[float]:
+        """Element-wise sums over all ranks."""
+        if self.world == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor)
+        return [float(v) for v in tensor.tolist()]
+
+    def save(self, folder: Path, facts: dict[str, Any]) -> None:
+        """Write a model (averaged weights) and the training state into an existing folder; one rank is enough."""
+        write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
+        state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
+        state |= {f"prior/{name}": tensor for name, tensor in self.heads.state_dict().items()}
+        for name, parameter in self._learnt().items():
+            for moment in MOMENTS:
+                if parameter in self.optimisers[parameter].state:
+                    state[f"{moment}/{name}"] = self.optimisers[parameter].state[parameter][moment]
+        save_tensors(folder / STATE, state)
+        write_text(folder / PLACE, json.dumps({"step": self.step, "seed": self.seed}) + "\n")
+
+    def resume(self, folder: Path) -> None:
+        """Take up what ``save`` wrote. Raises CheckpointError where it is damaged or of another network or seed."""
+        place, state = read_json(folder / PLACE), load_tensors(folder / STATE)
+        try:
+            seed, step = int(place["seed"]), int(place["step"])
+            if seed != self.seed:
+                raise CheckpointError(f"{folder}: trained with seed {seed}, not {self.seed}; start a new run instead")
+            load_weights(self.network, _under("network/", state), folder / STATE)
+            load_weights(self.heads, _under("prior/", state), folder / STATE, "loss")
+            load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+            for name, parameter in self._learnt().items():
+                moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
+                self.optimisers[parameter].state[parameter] = {
+                    "step": torch.tensor(float(step), device=self.device),
+                    **{key: moment.contiguous(memory_format=layout(parameter)) for key, moment in moments.items()},
+                }
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder}: not a whole training state ({error!r}); start a new run instead") from None
+        self.step = step
+
+
+def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -1,0 +1,29 @@
+"""dvc.yaml and workspace.py name the same files (docs/decisions/0002)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.config.paths import Workspace
+from tests.support.imports import ROOT
+
+NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep", "served"}
+
+
+def _path(out: Any) -> str:
+    return str(next(iter(out)) if isinstance(out, dict) else out)
+
+
+def test_every_out_is_of_the_workspace_and_the_other_way_round() -> None:
+    stages = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+    declared = set()
+    for stage in stages.values():
+        body = stage.get("do", stage)
+        for kind in ("outs", "metrics", "plots"):
+            declared |= {_path(out).replace("${key}", "NAME") for out in body.get(kind, [])}
+    workspace = Workspace()
+    names = {name for name, value in vars(Workspace).items() if isinstance(value, property)} - NOT_OUTS
+    named = {str(getattr(workspace, name)) for name in names} | {str(workspace.pairs("NAME")), str(workspace.shards("NAME"))}
+    assert declared == named

@@ -1,0 +1,76 @@
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import fetch
+from rdmc.data.images import encode_png
+from rdmc.datasets.rain import render
+from rdmc.errors import ConfigError, DataError
+from rdmc.files import file_digest
+from tests.support.data import scene
+
+
+@pytest.fixture
+def rain12(tmp_path: Path) -> Path:
+    """Twelve pairs in the layout of Rain100L."""
+    for number in range(12):
+        clean = scene(number, 96, 128)
+        for name, picture in (("norain", clean), ("rain", render(clean, "light", (number,)))):
+            path = tmp_path / f"copy/{'rainy/' if name == 'rain' else ''}{name}-{number:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(picture))
+    return tmp_path / "copy"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "gztar"])
+def test_a_copy_comes_in_and_is_told(kind: str, rain12: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(rain12) if kind == "folder" else shutil.make_archive(str(tmp_path / "x"), kind, rain12)
+    fetch.run(source, tmp_path / "raw/rain12", "" if kind == "folder" else file_digest(Path(source)), dvc=False)
+    assert files(tmp_path / "raw/rain12") == files(rain12)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "folder: 12 test pairs" in said
+    assert f"rain12: {{source: benchmark, name: rain12, path: {tmp_path / 'raw/rain12'}}}" in said
+    assert f"version it: dvc add {tmp_path / 'raw/rain12'}" in said
+
+
+def test_a_wrong_digest_brings_nothing(rain12: Path, tmp_path: Path) -> None:
+    source = shutil.make_archive(str(tmp_path / "x"), "zip", rain12)
+    with pytest.raises(DataError, match="the rule is 123; fetch it again or mend the digest"):
+        fetch.run(source, tmp_path / "raw", "123", dvc=False)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_hostile_archive_brings_nothing(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a.png", b"1")
+        file.writestr("../b.png", b"1")
+    with pytest.raises(DataError, match="climbs out"):
+        fetch.run(str(tmp_path / "x.zip"), tmp_path / "in/raw", "", dvc=False)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "x.zip"]
+
+
+def test_a_folder_with_links_is_refused(rain12: Path, tmp_path: Path) -> None:
+    (rain12 / "rainy/more").symlink_to("/")
+    with pytest.raises(DataError, match="more: a link or device"):
+        fetch.run(str(rain12), tmp_path / "raw", "", dvc=False)
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("none", "none: no such file, folder or address"), ("s3://bucket/sets/", "`dvc import-url s3://bucket/sets/ .*` brings")],
+)
+def test_what_cannot_be_fetched_is_one_line(source: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        fetch.run(source, tmp_path / "raw", "", dvc=False)
+
+
+def test_a_taken_place_is_left_alone(rain12: Path) -> None:
+    with pytest.raises(ConfigError, match="is there already; remove it or name another folder"):
+        fetch.run(str(rain12), rain12, "", dvc=False)

@@ -1,0 +1,145 @@
+"""``kill -9`` of a trial's process, the driver or a raylet at random moments, and of a whole node: every sweep ends whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+from pipeline.config.paths import Workspace
+from tests.support.data import make_dataset, tiny_params
+from tests.support.imports import ROOT
+from tests.support.ray_head import ray_head, ray_node
+
+TRIALS = 4
+CHANGES = {
+    "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
+    "tune.trials": TRIALS,
+    "tune.concurrent": 2,
+    "tune.steps": 12,
+    "tune.grace_steps": 4,
+    "train.validate_every": 2,
+    "tune.space": {"train.lr": {"loguniform": [1e-4, 1e-2]}},
+}
+PROCESSES = {"worker": "ray::ImplicitFunc", "raylet": "raylet"}
+PATIENCE = 600
+"""Seconds for a sweep to come to a moment, or to its end."""
+FINAL = {"finished", "stopped early"}
+
+
+def start(folder: Path, store: str, *options: str) -> subprocess.Popen[bytes]:
+    """The act in a process of its own."""
+    environment = {**os.environ, "RDMC_DATA": str(folder), "RDMC_GPU": "false", "MLFLOW_TRACKING_URI": store}
+    command = [sys.executable, "-m", "pipeline", "tune", "--params", str(folder / "params.yaml"), *options]
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def validations(folder: Path) -> int:
+    """How many the ledger has."""
+    ledgers = list((folder / "runs").glob("tune-*/ledger.json"))
+    return sum(len(entry["rows"]) for path in ledgers for entry in json.loads(path.read_text())["trials"])
+
+
+def await_moment(driver: subprocess.Popen[bytes], folder: Path, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while validations(folder) < count:
+        assert driver.poll() is None, f"over before the kill: {(folder / 'log').read_text()}"
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.05)
+
+
+def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
+    """Processes of this driver's own Ray, one at the least."""
+    if kind == "driver":
+        return [psutil.Process(driver.pid)]
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            called = Path(process.exe()).name if kind == "raylet" else " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if called.startswith(PROCESSES[kind]):
+            found.append(process)
+    assert found, f"no {kind} among the driver's processes"
+    return found
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """One with pairs to train on, and params beside them."""
+    made = Workspace(tmp_path)
+    make_dataset(made, "heavy")
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML(typ="safe", pure=True).dump(tiny_params(CHANGES).model_dump(mode="json", by_alias=True), file)
+    return made
+
+
+def require_whole(workspace: Workspace, store: str) -> None:
+    """Every trial is accounted for in the table and by one run of its own, ended as it should."""
+    rows = list(csv.DictReader(workspace.trials.open()))
+    assert [row["trial"] for row in rows] == [str(number) for number in range(TRIALS)]
+    assert {row["state"] for row in rows} <= FINAL
+    client = MlflowClient(store)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(runs) == TRIALS + 1
+    assert sorted(run.data.tags["trial"] for run in children) == [row["trial"] for row in rows]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert list(workspace.runs.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_sweep_survives_a_kill(workspace: Workspace, store: str, seed: int) -> None:
+    rng, kind = np.random.default_rng(seed), ("worker", "driver", "raylet")[seed % 3]
+    log = workspace.root / "log"
+    driver = start(workspace.root, store)
+    try:
+        await_moment(driver, workspace.root, int(rng.integers(1, 8)))
+        time.sleep(float(rng.uniform(0, 0.2)))
+        chosen = victims(driver, kind)
+        chosen[int(rng.integers(len(chosen)))].send_signal(signal.SIGKILL)
+        code = driver.wait(PATIENCE)
+    finally:
+        driver.kill()
+    assert (code == 0) == (kind == "worker"), log.read_text()
+    if code:  # the driver died, or had no Ray any more
+        again = start(workspace.root, store, "--resume")
+        try:
+            assert again.wait(PATIENCE) == 0, log.read_text()
+        finally:
+            again.kill()
+    require_whole(workspace, store)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE)
+def test_a_sweep_survives_the_loss_of_a_node(workspace: Workspace, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ray_head(cpus=1) as head, ray_node(head, cpus=1) as node:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+            monkeypatch.setenv(name, head.environment[name])
+        monkeypatch.setenv("RDMC_RAY_ADDRESS", head.address)
+        driver = start(workspace.root, store)
+        try:
+            await_moment(driver, workspace.root, 3)  # one on each of the two nodes
+            lost = [one for one in psutil.Process(node.pid).children(recursive=True) if Path(one.exe()).name == "raylet"]
+            assert len(lost) == 1
+            lost[0].kill()
+            assert driver.wait(PATIENCE) == 0, (workspace.root / "log").read_text()
+        finally:
+            driver.kill()
+    require_whole(workspace, store)

@@ -1,0 +1,180 @@
+"""A real ablation of tiny trials on a local Ray: what fails stops no other, a second run does what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.config.params import Params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.evaluation import evaluator as measuring
+from pipeline.experiments import ablate
+from pipeline.experiments.ablation import Score, Trial, plan, read_score, write_score
+from pipeline.experiments.ablation_table import BEGIN, END
+from pipeline.tracking.tracker import Tracker
+from rdmc.data.loader import PairStore
+from rdmc.errors import ConfigError, DataError, TrainingError
+from rdmc.training.loop import Run
+from tests.support.data import make_dataset, tiny_params
+
+TINY = {
+    "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
+    "ablation.steps": 4,
+    "ablation.seeds": [0],
+    "train.validate_every": 2,
+}
+SETTINGS = Settings(gpu=False)
+PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
+
+
+def kept(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in workspace.ablation.glob("*.json") if path.name != "run.json"]
+    return {f"{told['variant']}/{told['seed']}": told for told in found}
+
+
+def by_hand(params: Params, workspace: Workspace) -> dict[str, float]:
+    """The figures of a trial's last averaged weights, trained in this process."""
+    folder = [workspace.shards("heavy")]
+    run = Run(params.network, params.loss, params.train, params.seed)
+    assert [report.step for report in run.reports(PairStore(folder, "train"), None)][-1] == 4
+    store = PairStore(folder, "test")
+    results = list(measuring.measured(run.average, store, "heavy", params.evaluate, run.device))
+    return {kind: sum(result.derained[kind] for result in results) / len(results) for kind in ("psnr_y", "ssim_y")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str, tmp_path: Path) -> None:
+    workspace, page = Workspace(tmp_path), tmp_path / "page.md"
+    make_dataset(workspace, "heavy")
+    page.write_text(PAGE)
+    broken = tiny_params({**TINY, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
+    with pytest.raises(TrainingError, match="^broken/0: failed"):
+        ablate.run(broken, SETTINGS, workspace, write=page)
+    assert list(kept(workspace)) == ["full/0"]
+    assert "Missing, for they failed or have not run: broken/0." in " ".join(page.read_text().split())
+    first = (workspace.ablation / "table.md").read_text()
+
+    params = tiny_params(
+        {**TINY, "ablation.seeds": [0, 1], "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}}
+    )
+    ablate.run(params, SETTINGS, workspace, write=page)
+    found = kept(workspace)
+    assert set(found) == {"full/0", "full/1", "one-pass/0", "one-pass/1"}
+    assert (workspace.ablation / "table.md").read_text() != first
+    for trial in plan(params, "", ""):
+        derained = found[trial.name]["figures"]["overall"]["derained"]
+        assert {kind: derained[kind] for kind in ("psnr_y", "ssim_y")} == pytest.approx(
+            by_hand(trial.params, workspace), abs=1e-3
+        )
+    text = page.read_text()
+    assert text.startswith("# Ablation\n\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "| one-pass |" in text
+    assert "![Test PSNR-Y" in text
+    assert (tmp_path / "page.png").is_file()
+    assert list(workspace.runs.iterdir()) == []
+
+    client = MlflowClient(store)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]  # the second went on in the first's
+    children = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
+    assert set(children) == {*found, "broken/0"}
+    assert {name for name, run in children.items() if run.info.status == "FAILED"} == {"broken/0"}
+    overall = found["one-pass/1"]["figures"]["overall"]
+    assert children["one-pass/1"].data.metrics["test_overall_psnr_y"] == pytest.approx(overall["derained"]["psnr_y"])
+    assert {"one-pass/psnr_y", "one-pass/difference_psnr_y", "full/psnr_y"} <= set(parent.data.metrics)
+    assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"table.md", "ablation.png"}
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the trials that an ablation would train; each gets a result at once."""
+    names: list[str] = []
+
+    def train(todo: list[Trial], params: Params, settings: Settings, workspace: Workspace, parent: str | None) -> list[str]:
+        for trial in todo:
+            means = {"rainy": {"psnr_y": 20.0, "ssim_y": 0.5}, "derained": {"psnr_y": 22.0 + trial.seed, "ssim_y": 0.6}}
+            group = {**means, "gain_psnr_y": 2.0 + trial.seed, "images": 2}
+            write_score(workspace.ablation, trial, Score({"heavy": group, "overall": group}, 1.5, "a machine"))
+        names.extend(trial.name for trial in todo)
+        return []
+
+    monkeypatch.setattr(ablate, "_train", train)
+    return names
+
+
+def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, trained: list[str]) -> None:
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "heavy")
+    variants = {"full": {}, "one-pass": {"network.passes": 1}, "two-passes": {"network.passes": 2}}
+    params = tiny_params({**TINY, "ablation.variants": variants})
+    ablate.run(params, SETTINGS, workspace)
+    assert trained == ["full/0", "one-pass/0"], "two-passes is full under another name"
+    assert "| two-passes | 22.00 |" in (workspace.ablation / "table.md").read_text()
+    trained.clear()
+    ablate.run(params, SETTINGS, workspace)
+    assert trained == []
+    ablate.run(
+        tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, workspace
+    )
+    assert trained == [], "no result depends on these"
+    ablate.run(tiny_params({**TINY, "ablation.variants": variants, "ablation.seeds": [0, 3]}), SETTINGS, workspace)
+    assert trained == ["full/3", "one-pass/3"]
+    trained.clear()
+    ablate.run(tiny_params({**TINY, "ablation.variants": variants, "train.lr": 1e-5}), SETTINGS, workspace)
+    assert trained == ["full/0", "one-pass/0"]
+    trained.clear()
+    ablate.run(params, SETTINGS, workspace, fresh=True)
+    assert trained == ["full/0", "one-pass/0"]
+    make_dataset(workspace, "heavy", {"train": 4, "validation": 3, "test": 2})
+    ablate.run(params, SETTINGS, workspace)
+    assert len(trained) == 4
+
+
+def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, page = Workspace(tmp_path), tmp_path / "page.md"
+    monkeypatch.setattr(Tracker, "start", lambda *_, **__: pytest.fail("started"))
+    variants = {"full": {}, "wide": {"network.widht": 9}}
+    params = tiny_params({**TINY, "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}})
+    with pytest.raises(ConfigError, match="No such file"):
+        ablate.run(params, SETTINGS, workspace, write=page)
+    page.write_text(f"{END} {BEGIN}")
+    with pytest.raises(ConfigError, match=r"page\.md: needs the lines"):
+        ablate.run(params, SETTINGS, workspace, write=page)
+    make_dataset(workspace, "heavy", {"train": 4, "validation": 1})
+    with pytest.raises(ConfigError, match="ablation.variants.wide: network.widht: no such param"):
+        ablate.run(tiny_params({**TINY, "ablation.variants": variants}), SETTINGS, workspace)
+    with pytest.raises(DataError, match="no test pairs"):
+        ablate.run(params, SETTINGS, workspace)
+    make_dataset(workspace, "heavy")
+    with pytest.raises(ConfigError, match="does not divide among 3 workers"):
+        ablate.run(params, Settings(gpu=False, workers=3), workspace)
+    assert not workspace.ablation.exists()
+
+
+def test_nothing_to_show_is_an_error_and_ends_the_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "heavy")
+    monkeypatch.setattr(ablate, "_train", lambda todo, *_: [trial.name for trial in todo])
+    with pytest.raises(TrainingError, match="no trial of the ablation ended well"):
+        ablate.run(tiny_params(TINY), SETTINGS, workspace)
+    client = MlflowClient(store)
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert run.info.status == "FAILED"
+
+
+def test_damaged_result_is_named(tmp_path: Path) -> None:
+    trial = plan(tiny_params(TINY), "", "")[0]
+    assert read_score(tmp_path, trial) is None
+    write_score(tmp_path, trial, Score({}, 1.0, "a machine"))
+    assert read_score(tmp_path, trial) == Score({}, 1.0, "a machine")
+    (path,) = tmp_path.iterdir()
+    path.write_text('{"figures"')
+    with pytest.raises(Exception, match=rf"{path.name}: .*delete that file"):
+        read_score(tmp_path, trial)

@@ -1,0 +1,182 @@
+"""The gate's rules one by one, and 100 challengers whose true worth is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.config.params import Params
+from pipeline.config.registry import Gate
+from pipeline.promotion.gate import Check, Image, Outcome, Verdict, judge
+from rdmc.errors import DataError
+
+DATASETS = ("light", "heavy", "real")
+SCENES, VARIANTS = 60, 2
+
+
+@pytest.fixture(scope="module")
+def rules(params: Params) -> Gate:
+    return params.gate.model_copy(update={"resamples": 600})
+
+
+def world(
+    rng: np.random.Generator, true: tuple[float, float, float], scenes: int = SCENES, last: int | None = None
+) -> tuple[Outcome, Outcome]:
+    """Challenger and champion; their true mean difference by dataset is ``true``. Scenes differ by 0.3 dB, variants by 0.15.
+
+    ``last`` is how many scenes the last dataset has, where that is another number.
+    """
+    images, new, old = [], [], []
+    for dataset, shift in zip(DATASETS, true, strict=True):
+        for scene in range(last or scenes if dataset == DATASETS[-1] else scenes):
+            level, own = rng.normal(28, 4), shift + rng.normal(0, 0.3)
+            for variant in range(VARIANTS):
+                images.append(Image(dataset, f"{scene}-{variant}", f"{dataset}{scene}{variant}", f"{dataset}{scene}"))
+                old.append(level + rng.normal(0, 1))
+                new.append(old[-1] + own + rng.normal(0, 0.15))
+    made = [
+        Outcome(label, tuple(images), tuple(psnr), (0.9,) * len(images), (0.1,) * len(images), {"light/0-0": 35.0}, 2.0)
+        for label, psnr in (("version 2", new), ("version 1", old))
+    ]
+    return made[0], made[1]
+
+
+def failed(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def test_a_hundred_challengers_of_known_worth(rules: Gate) -> None:
+    """At the confidence no worse one passes; 90 % of those better by twice the margin do; one bad dataset is enough to fail."""
+    better, one_bad = 2 * rules.margin, -2 * rules.tolerance
+    kinds = {
+        "worse": ((-0.05, -0.05, -0.05), 25),
+        "equal": ((0.0, 0.0, 0.0), 20),
+        "better": ((better, better, better), 40),
+        "better but on one": ((0.6, one_bad, 0.6), 15),
+    }
+    passed: dict[str, int] = {}
+    seed = 0
+    for kind, (true, count) in kinds.items():
+        assert kind != "better but on one" or np.mean(true) > better
+        verdicts = []
+        for _ in range(count):
+            seed += 1
+            verdicts.append(judge(*world(np.random.default_rng(seed), true), rules, seed))
+        passed[kind] = sum(verdict.passed for verdict in verdicts)
+        if kind == "better but on one":
+            assert all("dataset heavy" in failed(verdict) and "overall" not in failed(verdict) for verdict in verdicts)
+    assert seed == 100
+    assert (passed["worse"], passed["equal"], passed["better but on one"]) == (0, 0, 0)
+    assert passed["better"] >= 36
+
+
+def test_one_exactly_at_the_margin_seldom_passes(rules: Gate) -> None:
+    """The bound is one of confidence: 5 of 100 are expected."""
+    true = (rules.margin,) * 3
+    passed = sum(judge(*world(np.random.default_rng(seed), true, 20), rules, seed).passed for seed in range(60))
+    assert passed <= 9
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Outcome, Outcome]:
+    """One that passes."""
+    return world(np.random.default_rng(1), (0.5, 0.5, 0.5))
+
+
+def test_one_that_passes_and_the_document(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    verdict = judge(*pair, rules, 0, [Check("lineage", True, "known")])
+    assert failed(verdict) == []
+    assert verdict == judge(*pair, rules, 0, [Check("lineage", True, "known")]), "the same again"
+    read = json.loads(verdict.to_json())
+    assert read["passed"] is True
+    assert [check["name"] for check in read["checks"]] == [
+        *("overall", "dataset heavy", "dataset light", "dataset real", "worst 10%"),
+        *("finite", "clean images", "cost", "lineage"),
+    ]
+    assert (read["images"], read["scenes"]) == (360, 180)
+    text = verdict.to_markdown()
+    assert text.startswith("# version 2 against version 1: passed")
+    assert "| overall | holds | +0." in text
+    assert verdict.line.startswith("passed: overall +0.")
+
+
+def test_identical_models_are_refused(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    assert failed(judge(replace(pair[1], label="version 2"), pair[1], rules, 0)) == ["overall"]
+
+
+def test_worst_images_that_are_worse(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    """Better by 0.5 dB in general, and worse by 3 dB on the twentieth of the images where it was worst."""
+    new, old = np.array(pair[0].psnr_y), np.array(pair[1].psnr_y)
+    new[old < np.quantile(old, 0.05)] -= 3
+    assert failed(judge(replace(pair[0], psnr_y=tuple(new)), pair[1], rules, 0)) == ["worst 10%"]
+
+
+def test_a_failure_is_refused_where_it_is_new(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    broken = [replace(side, psnr_y=(math.nan, *side.psnr_y[1:])) for side in pair]
+    verdict = judge(broken[0], pair[1], rules, 0)
+    assert failed(verdict) == ["finite"]
+    assert "light/0-0" in verdict.line
+    assert failed(judge(broken[0], broken[1], rules, 0)) == []
+    assert failed(judge(pair[0], broken[1], rules, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "passes"),
+    [(31.0, 40.0, True), (29.0, 40.0, False), (27.0, 27.1, True), (26.0, 27.1, False), (math.nan, 40.0, False)],
+)
+def test_clean_images_stay_clean_or_as_clean_as_they_did(
+    pair: tuple[Outcome, Outcome], rules: Gate, new: float, old: float, passes: bool
+) -> None:
+    rules = rules.model_copy(update={"clean": 30.0})
+    sides = [replace(side, clean={"light/1-0": 50.0, "light/0-0": value}) for side, value in zip(pair, (new, old), strict=True)]
+    verdict = judge(sides[0], sides[1], rules, 0)
+    assert failed(verdict) == ([] if passes else ["clean images"])
+    assert "light/0-0" in next(check.said for check in verdict.checks if check.name == "clean images")
+    assert failed(judge(replace(pair[0], clean={}), pair[1], rules, 0)) == ["clean images"], "none was tried"
+
+
+def test_cost(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    assert failed(judge(replace(pair[0], gflop=rules.cost * 2.0), pair[1], rules, 0)) == []
+    assert failed(judge(replace(pair[0], gflop=rules.cost * 2.0 + 0.1), pair[1], rules, 0)) == ["cost"]
+
+
+def test_lineage_counts(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    assert failed(judge(*pair, rules, 0, [Check("lineage", False, "no commit")])) == ["lineage"]
+
+
+def test_few_scenes_replace_no_champion_but_may_make_the_first(rules: Gate) -> None:
+    few = world(np.random.default_rng(2), (0.8, 0.8, 0.8), 2)
+    verdict = judge(*few, rules, 0)
+    assert failed(verdict) == ["overall", *(f"dataset {name}" for name in sorted(DATASETS))], "two scenes show nothing"
+    assert "6 scenes: too few" in verdict.line
+    assert judge(*few, rules, 0, first=True).passed
+    three = world(np.random.default_rng(2), (0.8, 0.8, 0.8), 3)
+    assert "dataset real" in failed(judge(*three, rules, 0)), "enough in all, not in each"
+    assert judge(*three, rules.model_copy(update={"by": "image"}), 0).passed, "18 images, if they are taken for independent"
+    worse = world(np.random.default_rng(2), (0.8, -1.5, 0.8), 2)
+    assert "dataset heavy" in failed(judge(*worse, rules, 0, first=True)), "by its mean"
+
+
+@pytest.mark.parametrize("scenes", [1, 2, 3, 4, 7])
+def test_a_dataset_of_few_scenes_is_defended_too(rules: Gate, scenes: int) -> None:
+    """Beside two large datasets on which it is better: worse by just the tolerance, it passes in 5 of 100 worlds."""
+    passed = 0
+    for seed in range(60):
+        verdict = judge(*world(np.random.default_rng(seed), (0.5, 0.5, -rules.tolerance), 30, scenes), rules, seed)
+        assert failed(verdict) in ([], ["dataset real"])
+        assert verdict.passed or f"of {scenes} scenes: add test scenes, or set gate.by: image" in verdict.line
+        passed += verdict.passed
+    assert passed <= (9 if scenes > 3 else 0), "3 are expected; more than 9 in one of 600 such tests"
+
+
+def test_other_images_are_not_compared(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+    other = replace(pair[1], images=(replace(pair[1].images[0], digest="other"), *pair[1].images[1:]))
+    with pytest.raises(DataError, match=r"version 2, version 1: not measured on the same images \(\['light/0-0'\]\)"):
+        judge(pair[0], other, rules, 0)
+    nothing = replace(pair[0], psnr_y=(math.nan,) * len(pair[0].images))
+    with pytest.raises(DataError, match="no test image has a finite figure"):
+        judge(nothing, pair[1], rules, 0)

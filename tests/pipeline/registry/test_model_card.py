@@ -1,0 +1,69 @@
+"""The model card: intervals against another way to find them, worst images, licences, commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.data import Embedded, Published
+from pipeline.registry.model_card import Used, interval, licence, read_images, write_card
+from rdmc.datasets.benchmarks.registry import BENCHMARKS
+from rdmc.errors import DataError
+
+HEAD = "dataset,image,height,width,rainy_psnr_y,derained_psnr_y,derained_ssim_y,gain_psnr_y"
+ROWS = ["light,test-0,40,56,25.0,27.0,0.9,2.0", "light,test-1,40,56,30.0,29.5,0.8,-0.5", "heavy,test|2,40,56,15,20,0.7,5"]
+EMBEDDED = Embedded(source="embedded", rain="light", variants=6)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images.csv").write_text("\n".join([HEAD, *ROWS]) + "\n")
+    return tmp_path / "images.csv"
+
+
+def card(images: Path, **facts: str) -> str:
+    used = [Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED)]
+    return write_card("rain", {"kind": "rdmc"}, used, images, {"run_id": "r1", "model_sha256": "cd", **facts}, {"seed": 0})
+
+
+def test_an_interval_is_that_of_the_normal_law_where_there_are_many() -> None:
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = interval(list(values))
+    half = 1.96 * values.std(ddof=1) / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.05)
+    assert high == pytest.approx(values.mean() + half, abs=0.05)
+    assert interval([3.0]) == (3.0, 3.0)
+    assert interval(list(values)) == (low, high), "the same each time"
+
+
+def test_what_it_says(images: Path) -> None:
+    known = {"registered_commit": "e" * 40, "version": "7", "rebuild": "rebuild/ab"}
+    text = card(images, code="committed", **known)
+    assert "| overall | 3 | 23.33 (" in text
+    assert "| heavy | 1 | 15.00 (15.00 to 15.00) | 20.00" in text
+    assert "1 of 3 test images came out worse" in text
+    worst = [line for line in text.splitlines() if line.startswith(("| light | test", "| heavy | test"))]
+    assert [line.split(" | ")[-1] for line in worst] == ["-0.50 |", "+2.00 |", "+5.00 |"]
+    assert "test\\|2" in text, "a name breaks no table"
+    assert "2 train, 2 test" in text
+    assert f"git checkout {'e' * 40}" in text
+    assert "python -m pipeline rebuild 7 ../" in text
+    assert "its code is rdmc/x.py not as in the commit" in card(images, code="rdmc/x.py not as in the commit", **known)
+    assert "its code is not known" in card(images)
+
+
+def test_licences_come_from_the_registry_of_benchmarks() -> None:
+    known = BENCHMARKS["rain1400"]
+    said = licence(Published(source="benchmark", name="rain1400", path="raw/rain1400"))
+    assert known.title in said
+    assert known.licence in said
+    assert "scikit-image" in licence(EMBEDDED)
+
+
+def test_results_that_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("dataset,image\nlight,a\n")
+    for path in (tmp_path / "none.csv", tmp_path / "images.csv"):
+        with pytest.raises(DataError, match="dvc repro evaluate"):
+            read_images(path)

@@ -1,0 +1,115 @@
+"""What made a model, held against a real commit; and what a version's tags say of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.paths import Workspace
+from pipeline.registry.provenance import COMMITTED, Sources, gaps, leaking, sources
+from rdmc.data.shards import read_manifest
+from rdmc.errors import DataError
+from tests.support.data import make_dataset
+
+WHOLE = {"registered_commit": "a" * 40, "code": COMMITTED, "leaks": "0", "data.light": "1", "dvc.data/shards/light": "2"}
+
+
+def git(root: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def lock(root: Path, *deps: str) -> None:
+    """A dvc.lock whose stages were made with these files as they are now, and with what other stages made."""
+    made = [{"path": "data/shards", "md5": "1.dir"}, {"path": "checkpoints/best/model.json", "md5": "2"}]
+    named = [{"path": dep, "md5": hashlib.md5((root / dep).read_bytes(), usedforsecurity=False).hexdigest()} for dep in deps]
+    outs = [{"path": "data/shards/light", "md5": "3.dir"}, {"path": "checkpoints/best", "md5": "4.dir"}]
+    old = {"deps": [{"path": "rdmc/a.py", "md5": "of another time"}]}
+    stages = {"prepare@gone": old, "train": {"deps": [*named, *made], "outs": outs}, "register": old}
+    (root / "dvc.lock").write_text(json.dumps({"stages": stages}))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project in a folder of a repository, as dvc.lock and the commit agree on it."""
+    root = tmp_path / "repository/project"
+    (root / "rdmc").mkdir(parents=True)
+    for name, content in {
+        "rdmc/a.py": b"a = 1\n",
+        "rdmc/b.py": b"\xff\n\n",
+        "dvc.yaml": b"stages: {}\n",
+        "README": b"",
+    }.items():
+        (root / name).write_bytes(content)
+    git(root.parent, "init", "-q")
+    git(root.parent, "add", "-A")
+    git(root.parent, "commit", "-qm", "one")
+    lock(root, "rdmc/a.py", "rdmc/b.py")
+    return root
+
+
+def test_code_and_commit(project: Path) -> None:
+    commit = git(project, "rev-parse", "HEAD")
+    assert sources(project, commit, ["light"]) == Sources((), ())
+    (project / "README").write_text("changed")
+    (project / "rdmc/a.py").write_text("a = 2\n")
+    assert sources(project, commit, ["light"]) == Sources((), ()), "what it was made with counts, not what is there now"
+    lock(project, "rdmc/a.py", "rdmc/b.py")
+    assert sources(project, commit, ["light"]) == Sources(("rdmc/a.py",), ())
+    (project / "rdmc/new.py").write_text("")
+    (project / "genotype.json").write_text("{}")
+    lock(project, "rdmc/a.py", "rdmc/b.py", "rdmc/new.py", "genotype.json")
+    found = sources(project, commit, ["light"])
+    assert found == Sources(("rdmc/a.py", "rdmc/new.py"), ("genotype.json",))
+    assert found.tag == "rdmc/a.py and 1 more not as in the commit"
+    (project / "dvc.yaml").write_text("stages: {other: {}}\n")
+    lock(project, "rdmc/b.py")
+    assert sources(project, commit, ["light"]) == Sources(("dvc.yaml",), ())
+
+
+def test_what_is_unknown(project: Path, tmp_path: Path) -> None:
+    assert sources(project, "0" * 40, ["light"]) is None
+    assert sources(tmp_path, "0" * 40, ["light"]) is None, "no dvc.lock"
+    (project / "dvc.lock").write_text("schema: '2.0'\n")
+    assert sources(project, git(project, "rev-parse", "HEAD"), []) is None
+
+
+def test_leaks_that_are_in_the_shards(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "light", {"train": 3, "test": 1})
+    manifest = read_manifest(workspace.shards("light") / "manifest.json")
+    assert leaking(workspace.leaks, [manifest]) is None
+    pairs = {"train-1": 1, "train-2": 1, "train-9": 0}  # the last was left out
+
+    def leak(name: str) -> dict[str, object]:
+        first = {"dataset": "light", "split": "train", "pairs": [name]}
+        return {"first": first, "second": {"name": "x", "split": "test", "dataset": "heavy"}, "score": 0.9}
+
+    workspace.leaks.write_text(json.dumps({"version": 1, "leaks": [leak(name) for name in pairs]}))
+    assert leaking(workspace.leaks, [manifest]) == sum(pairs.values())
+    workspace.leaks.write_text("{")
+    with pytest.raises(DataError, match=r"leaks.json: damaged"):
+        leaking(workspace.leaks, [manifest])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, None),
+        ({"code": None}, "without git, or without dvc.lock"),
+        ({"registered_commit": None}, "without git, or without dvc.lock"),
+        ({"code": "rdmc/a.py not as in the commit"}, "rdmc/a.py not as in the commit"),
+        ({"dvc.data/shards/light": None}, "DVC knows no digest of its data (light)"),
+        ({"data.light": None}, "none is named"),
+        ({"leaks": None}, "no report of leaks"),
+        ({"leaks": "3"}, "3 of its training pairs"),
+    ],
+)
+def test_a_lineage_with_gaps(changed: dict[str, str | None], said: str | None) -> None:
+    found = gaps({name: value for name, value in {**WHOLE, **changed}.items() if value is not None})
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]

@@ -1,0 +1,247 @@
+"""A real server: Ray Serve on loopback, following an alias of a SQLite store."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config.settings import Settings
+from pipeline.serving import derain
+from rdmc.checkpoint import load_model
+from rdmc.data.images import encode_png, read_rgb
+from rdmc.inference import derain_image
+from tests.support.browser import chromium, page
+from tests.support.followed import Registry
+from tests.support.serving import Server, encoded, png, server
+
+PICTURES = [png(seed, 40 + seed, 56) for seed in range(4)]
+SMALL = [png(seed, 24, 32) for seed in range(4)]
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def served(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two replicas at most, which look at the alias often; small limits."""
+    folder = tmp_path_factory.mktemp("served")
+    limits = ("--poll", "0.2", "--megabytes", "8", "--megapixels", "0.2")
+    with server(folder, "--model", "models:/rain@champion", *limits, RDMC_GPU="false", MLFLOW_TRACKING_URI=models.uri) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def expected(models: Registry) -> dict[tuple[str, bytes], bytes]:
+    """What each version makes of each picture."""
+    networks = {str(number): load_model(folder)[0] for number, folder in enumerate(models.folders, 1)}
+    return {
+        (v, body): encode_png(derain_image(net, read_rgb(body))) for v, net in networks.items() for body in [*PICTURES, *SMALL]
+    }
+
+
+def test_the_bytes_are_those_that_derain_writes(served: Server, models: Registry, tmp_path: Path) -> None:
+    models.promote(1)
+    tall = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    phone = encoded(tall, "MPO", save_all=True, append_images=[Image.fromarray(tall)])
+    for name, body in (
+        ("a.png", PICTURES[0]),
+        ("b.jpg", encoded(tall, "JPEG")),
+        ("c.webp", encoded(tall, "WEBP")),
+        ("d.jpg", phone),
+    ):
+        (tmp_path / name).write_bytes(body)
+        derain.run(tmp_path / name, tmp_path / "out.png", "models:/rain@champion", Settings(gpu=False))
+        status, headers, answer = served.ask("POST", "/derain", body, "application/octet-stream")
+        assert (status, headers["content-type"], headers["x-model"]) == (200, "image/png", "rain")
+        assert answer == (tmp_path / "out.png").read_bytes()
+
+
+class Callers:
+    """Callers who ask on and on; every answer must be whole and by the version that it names."""
+
+    def __init__(self, served: Server, expected: dict[tuple[str, bytes], bytes], pictures: list[bytes]) -> None:
+        self.served, self.expected, self.pictures = served, expected, pictures
+        self.answered, self.seen, self.broken = threading.Condition(), [Counter[str]()], list[str]()
+        self.numbers, self.last = count(), threading.Event()
+
+    def ask(self, requests: int) -> None:
+        """Ask until there were so many requests and the last move is done."""
+        while ((number := next(self.numbers)) < requests or not self.last.is_set()) and not self.broken:
+            body = self.pictures[number % len(self.pictures)]
+            try:
+                status, headers, answer = self.served.ask("POST", "/derain", body)
+                version = headers.get("x-model-version", "")
+                wrong = (
+                    "" if (status, answer) == (200, self.expected.get((version, body))) else f"{status} {version} {answer!r}"
+                )
+            except OSError as error:
+                wrong = repr(error)
+            with self.answered:
+                self.seen[-1][version] += 1
+                self.broken += [wrong] if wrong else []
+                self.answered.notify_all()
+
+    def until(self, version: int, answers: int = 0) -> None:
+        """Wait for so many answers in all, and for one of ``version`` since the alias moved last."""
+
+        def done() -> bool:
+            return bool(self.broken) or (sum(map(Counter.total, self.seen)) >= answers and self.seen[-1][str(version)] > 0)
+
+        with self.answered:
+            assert self.answered.wait_for(done, SECONDS)
+
+
+def moved(callers: Callers, models: Registry, requests: int, versions: list[int], number: int = 4) -> None:
+    """The alias moves from the first of ``versions`` on to the others under load, each when the one before has answered."""
+    models.promote(versions[0])
+    with ThreadPoolExecutor(number) as pool:
+        asking = [pool.submit(callers.ask, requests) for _ in range(number)]
+        try:
+            callers.until(versions[0])
+            for place, version in enumerate(versions[1:], 1):
+                callers.until(versions[place - 1], place * requests // len(versions))
+                models.promote(version)
+                with callers.answered:
+                    callers.seen.append(Counter())
+                callers.until(version)
+        finally:
+            callers.last.set()
+    assert not callers.broken
+    assert not [one.exception() for one in asking if one.exception()]
+    assert sum(map(Counter.total, callers.seen)) >= requests
+    assert all(counts[str(version)] for counts, version in zip(callers.seen, versions, strict=True))
+
+
+def test_the_alias_moves_under_load_and_back(
+    served: Server, models: Registry, expected: dict[tuple[str, bytes], bytes]
+) -> None:
+    moved(Callers(served, expected, PICTURES), models, 120, [1, 2, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+def test_ten_thousand_requests_and_two_moves(
+    served: Server, models: Registry, expected: dict[tuple[str, bytes], bytes]
+) -> None:
+    moved(Callers(served, expected, SMALL), models, 10_000, [1, 2, 1], number=8)
+
+
+def test_the_state_follows_the_alias_without_traffic(served: Server, models: Registry) -> None:
+    for version in (2, 1):
+        models.promote(version)
+        end = time.monotonic() + SECONDS
+        while json.loads(served.ask("GET", "/healthz")[2])["version"] != str(version):
+            assert time.monotonic() < end
+
+
+def test_replicas_that_are_killed(served: Server) -> None:
+    """Whoever is told anything is told so in JSON, and soon there are others."""
+    with ThreadPoolExecutor(4) as callers:
+        asked = [callers.submit(served.ask, "POST", "/derain", PICTURES[0]) for _ in range(40)]
+        asked[3].result()
+        for process in served.replicas():
+            process.kill()
+    answers = [each.result() for each in asked]
+    assert {status for status, _, _ in answers} <= {200, 503}
+    assert all(json.loads(answer)["error"] for status, _, answer in answers if status == 503)
+    assert answers[-1][0] == served.ask("POST", "/derain", PICTURES[0])[0] == 200
+
+
+def test_requests_that_are_refused(served: Server) -> None:
+    wide = encoded(np.zeros((500, 500, 3), np.uint8), "PNG")
+    for method, path, body, kind, status in (
+        ("POST", "/derain", b"", "image/png", 400),
+        ("POST", "/derain", b"hello", "image/png", 415),
+        ("POST", "/derain", PICTURES[0], "application/json", 415),
+        ("POST", "/derain", PICTURES[0][:200], "image/png", 422),
+        ("POST", "/derain", wide, "image/png", 413),
+        ("POST", "/derain", bytes(30 * 2**20), "image/png", 413),  # and no connection that breaks
+        ("GET", "/derain", None, "", 405),
+        ("POST", "/", PICTURES[0], "image/png", 405),
+        ("GET", "/../../etc/passwd", None, "", 404),
+    ):
+        found, headers, answer = served.ask(method, path, body, kind)
+        assert (found, headers["content-type"], answer.count(b"\n")) == (status, "application/json", 1), (path, kind, answer)
+        assert len(json.loads(answer)["error"]) > 10
+    for headers in ({"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert served.ask("POST", "/derain", PICTURES[0], **headers)[0] == 403
+    assert served.ask("POST", "/derain", PICTURES[0])[0] == 200
+
+
+@pytest.mark.slow
+def test_a_thousand_malformed_requests(served: Server) -> None:
+    rng = np.random.default_rng(0)
+    seen: Counter[int] = Counter()
+    for _ in range(1000):
+        body = bytearray(PICTURES[0])
+        for place in rng.integers(0, len(body), 4):
+            body[place] = rng.integers(256)
+        status, headers, answer = served.ask("POST", "/derain", bytes(body))
+        assert status in (200, 413, 415, 422), answer
+        assert status == 200 or (headers["content-type"], answer.count(b"\n")) == ("application/json", 1)
+        seen[status] += 1
+    assert seen[422] > 100
+    assert served.ask("POST", "/derain", PICTURES[0])[0] == 200
+
+
+def test_state_counters_and_a_registry_that_is_away(served: Server, models: Registry) -> None:
+    state = json.loads(served.ask("GET", "/healthz")[2])
+    assert (state["status"], state["model"], state["registry"]) == ("ok", "rain", "ok")
+    assert state["replicas"] >= 1
+    store = Path(models.uri.removeprefix("sqlite:///"))
+    store.rename(store.with_suffix(".away"))
+    try:
+        while b"rdmc_registry_up 0.0" not in served.ask("GET", "/metrics")[2]:
+            assert served.ask("POST", "/derain", PICTURES[0])[0] == 200, "what is there goes on"
+        assert "no MLflow store" in json.loads(served.ask("GET", "/healthz")[2])["registry"]
+    finally:
+        store.with_suffix(".away").rename(store)
+    status, headers, text = served.ask("GET", "/metrics")
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    names = {line.partition(" ")[0].partition("{")[0] for line in text.decode().splitlines() if not line.startswith("#")}
+    assert {"rdmc_requests_total", "rdmc_request_seconds_bucket", "rdmc_pixels_total", "rdmc_model_info"} <= names
+
+
+def test_the_page_loads_nothing_from_elsewhere(served: Server) -> None:
+    status, headers, text = served.ask("GET", "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert b"//" not in text.replace(b"http-equiv", b"")
+    assert b" style=" not in text
+    assert b" onclick" not in text
+
+
+@pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine")
+def test_a_picture_dropped_on_the_page(served: Server, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(PICTURES[0])
+    for name, data in (("notes.png", b"no picture"), ("notes.txt", b"no picture"), ("large.png", bytes(9 * 2**20))):
+        (tmp_path / name).write_bytes(data)
+    with page(served.url, tmp_path / "profile") as found:
+        found.drop(tmp_path / "photo.png")
+        found.until("!document.getElementById('view').hidden && document.getElementById('after').naturalWidth > 0")
+        size = "[document.getElementById('after').naturalWidth, document.getElementById('after').naturalHeight]"
+        assert found.value(size) == [56, 40]
+        shown = "getComputedStyle(document.getElementById('before')).clipPath"
+        half = found.value(shown)
+        found.value("const s = document.getElementById('slide'); s.value = 20; s.dispatchEvent(new Event('input'))")
+        assert half != found.value(shown), "the slider moves the edge"
+        assert "version" in found.value("document.getElementById('said').textContent")
+        said = "document.getElementById('said').textContent"
+        for name, words in (("notes.png", "first bytes"), ("notes.txt", "of those kinds"), ("large.png", "at most 8 are")):
+            found.drop(tmp_path / name)
+            found.until(f"{said}.includes('{words}') && document.getElementById('said').className === 'bad'")
+        found.value("const none = new DataTransfer(); dispatchEvent(new DragEvent('drop', {dataTransfer: none}))")
+        assert "no file" in found.value(said)
+        found.drop(tmp_path / "photo.png")
+        found.until(f"{said}.includes('version')")
+        broken = [event for event in found.events if event["method"] == "Log.entryAdded"]
+        assert not [event for event in broken if "Content Security Policy" in event["params"]["entry"]["text"]]

@@ -1,0 +1,116 @@
+"""``derain`` with a model folder: files, folders, names, and inputs that are not pictures (test_register.py: the registry)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.serving import derain
+from rdmc.checkpoint import load_model
+from rdmc.data.images import read_rgb, write_png
+from rdmc.errors import CheckpointError, DataError, ServiceError
+from rdmc.inference import derain_image
+from rdmc.models.baselines import PReNet, PReNetConfig
+
+Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+def photo(seed: int) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Workspace]) -> str:
+    return str(make_workspace(tmp_path_factory.mktemp("model"), tests=(0, 0)).best)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with three pictures, two of one stem, a text file, a hidden file."""
+    folder = tmp_path / "photos"
+    write_png(folder / "a.png", photo(0))
+    write_png(folder / "sub/b.png", photo(1))
+    write_png(folder / "a.bmp", photo(2))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def test_a_file_to_a_file_or_a_folder(tmp_path: Path, model: str, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = load_model(Path(model))[0]
+    expected = derain_image(network, photo(0))
+    (tmp_path / "there.d").mkdir()
+    for out, target in (("x/out.png", "x/out.png"), ("new", "new/a.png"), ("there.d", "there.d/a.png")):
+        derain.run(photos / "a.png", tmp_path / out, model, Settings())
+        assert np.array_equal(read_rgb(tmp_path / target), expected)
+        assert str(tmp_path / target) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_folder_keeps_names(tmp_path: Path, model: str, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos / "derained"  # inside: a second time does not derain the results
+    for _ in range(2):
+        derain.run(photos, out, model, Settings())
+        assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png")) == [
+            "a.bmp.png",
+            "a.png.png",
+            "sub/b.png",
+        ]
+        shown = capsys.readouterr().out
+        assert "1 files without a picture's extension" in shown
+        assert "3 of 3 pictures derained" in shown
+
+
+def test_a_bad_file_is_named_and_the_rest_is_done(
+    tmp_path: Path, model: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "b.jpg").write_bytes(b"not a jpeg")
+    (photos / "c.png").write_bytes(b"")
+    with pytest.raises(DataError, match="2 of 5 pictures failed"):
+        derain.run(photos, tmp_path / "out", model, Settings())
+    shown = capsys.readouterr().out
+    assert "b.jpg: not an image" in shown
+    assert "c.png: zero bytes" in shown
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+    with pytest.raises(DataError, match=r"b\.jpg: not an image"):
+        derain.run(photos / "b.jpg", tmp_path / "b.png", model, Settings())
+
+
+def test_published_weights_are_a_model(tmp_path: Path, photos: Path) -> None:
+    network = PReNet(PReNetConfig(width=2)).eval()
+    torch.save(network.state_dict(), tmp_path / "prenet.pth")
+    derain.run(photos / "a.png", tmp_path / "out.png", str(tmp_path / "prenet.pth"), Settings(gpu=False))
+    assert np.array_equal(read_rgb(tmp_path / "out.png"), derain_image(network, photo(0)))
+
+
+def test_places_that_are_refused(tmp_path: Path, model: str, photos: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link.png").symlink_to(photos / "a.png")
+    (tmp_path / "empty").mkdir()
+    for source, out, said in (
+        (photos / "none.png", tmp_path / "out.png", "no such picture"),
+        (photos / "a.png", photos / "a.png", "overwrite an input"),
+        (photos / "a.png", photos, "overwrite an input"),
+        (photos / "a.png", tmp_path / "link.png", "overwrite an input"),
+        (photos / "sub", photos / "sub", "overwrite an input"),
+        (photos / "a.png", tmp_path / "out.jpg", "PNG"),
+        (photos, tmp_path / "file", "is a file"),
+        (tmp_path / "empty", tmp_path / "out", "no pictures"),
+    ):
+        with pytest.raises(DataError, match=said):
+            derain.run(source, out, model, Settings())
+    assert np.array_equal(read_rgb(photos / "a.png"), photo(0))
+
+
+def test_models_that_are_not_there(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(CheckpointError, match="no such model folder"):
+        derain.run(photos, tmp_path / "out", str(tmp_path / "none"), Settings())
+    with pytest.raises(ServiceError, match="there is no MLflow store"):
+        derain.run(photos, tmp_path / "out", "models:/rdmc@candidate", Settings())
+    assert not (tmp_path / "mlflow.db").exists(), "asking makes no store"

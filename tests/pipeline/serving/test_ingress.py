@@ -1,0 +1,176 @@
+"""The door before replicas that fail in every way: what the caller sees, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import RayActorError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.serving import ingress as door
+from pipeline.serving.app import address_of
+from pipeline.serving.ingress import Door
+from pipeline.serving.replica import Answer, Plan, State
+from pipeline.serving.requests import Limits
+from tests.support.serving import png
+
+PLAN = Plan("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, Limits(), Path("cache"), timeout=0.5)
+FIRST = State("rain", "1", "")
+PHOTO = png(0)
+
+
+class Method:
+    """A replica's method: each call does the next of ``acts``."""
+
+    def __init__(self, *acts: Any) -> None:
+        self.acts, self.bodies = list(acts), list[Any]()
+
+    async def remote(self, *body: Any) -> Any:
+        self.bodies.append(body)
+        act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+        if isinstance(act, Exception):
+            raise act
+        return await act() if callable(act) else act
+
+
+class Replicas:
+    """The handle of replicas."""
+
+    def __init__(self, derain: Method, state: Method | None = None) -> None:
+        self.derain, self.state = derain, state or Method(FIRST)
+
+
+def request(path: str = "/derain", body: bytes | None = PHOTO, method: str = "POST", **headers: str) -> Request:
+    """A request; the body never comes where it is None."""
+
+    async def receive() -> Any:
+        if body is None:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": method, "path": path, "query_string": b"", "headers": raw}, receive)
+
+
+def opened(*derain: Any, state: Method | None = None, places: int = 8, first: State = FIRST) -> Door:
+    return Door(Replicas(Method(*derain), state), PLAN, first, places)
+
+
+def counted(found: Door, path: str, status: int) -> float:
+    return float(found.meters.registry.get_sample_value("rdmc_requests_total", {"path": path, "status": str(status)}) or 0)
+
+
+async def hang() -> Answer:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+GOOD = Answer(b"a png", 200, State("rain", "2", ""), 0.1, 1, 2240)
+
+
+@pytest.mark.parametrize(
+    ("acts", "status", "asked"),
+    [
+        ([GOOD], 200, 1),
+        ([RayActorError(), GOOD], 200, 2),
+        ([RayActorError()], 503, 2),
+        ([ValueError("/secret/place\nsecond line"), GOOD], 500, 1),
+        ([hang], 504, 1),
+        ([Answer(b"weights are no good", 500, FIRST)], 500, 1),
+    ],
+)
+def test_a_replica_that_fails(acts: list[Any], status: int, asked: int) -> None:
+    found = opened(*acts)
+    answer: Response = asyncio.run(found(request()))
+    assert (answer.status_code, found.derainer.derain.bodies) == (status, [(PHOTO,)] * asked)
+    assert counted(found, "/derain", status) == 1
+    if status == 200:
+        assert (answer.body, answer.headers["x-model-version"]) == (b"a png", "2")
+        return
+    text = bytes(answer.body).decode()
+    assert text.count("\n") == 1
+    assert len(json.loads(text)["error"]) > 10
+    assert "secret" not in text
+
+
+def test_a_name_beyond_latin_1() -> None:
+    answer = asyncio.run(opened(Answer(b"a png", 200, State("дождь / 雨", "1", "")))(request()))
+    assert (answer.status_code, answer.headers["x-model"]) == (200, "%D0%B4%D0%BE%D0%B6%D0%B4%D1%8C%20%2F%20%E9%9B%A8")
+
+
+def test_slow_bodies_leave_room_for_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "running", lambda: 1)
+
+    async def busy(found: Door) -> tuple[Response, Response]:
+        slow = [asyncio.create_task(found(request(body=None))) for _ in range(2)]
+        await asyncio.sleep(0)
+        refused, state = await found(request(body=None)), await found(request("/healthz", method="GET"))
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        return refused, state
+
+    found = opened(GOOD, places=2)
+    refused, state = asyncio.run(busy(found))
+    assert (refused.status_code, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
+    assert state.status_code == 200
+    assert counted(found, "/derain", 499) == 2
+    assert asyncio.run(found(request())).status_code == 200, "and it lets go of them"
+
+
+@pytest.mark.parametrize(
+    ("says", "version", "registry"),
+    [
+        (Method(State("rain", "7", "")), "7", "ok"),
+        (Method(State("rain", "7", "away")), "7", "away"),
+        (Method(RayActorError()), "1", "away at first"),
+        (Method(hang), "1", "away at first"),
+    ],
+)
+def test_the_state_is_asked_of_a_replica(says: Method, version: str, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "running", lambda: 1)
+    monkeypatch.setattr(door, "ASK_SECONDS", 0.2)
+    found = opened(GOOD, state=says, first=State("rain", "1", "away at first"))
+    said = json.loads(bytes(asyncio.run(found(request("/healthz", method="GET"))).body))
+    assert (said["version"], said["registry"]) == (version, registry)
+    metrics = bytes(asyncio.run(found(request("/metrics", method="GET"))).body).decode()
+    assert f'rdmc_model_info{{model="rain",version="{version}"}} 1.0' in metrics
+    assert f"rdmc_registry_up {float(registry == 'ok')}" in metrics
+
+
+def test_the_page_knows_the_limit_and_its_policy_holds() -> None:
+    asked: Callable[..., Request] = request
+    found = Door(Replicas(Method(GOOD)), Plan("m", "127.0.0.1", 1, 1, 1, 1, 1.0, Limits(0.5), Path()), FIRST, 8)
+    answer = asyncio.run(found(asked("/", method="GET")))
+    assert b'<body data-megabytes="0.5">' in bytes(answer.body)
+    assert answer.headers["content-security-policy"] == door.policy(bytes(answer.body).decode())
+
+
+def test_whatever_comes_is_answered_and_counted() -> None:
+    found = opened(GOOD)
+    for asked, status in (
+        (request("/none", method="GET"), 404),
+        (request("/derain", method="GET"), 405),
+        (request(host="evil.example"), 403),
+        (request(sec_fetch_site="cross-site"), 403),
+        (request(body=b"hello"), 415),
+    ):
+        assert asyncio.run(found(asked)).status_code == status
+    assert [counted(found, *key) for key in (("other", 404), ("/derain", 405), ("/derain", 403), ("/derain", 415))] == [
+        1,
+        1,
+        2,
+        1,
+    ]
+
+
+def test_an_address_as_a_browser_takes_it() -> None:
+    assert address_of(PLAN) == "http://127.0.0.1:8000"
+    assert address_of(replace(PLAN, host="::1")) == "http://[::1]:8000"

@@ -1,0 +1,100 @@
+"""``evaluate`` on small packed datasets: the same figures as by hand, the same again, pictures, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.params import Params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.evaluation import evaluator as measuring
+from pipeline.stages import evaluate
+from rdmc.checkpoint import load_model
+from rdmc.data.images import read_rgb
+from rdmc.data.loader import PairStore
+from rdmc.errors import CheckpointError, DataError
+from rdmc.inference import derain_image
+from rdmc.metrics import measure
+
+MakeWorkspace = Callable[..., Workspace]
+
+
+def test_figures_pictures_and_the_same_again(
+    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = make_workspace(tmp_path)
+    evaluate.run(params, Settings(), workspace)
+    rows = list(csv.DictReader(workspace.images.open()))
+    figures = json.loads(workspace.evaluate_metrics.read_text())
+
+    kinds = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
+    columns = ["dataset", "image", "height", "width", *(f"rainy_{k}" for k in kinds), *(f"derained_{k}" for k in kinds)]
+    assert list(rows[0]) == [*columns, "gain_psnr_y", "seconds"]
+    assert [(row["dataset"], row["image"]) for row in rows] == [
+        *(("light", f"test-{i}") for i in range(3)),
+        *(("heavy", f"test-{i}") for i in range(2)),
+    ]
+    network = load_model(workspace.best)[0]
+    store = PairStore([workspace.shards("light")], "test")
+    by_hand = [measure(derain_image(network, store[i].rainy), store[i].clean) for i in range(3)]
+    before = [measure(store[i].rainy, store[i].clean) for i in range(3)]
+    for row, figure in zip(rows, by_hand, strict=False):
+        assert float(row["derained_ssim_rgb"]) == pytest.approx(figure["ssim_rgb"], abs=1e-6)
+    light = figures["light"]
+    assert light["derained"] == {kind: pytest.approx(np.mean([f[kind] for f in by_hand]), abs=1e-6) for kind in kinds}
+    assert light["rainy"]["psnr_y"] == pytest.approx(np.mean([f["psnr_y"] for f in before]), abs=1e-6)
+    assert light["gain_psnr_y"] == pytest.approx(light["derained"]["psnr_y"] - light["rainy"]["psnr_y"], abs=2e-6)
+    overall = [float(row["gain_psnr_y"]) for row in rows]
+    assert figures["overall"]["gain_psnr_y"] == pytest.approx(np.mean(overall), abs=2e-6), "each image counts once"
+    assert [figures[name]["images"] for name in ("light", "heavy", "overall")] == [3, 2, 5]
+
+    names = sorted(path.name for path in workspace.pictures.iterdir())
+    assert len(names) == 2 * params.evaluate.pictures + 1
+    assert "gain.png" in names
+    assert read_rgb(workspace.pictures / "heavy-test-1.png").shape[1] > 2 * 56
+    shown = capsys.readouterr().out
+    assert "overall" in shown
+    assert "PSNR-Y" in shown
+
+    pictures = {path.name: path.read_bytes() for path in workspace.pictures.iterdir()}
+    evaluate.run(params, Settings(), workspace)
+    assert json.loads(workspace.evaluate_metrics.read_text()) == figures
+    assert {path.name: path.read_bytes() for path in workspace.pictures.iterdir()} == pictures
+
+
+def test_a_dataset_without_test_pairs_is_said(
+    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = make_workspace(tmp_path, tests=(0, 1))
+    evaluate.run(params, Settings(), workspace)
+    assert "light: no test pairs" in capsys.readouterr().out
+    assert list(json.loads(workspace.evaluate_metrics.read_text())) == ["heavy", "overall"]
+
+
+def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(tmp_path / "none", tests=(0, 0))
+    with pytest.raises(DataError, match="light, heavy: no test pairs"):
+        evaluate.run(params, Settings(), workspace)
+    assert not workspace.pictures.exists()
+    assert not workspace.evaluate_metrics.exists()
+    workspace = make_workspace(tmp_path / "untrained")
+    shutil.rmtree(workspace.best)
+    with pytest.raises(CheckpointError, match="no such model folder"):
+        evaluate.run(params, Settings(), workspace)
+    with pytest.raises(DataError, match="manifest"):
+        evaluate.run(params, Settings(), Workspace(tmp_path / "empty"))
+
+
+def test_no_gpu_where_the_settings_say_so(
+    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace(tmp_path, tests=(1, 0))
+    monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("a GPU would be taken"))
+    evaluate.run(params, Settings(gpu=False), workspace)

@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import webdataset as wds
+
+from pipeline.config.data import Pack
+from pipeline.stages import pack
+from rdmc.data.images import as_png, read_rgb
+from rdmc.data.loader import PairStore
+from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
+from rdmc.data.shards import MANIFEST, read_manifest
+from rdmc.datasets.rain import render
+from rdmc.errors import DataError
+from tests.support.data import scene
+
+PIXELS: tuple[Literal["original", "raw"], ...] = ("original", "raw")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    folder = tmp_path / "pairs"
+    entries = [
+        write_pair(folder, split, f"{split}-{i}", f"{split}-{i}", as_png(render(scene(i), "heavy", (i,))), as_png(scene(i)))
+        for split, count in (("train", 6), ("test", 2))
+        for i in range(count)
+    ]
+    write_index(folder, "mine", entries, len(entries), [])
+    return folder
+
+
+def test_pack_writes_shards_that_anybody_reads(tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack.run("mine", pairs, Pack(shard_mb=0.02, pixels="original"), tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    assert manifest.dataset == "mine"
+    assert sum(shard.split == "train" for shard in manifest.shards) > 1
+    urls = [str(tmp_path / "out" / shard.name) for shard in manifest.shards]
+    dataset = wds.WebDataset(urls, shardshuffle=False, nodesplitter=wds.split_by_node).decode("rgb8")
+    found = {sample["__key__"]: sample for sample in dataset}
+    assert sorted(found) == sorted(entry.name for entry in read_index(pairs))
+    assert (found["test-1"]["clean.png"] == scene(1)).all()
+    assert (found["test-1"]["rainy.png"] == read_rgb(pairs / "test/test-1.rainy.png")).all()
+    assert (tmp_path / "out" / QUARANTINE).read_bytes() == (pairs / QUARANTINE).read_bytes()
+    shown = capsys.readouterr().out
+    assert manifest.digest[:12] in shown
+    assert all(split in shown for split in ("train", "validation", "test"))
+
+
+def test_pack_twice_gives_the_same_bytes(tmp_path: Path, pairs: Path) -> None:
+    for name in ("one", "two"):
+        pack.run("mine", pairs, Pack(shard_mb=0.02, pixels="original"), tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "two").iterdir())
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)
+
+
+def test_raw_pixels_are_the_same_pixels_for_everybody(tmp_path: Path, pairs: Path) -> None:
+    for pixels in PIXELS:
+        pack.run("mine", pairs, Pack(shard_mb=0.02, pixels=pixels), tmp_path / pixels)
+    originals, raws = (PairStore([tmp_path / pixels], "train") for pixels in PIXELS)
+    assert [originals[i].key for i in range(6)] == [raws[i].key for i in range(6)]
+    for i in range(6):
+        assert (originals[i].rainy == raws[i].rainy).all()
+        assert (originals[i].clean == raws[i].clean).all()
+    shards = read_manifest(tmp_path / "raw" / MANIFEST).shards
+    assert max(shard.size for shard in shards) < 3 * 20_000  # closed by the size of what it holds
+    urls = [str(tmp_path / "raw" / shard.name) for shard in shards]
+    found = {s["__key__"]: s for s in wds.WebDataset(urls, shardshuffle=False, nodesplitter=wds.split_by_node).decode()}
+    assert (found["test-1"]["clean.npy"] == scene(1)).all()
+
+
+def test_pairs_that_changed_are_refused_and_older_shards_stay(tmp_path: Path, pairs: Path) -> None:
+    pack.run("mine", pairs, Pack(shard_mb=1, pixels="original"), tmp_path / "out")
+    before = (tmp_path / "out" / MANIFEST).read_bytes()
+    (pairs / "train/train-0.clean.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"train-0\.clean\.png: changed since it was prepared"):
+        pack.run("mine", pairs, Pack(shard_mb=1, pixels="original"), tmp_path / "out")
+    assert (tmp_path / "out" / MANIFEST).read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pairs"]
+
+
+def test_pairs_that_are_missing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file; run `dvc repro prepare`"):
+        pack.run("mine", tmp_path / "none", Pack(shard_mb=1, pixels="original"), tmp_path / "out")
+
+
+def test_the_index_is_the_only_list_of_what_is_packed(tmp_path: Path, pairs: Path) -> None:
+    index = json.loads((pairs / "index.json").read_text())
+    index["pairs"] = index["pairs"][:1]
+    (pairs / "index.json").write_text(json.dumps(index))
+    pack.run("mine", pairs, Pack(shard_mb=1, pixels="original"), tmp_path / "out")
+    assert [sample.key for _, sample in read_manifest(tmp_path / "out" / MANIFEST).samples("test")] == ["test-0"]

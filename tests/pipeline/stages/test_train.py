@@ -1,0 +1,94 @@
+"""The act ``train``: all that it writes, also where it was stopped after its last step."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.stages import train
+from pipeline.training.run_log import recall
+from pipeline.versioning.lineage import code_digest
+from rdmc.checkpoint import load_model
+from rdmc.errors import CheckpointError
+from rdmc.models.cost import cost
+from rdmc.models.genotype import GENOTYPE, Genotype
+from rdmc.models.rdmc import RDMCConfig
+from tests.support.data import make_dataset, tiny_params
+
+LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
+    (tmp_path / GENOTYPE).write_text(few.to_json())
+    params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
+    workspace, settings = Workspace(tmp_path), Settings(workers=1, gpu=False)
+    make_dataset(workspace, "light")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "bring_home", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(params, settings, workspace)
+    (notes,) = workspace.runs.glob("*.jsonl")
+    run_id, noted = recall(notes)
+    assert list(noted) == [3, 6]
+
+    train.run(params, settings, workspace)
+    assert load_model(workspace.best)[1]["step"] in noted
+    assert (workspace.last / "training.json").is_file()
+    assert json.loads(workspace.run.read_text()) == {"run_id": run_id}
+    history = list(csv.DictReader(workspace.history.open()))
+    assert [int(row["step"]) for row in history] == [3, 6]
+    assert [float(row["contrastive"]) for row in history] == [noted[step]["contrastive"] for step in (3, 6)]
+    metrics = json.loads(workspace.train_metrics.read_text())
+    assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
+    assert list(workspace.runs.iterdir()) == []
+    client, config = MlflowClient(store), load_model(workspace.best)[0].config
+    run = client.get_run(str(run_id))
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["contrastive"] == noted[6]["contrastive"]
+    assert isinstance(config, RDMCConfig)
+    assert (config.connections, config.upsample) == (few.connections, few.upsample)
+    assert run.data.params["network.connections"] == run.data.params["genotype.connections"] == str(list(few.connections))
+    assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
+    assert float(run.data.params["cost.gflop_128x128"]) > 0
+    text = Path(client.download_artifacts(str(run_id), GENOTYPE, str(tmp_path))).read_text()
+    assert Genotype.from_json(text, GENOTYPE).connections == few.connections
+
+
+def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.jsonl"
+    assert recall(notes) == (None, {})
+    notes.write_text('{"run_id": "a"}\n{"step": 3, "loss": 2.0}\n{"run_id": "b"}\n{"step": 3, "loss": 1.0}\n')
+    assert recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
+    notes.write_text('{"run_id": "a"}\n{"step"')
+    with pytest.raises(CheckpointError, match=r"notes\.jsonl"):
+        recall(notes)
+
+
+def test_history_has_the_terms_of_the_loss() -> None:
+    row = {"step": 3.0, "loss": 0.5, "pixel": 0.25, "contrastive": 2.0, "mi_bound": 1.5, "psnr_y": 20.0, "step_seconds": 1.0}
+    (found,) = csv.DictReader(train.history_csv({3: row}).splitlines())
+    assert (found["pixel"], found["contrastive"], found["mi_bound"]) == ("0.25", "2.0", "1.5")
+    assert not found.keys() & {"ssim", "step_seconds"}
+
+
+def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
+    params = tiny_params(LIGHT)
+    assert train.run_name(params, ["a"]) == train.run_name(params, ["a"])
+    others = [train.run_name(params, ["b"]), train.run_name(tiny_params({**LIGHT, "seed": 9}), ["a"])]
+    assert train.run_name(params, ["a"]) not in others
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/code.py").write_text("a = 1")
+    first = code_digest(tmp_path)
+    (tmp_path / "part/code.py").write_text("a = 2")
+    assert code_digest(tmp_path) != first

@@ -1,0 +1,108 @@
+"""pipeline.storage.datasets against a real S3 server and real DVC."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import boto3
+import pyarrow.fs
+import pytest
+import ray.train
+
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.storage import datasets as storage
+from pipeline.storage import dvc_remote as remote
+from rdmc.data.loader import PairStore
+from rdmc.data.shards import MANIFEST, read_manifest
+from rdmc.errors import DataError
+from tests.support.pushed import contents, dvc, objects, pairs, same
+from tests.support.s3 import S3Server
+
+
+def test_plain_dvc_push_and_pull_use_the_bucket(pushed: Path, settings: Settings, s3: S3Server) -> None:
+    files = contents(pushed / "source")
+    assert len(objects(settings, s3)) == len(files) + 1
+    storage.connect(settings, pushed)
+    dvc(pushed, "pull")
+    assert contents(pushed / "data/shards/light") == files
+    config = (pushed / ".dvc/config.local").read_text()
+    assert s3.endpoint in config
+    assert s3.secret_key not in config
+    assert s3.access_key not in config
+
+
+def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
+    pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(pushed)
+    local = PairStore([pushed / "source"], "train")
+    folder = storage.fetch_dataset(settings, workspace, "light")
+    assert [path.name for path in folder.iterdir()] == [MANIFEST]
+    assert pushed / ".cache" in folder.parents
+    monkeypatch.setattr(remote, "PART", 5_000)  # several ranges a shard
+    assert same(pairs(settings, workspace), [local[i] for i in range(len(local))])
+    shards = {shard.md5 for shard in read_manifest(folder / MANIFEST).shards if shard.split == "train"}
+    assert {path.stem for path in (pushed / ".cache/shards").glob("*.tar")} == shards
+    for item in objects(settings, s3).values():
+        item.delete()
+    assert same(pairs(settings, workspace), [local[i] for i in range(len(local))])  # all from the cache
+    with pytest.raises(DataError, match="no such object"):
+        pairs(settings, workspace, "test")
+
+
+def test_a_node_may_keep_its_shards_elsewhere_and_few_of_them(pushed: Path, settings: Settings, tmp_path: Path) -> None:
+    elsewhere = settings.model_copy(update={"shard_cache": str(tmp_path / "disk"), "shard_cache_mb": 1})
+    assert len(pairs(elsewhere, Workspace(pushed))) == 5
+    assert list((tmp_path / "disk").glob("*.tar"))
+    assert not (pushed / ".cache/shards").exists()
+
+
+def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> None:
+    settings = Settings(bucket="s3://nowhere-at-all")
+    assert storage.fetch_dataset(settings, Workspace(repo), "light") == repo / "data/shards/light"
+    assert len(pairs(settings, Workspace(repo))) == 5
+    shard = next((repo / "data/shards/light").glob("train-*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match=f"{shard.name}: .* bytes, the manifest says"):
+        pairs(settings, Workspace(repo))
+
+
+def test_fetch_without_shards_or_bucket_says_what_to_run(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the project's own dvc.lock must not count
+    with pytest.raises(DataError, match=r"data/shards/light: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set"):
+        storage.fetch_dataset(Settings(bucket=""), Workspace(tmp_path), "light")
+    with pytest.raises(DataError, match=r"neither on disk nor in dvc.lock"):
+        storage.fetch_dataset(settings, Workspace(tmp_path), "light")
+
+
+def test_ray_checkpoints_go_to_the_bucket_and_back(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
+    path, files = storage.ray_storage(settings, Workspace(tmp_path))
+    assert isinstance(files, pyarrow.fs.FileSystem)
+    assert s3.secret_key.encode() not in pickle.dumps(files)
+    worker = pickle.loads(pickle.dumps(files))
+    (tmp_path / "made/inner").mkdir(parents=True)
+    (tmp_path / "made/model.json").write_text("{}")
+    (tmp_path / "made/inner/model.safetensors").write_bytes(os.urandom(9_000_000))
+    assert not files.get_file_info(f"{path}/run/checkpoint_0").is_file
+    pyarrow.fs.copy_files(str(tmp_path / "made"), f"{path}/run/checkpoint_0", destination_filesystem=worker)
+    listed = files.get_file_info(pyarrow.fs.FileSelector(f"{path}/run"))  # another process's view, not a stale one
+    assert [entry.base_name for entry in listed] == ["checkpoint_0"]
+    back = Path(ray.train.Checkpoint(f"{path}/run/checkpoint_0", files).to_directory(tmp_path / "back"))
+    assert (back / "inner/model.safetensors").read_bytes() == (tmp_path / "made/inner/model.safetensors").read_bytes()
+    assert (
+        boto3.Session().client("s3").list_objects_v2(Bucket=path.split("/")[0], Prefix="some/prefix/ray/run/")["KeyCount"] == 2
+    )
+    files.delete_dir(f"{path}/run/checkpoint_0")
+    assert files.get_file_info(f"{path}/run/checkpoint_0").type == pyarrow.fs.FileType.NotFound
+
+
+def test_ray_storage_is_the_named_folder_or_the_local_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert storage.ray_storage(Settings(storage="/mnt/shared"), Workspace()) == ("/mnt/shared", None)
+    monkeypatch.chdir(tmp_path)
+    assert storage.ray_storage(Settings(), Workspace()) == (str(tmp_path / "runs"), None)
+    assert storage.ray_storage(Settings(storage="shared"), Workspace()) == (str(tmp_path / "shared"), None)

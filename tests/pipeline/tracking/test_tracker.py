@@ -1,0 +1,218 @@
+"""The Tracker against real stores: SQLite, a server that goes away and comes back, and one that was never there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.config.settings import Settings
+from pipeline.tracking import tracker as tracking
+from pipeline.tracking.client import check_reachable, connect, one_line, shown_uri, sqlite_path
+from pipeline.tracking.tracker import Tracker
+from rdmc.errors import ServiceError
+from tests.support.mlflow_server import free_port, mlflow_server
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the Tracker said."""
+    lines: list[str] = []
+    monkeypatch.setattr(tracking, "say", lines.append)
+    return lines
+
+
+def test_a_run_holds_params_tags_figures_and_load(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "SAMPLING", 0.3)
+    tracker = Tracker.start(Settings(), "first", {"train.lr": 1e-3, "seed": 0}, {"git.dirty": False})
+    for step in (10, 20):
+        tracker.log({"loss": 1 / step, "psnr_y": float(step)}, step)
+    time.sleep(1)
+    tracker.finish()
+    assert tracker.run_id
+    client = MlflowClient(store, store)
+    run = client.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "first"
+    assert run.data.params == {"train.lr": "0.001", "seed": "0"}
+    assert run.data.tags["git.dirty"] == "False"
+    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss")] == [(10, 0.1), (20, 0.05)]
+    assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
+    assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
+
+    again = Tracker.start(Settings(), "first", {"seed": 0, "train.lr": 5.0, "new": "x"}, run_id=tracker.run_id)
+    again.log({"loss": 0.01}, 30)
+    again.finish("FAILED")
+    child = Tracker.start(Settings(), "child", {}, parent_run_id=tracker.run_id, run_id="0" * 32)
+    child.finish()
+    run = client.get_run(tracker.run_id)
+    assert again.run_id == tracker.run_id
+    assert run.info.status == "FAILED"
+    assert run.data.params == {"train.lr": "0.001", "seed": "0", "new": "x"}
+    assert run.data.metrics["loss"] == 0.01
+    assert child.run_id
+    assert child.run_id != "0" * 32, "a run that the store does not know is made anew"
+    assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == tracker.run_id
+    assert not heard
+    assert capfd.readouterr() == ("", ""), "MLflow itself says nothing"
+
+
+def test_a_file_that_cannot_be_kept_holds_up_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:
+    (tmp_path / "mlartifacts").write_text("a file where a folder should be")
+    tracker = Tracker.start(Settings(), "files", {})
+    tracker.attach({"a.json": "{}"}, {"later": 1})
+    tracker.log({"loss": 0.5}, 1)
+    tracker.finish()
+    client = MlflowClient(store, store)
+    run = client.get_run(str(tracker.run_id))
+    assert (run.info.status, run.data.metrics["loss"], run.data.params) == ("FINISHED", 0.5, {"later": "1"})
+    assert "0 figures and 1 files of files were never sent" in heard[-1]
+    (tmp_path / "mlartifacts").unlink()
+    tracker.finish()
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["a.json"]
+
+
+def test_artifacts_lie_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDMC_BUCKET", "s3://somewhere/rdmc")
+    with pytest.raises(KeyboardInterrupt), Tracker.start(Settings(experiment="other"), "bucket", {}) as tracker:
+        raise KeyboardInterrupt
+    run = MlflowClient(store, store).get_run(str(tracker.run_id))
+    assert run.info.status == "KILLED"
+    assert run.info.artifact_uri.startswith("s3://somewhere/rdmc/mlflow/")
+
+
+def test_a_server_that_was_never_there_costs_little(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+    start = time.monotonic()
+    tracker = Tracker.start(Settings(mlflow_timeout=1), "lost", {"seed": 0})
+    for step in range(200):
+        tracker.log({"loss": 1.0}, step)
+    tracker.finish()
+    assert time.monotonic() - start < 3
+    assert tracker.run_id is None
+    assert len(heard) == 2, "once that it is away, once what was lost"
+    assert "200 figures" in heard[1]
+    assert not any("secret" in line for line in heard)
+
+
+def test_a_server_that_accepts_and_says_nothing_costs_its_timeout(monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match="cannot be reached"):
+            check_reachable(Settings(mlflow_timeout=0.5))
+        assert time.monotonic() - start < 2
+
+
+def test_what_listens_may_be_no_http_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{other.getsockname()[1]}")
+
+        def greet() -> None:
+            found, _ = other.accept()
+            with found:
+                found.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                found.recv(1000)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(ServiceError, match="no HTTP server: BadStatusLine"):
+            check_reachable(Settings(mlflow_timeout=5))
+        thread.join()
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@h:port", "http://me:secret@h:99999", "http://[me:secret@", "http://"])
+def test_a_bad_address_is_one_line_at_once(uri: str, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    start = time.monotonic()
+    for act in (lambda: connect(Settings()), lambda: shown_uri(uri), lambda: sqlite_path(uri)):
+        with pytest.raises(ServiceError, match="^MLFLOW_TRACKING_URI: not http") as caught:
+            act()
+        assert "secret" not in str(caught.value)
+    Tracker.start(Settings(), "nowhere", {}).finish()
+    assert "the training goes on" in heard[0]
+    assert time.monotonic() - start < 2
+
+
+def test_a_name_that_no_host_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{'a' * 64}.example")
+    with pytest.raises(ServiceError, match="cannot be reached"):
+        check_reachable(Settings(mlflow_timeout=2))
+
+
+def test_the_buffer_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(tracking, "BUFFER", 10)
+    tracker = Tracker.start(Settings(mlflow_timeout=1), "lost", {})
+    for step in range(25):
+        tracker.log({"loss": float(step)}, step)
+    assert [figure[3] for figure in tracker._figures] == list(range(15, 25)), "the newest are kept"
+    tracker.finish()
+    assert "25 figures" in heard[-1]
+
+
+def test_a_server_that_goes_away_gets_everything_when_it_is_back(
+    store: str,
+    tmp_path: Path,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    heard: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The server is stopped (SIGSTOP), the worst case: it takes connections, and requests that it answers much later."""
+    uri = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(tracking, "PAUSES", (0.1, 0.2))
+    with mlflow_server(store, tmp_path, port) as server:
+        with Tracker.start(Settings(mlflow_timeout=1), "interrupted", {"seed": 0}) as tracker:
+            tracker.log({"loss": 1.0}, 1)
+            os.killpg(server.pid, signal.SIGSTOP)
+            for step in (2, 3, 4):
+                tracker.log({"loss": 1 / step}, step)
+            os.killpg(server.pid, signal.SIGCONT)
+            time.sleep(0.5)
+            tracker.log({"loss": 0.2}, 5)
+        client = MlflowClient(uri, uri)
+        assert [m.step for m in client.get_metric_history(str(tracker.run_id), "loss")] == [1, 2, 3, 4, 5]
+        assert client.get_run(str(tracker.run_id)).info.status == "FINISHED"
+        assert len(heard) == 2, "once that it is away, once that it is back"
+        assert "answers again" in heard[1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_folder_and_a_bad_scheme_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> None:
+    for uri in (f"sqlite:///{tmp_path}/none/mlflow.db", "gopher://nowhere/x"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        Tracker.start(Settings(), "nowhere", {}).finish()
+    assert sum("the training goes on" in line for line in heard) == 2
+    assert all("\n" not in line for line in heard)
+
+
+def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:5000")
+    assert one_line(OSError("no\n http://me:secret@127.0.0.1:5000/api")) == "no http://127.0.0.1:5000/api"
+    assert (
+        one_line(OSError("models:/rdmc@candidate of me:secret@db, http://token@h")) == "models:/rdmc@candidate of db, http://h"
+    )
+
+
+def test_connect_gives_a_client(store: str) -> None:
+    assert connect(Settings()).get_experiment("0").name == "Default"

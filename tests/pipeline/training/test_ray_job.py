@@ -1,0 +1,97 @@
+"""``ray job submit`` on a real head with token authentication: the act runs there, and only code travels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.config.paths import Workspace
+from tests.support.data import TINY, make_dataset
+from tests.support.imports import ROOT
+from tests.support.ray_head import SCRIPTS, Head, ray_head
+
+MUST_STAY = (
+    ".git/config",
+    ".venv/bin/python",
+    ".dvc/config.local",
+    ".cache/shards/x.tar",
+    "data/shards/light/train-00000.tar",
+    "checkpoints/best/model.safetensors",
+    "architectures/searched/model.safetensors",
+    "runs/state",
+    "plots/pictures/x.png",
+    "mlflow.db",
+    "mlartifacts/1/x",
+    "infra/.env",
+    "rdmc/__pycache__/x.pyc",
+)
+TRAVEL = {"params.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
+"""What travels beside the code."""
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    with ray_head() as started:
+        yield started
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The code with tiny params and, beside it, everything that must not travel; no .gitignore to help."""
+    root = tmp_path / "project"
+    for name in ("rdmc", "pipeline", "architectures/full"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["datasets"] = {"light": params["datasets"]["light"]}
+    for key, value in {**TINY, "train.steps": 2, "train.validate_every": 2, "train.warmup_steps": 1}.items():
+        part, name = key.split(".")
+        params[part][name] = value
+    yaml.dump(params, root / "params.yaml")
+    for name in MUST_STAY:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"must stay")
+    return root
+
+
+def submit(head: Head, project: Path, variables: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    """Submit with infra's runtime environment, the job's own variables added to it, and wait for the job's end."""
+    runtime = YAML(typ="safe", pure=True).load(ROOT / "infra/runtime-env.yaml") | {"env_vars": variables}
+    path = project.parent / "runtime-env.yaml"
+    path.write_text(json.dumps(runtime))
+    arguments = ["job", "submit", "--address", head.dashboard, "--working-dir", ".", "--runtime-env", str(path), "--", *command]
+    run = [str(SCRIPTS / "ray"), *arguments]
+    return subprocess.run(run, cwd=project, env=head.environment, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: Path, store: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "data")
+    make_dataset(workspace, "light")
+    variables = {
+        "RDMC_DATA": str(workspace.root),
+        "RDMC_WORKERS": "1",
+        "RDMC_STORAGE": str(tmp_path / "storage"),
+        "MLFLOW_TRACKING_URI": store,
+    }
+    done = submit(head, project, variables, "python", "-m", "pipeline", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (workspace.best / "model.safetensors").is_file()
+    assert json.loads(workspace.run.read_text())["run_id"]
+    packages = list((head.folder / "session_latest/runtime_resources/working_dir_files").glob("_ray_pkg_*"))
+    travelled = {path.relative_to(package).as_posix() for package in packages for path in package.rglob("*") if path.is_file()}
+    assert {"params.yaml", "pipeline/__main__.py", "rdmc/models/rdmc.py"} <= travelled
+    assert {name for name in travelled if not name.endswith((".py", ".pyc")) or name in MUST_STAY} == TRAVEL
+
+
+def test_without_the_token_nothing_is_accepted(head: Head, project: Path) -> None:
+    stranger = replace(head, environment={**head.environment, "RAY_AUTH_MODE": "disabled"})
+    done = submit(stranger, project, {}, "python", "-m", "pipeline", "--help")
+    assert done.returncode != 0
+    assert "Missing authentication token" in done.stdout + done.stderr

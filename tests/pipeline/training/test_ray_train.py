@@ -1,0 +1,177 @@
+"""Training on a real local Ray: the same result as in one process, going on where a run stopped, errors in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+import ray.train
+import torch
+
+from pipeline.cluster import cluster
+from pipeline.config.params import Params
+from pipeline.config.paths import Workspace
+from pipeline.config.settings import Settings
+from pipeline.experiments.search import searching
+from pipeline.training.ray_train import Outcome, _following, bring_home, forget, launch, opened
+from pipeline.training.worker import Row
+from rdmc.checkpoint import load_model, load_tensors
+from rdmc.data.loader import PairStore
+from rdmc.data.shards import read_manifest
+from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError
+from rdmc.training.loop import Run
+from tests.support.data import make_dataset, tiny_params
+
+SETTINGS = Settings(workers=2, gpu=False)
+LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    found = Workspace(tmp_path_factory.mktemp("project"))
+    make_dataset(found, "light")
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_ray() -> Iterator[None]:
+    with cluster(SETTINGS):
+        yield
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return tiny_params(LIGHT)
+
+
+def test_two_workers_learn_what_one_process_does(params: Params, workspace: Workspace, tmp_path: Path) -> None:
+    rows: list[Row] = []
+    outcome = launch(params, SETTINGS, workspace, "same", rows.append)
+    home = replace(workspace, root=tmp_path)
+    bring_home(outcome, home)
+    folder = [workspace.shards("light")]
+    alone = Run(params.network, params.loss, params.train, params.seed)
+    reports = list(alone.reports(PairStore(folder, "train"), PairStore(folder, "validation")))
+    assert [row["step"] for row in rows] == [report.step for report in reports]
+    for row, report in zip(rows, reports, strict=True):
+        assert row["loss"] == pytest.approx(report.loss, rel=1e-4)
+        assert row["psnr_y"] == pytest.approx((report.validation or {})["psnr_y"], abs=0.02)
+    state = load_tensors(home.last / "training.safetensors")
+    for name, weight in alone.network.state_dict().items():
+        assert torch.allclose(state[f"network/{name}"], weight, atol=1e-4), name
+    facts = load_model(home.best)[1]
+    assert facts["validation"]["psnr_y"] == outcome.metrics["psnr_y"] == max(row["psnr_y"] for row in rows)
+    assert facts["data"] == PairStore(folder, "train").digest
+
+
+@pytest.mark.slow
+def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: Workspace) -> None:
+    losses: list[list[float]] = []
+    for loaders in (0, 2):
+        rows: list[Row] = []
+        launch(params, SETTINGS.model_copy(update={"loaders": loaders}), workspace, f"loaders-{loaders}", rows.append)
+        losses.append([row["loss"] for row in rows])
+    assert losses[0] == losses[1]
+
+
+def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Workspace) -> None:
+    half = tiny_params({**LIGHT, "train.steps": 3})
+    first: list[Row] = []
+    launch(half, SETTINGS, workspace, "again", first.append)
+    second: list[Row] = []
+    launch(params, SETTINGS, workspace, "again", second.append)
+    assert [row["step"] for row in first] == [3]
+    assert [row["step"] for row in second] == [6]
+    forget(SETTINGS, workspace, "again")
+    assert not (workspace.runs / "again").exists()
+
+
+@pytest.mark.slow
+def test_stopped_search_goes_on_from_its_checkpoint(workspace: Workspace) -> None:
+    for steps, done in ((2, [2]), (4, [4])):
+        params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})
+        rows: list[Row] = []
+        outcome = launch(params, SETTINGS, workspace, "searched", rows.append, make=searching)
+        assert [row["step"] for row in rows] == done
+    with opened(outcome.last) as folder:
+        state = load_tensors(folder / "training.safetensors")
+    assert {"exp_avg/strength.enc1->dec2", "exp_avg/upsample.mix", "exp_avg/head.weight"} <= state.keys()
+    assert rows[-1]["strength/enc1-to-dec2"] != 0
+
+
+def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    make_dataset(workspace, "light")
+    shard = read_manifest(workspace.shards("light") / "manifest.json").samples("train")[0][0]
+    path = workspace.shards("light") / shard.name
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(DataError, match=shard.name) as error:
+        launch(params, SETTINGS, workspace, "damaged", lambda row: None)
+    assert "\n" not in str(error.value)
+
+
+def test_refused_before_any_worker_starts(params: Params, workspace: Workspace, tmp_path: Path) -> None:
+    def attempt(settings: Settings, place: Workspace = workspace) -> None:
+        launch(params, settings, place, "refused", lambda row: None)
+
+    with pytest.raises(ConfigError, match="3") as error:
+        attempt(Settings(workers=3, gpu=False))
+    assert "4" in str(error.value)
+    with pytest.raises(ConfigError, match="64 workers need 64 CPUs"):
+        launch(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace, "x", print)
+    vgg19 = tiny_params({**LIGHT, "loss.vgg19_weights": str(tmp_path / "vgg19.pth"), "loss.features": "vgg19"})
+    with pytest.raises(CheckpointError, match=r"^loss\.vgg19_weights: .*vgg19\.pth: No such file"):
+        launch(vgg19, SETTINGS, workspace, "refused", print)
+    with pytest.raises(DataError, match="dvc repro"):
+        attempt(SETTINGS, Workspace(tmp_path))
+    make_dataset(Workspace(tmp_path), "light", {"validation": 1})
+    with pytest.raises(DataError, match="no train pairs"):
+        attempt(SETTINGS, Workspace(tmp_path))
+    assert not (tmp_path / "runs").exists()
+    assert not (workspace.runs / "refused").exists()
+
+
+def test_gpus_that_are_not_there(params: Params, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ray.cluster_resources().get("GPU"):
+        pytest.skip("there are GPUs here")
+    with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
+        launch(params, Settings(gpu=True), workspace, "x", print)
+    with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
+        launch(params, Settings(gpu=True, workers=2), workspace, "x", print)
+
+
+def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
+    def follow(row: Row) -> None:
+        raise ServiceError(f"row {row['step']}")
+
+    with pytest.raises(ServiceError, match="row 3"), _following(tmp_path / "journal", follow) as journal:
+        journal.write_text('{"step": 3}\n{"step": 6}\n')
+
+
+def test_storage_that_fails_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert forget(SETTINGS, Workspace(tmp_path), "never made")
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    assert not forget(SETTINGS, Workspace(tmp_path), "gone")
+    assert "runs/gone" in capsys.readouterr().out
+    gone = ray.train.Checkpoint.from_directory(str(tmp_path / "gone"))
+    with pytest.raises(ServiceError, match="gone") as error:
+        bring_home(Outcome({}, {}, gone, gone), Workspace(tmp_path))
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.glob("checkpoints/*")) == []
+
+
+def test_own_cluster_wants_a_token() -> None:
+    """It listens on all of the machine's addresses; Ray itself refuses a caller without the token then."""
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ServiceError, match=r"Ray at '127.0.0.1:1' cannot be reached") as error, cluster(SETTINGS):
+        pass
+    assert "\n" not in str(error.value)

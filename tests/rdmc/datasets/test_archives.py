@@ -1,0 +1,191 @@
+"""Archives that mean harm, or are only damaged, leave nothing behind and one line of explanation."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rdmc.datasets.archives import Limits, safe_name, unpack
+from rdmc.errors import DataError
+
+Build = Callable[[Path], object]
+FILES = {"a/1.png": b"one", "a/2.png": b"two" * 1000, "list.txt": b"x"}
+
+
+def make_zip(path: Path, files: dict[str, bytes] = FILES) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in files.items():
+            file.writestr(name, data)
+    return path
+
+
+def make_tar(path: Path, files: dict[str, bytes] = FILES, mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as file:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            info.mode = 0o4777
+            file.addfile(info, io.BytesIO(data))
+    return path
+
+
+def add_tar(path: Path, **fields: object) -> Path:
+    """A tar with one member of these header fields."""
+    with tarfile.open(path, "w") as file:
+        info = tarfile.TarInfo()
+        for key, value in fields.items():
+            setattr(info, key, value)
+        file.addfile(info)
+    return path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+def test_plain_archives_are_unpacked(kind: str, tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x") if kind == "zip" else make_tar(tmp_path / "x", mode=kind)
+    assert unpack(path, tmp_path / "out") == 3
+    assert content(tmp_path / "out") == FILES
+    assert {stat.S_IMODE(found.stat().st_mode) & 0o7111 for found in (tmp_path / "out").rglob("*.png")} == {0}
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x", "../x", "a/../../x", "a\\b", "C:/x", "a\nb", "", "x" * 300, "a/" * 600 + "b", "a\ud800"]
+)
+def test_names_that_are_not_safe_are_refused(name: str) -> None:
+    with pytest.raises(DataError) as caught:
+        safe_name(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a/b.png", "Straße 1.png", "./a", "a//b", "..a/b..c"])
+def test_other_names_are_fine(name: str) -> None:
+    assert ".." not in safe_name(name).parts
+
+
+def hostile() -> dict[str, tuple[Build, str]]:
+    def link(path: Path) -> None:
+        info = zipfile.ZipInfo("a.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(info, "/etc/passwd")
+
+    def encrypted(path: Path) -> None:
+        make_zip(path, {"a.png": b"abc"})
+        data = bytearray(path.read_bytes())
+        data[6] |= 1
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(bytes(data))
+
+    def header_bomb(path: Path) -> None:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = tarfile.XHDTYPE, 1 << 33
+        with gzip.open(path, "wb", 1) as file:
+            file.write(info.tobuf(tarfile.GNU_FORMAT))
+
+    return {
+        "climbs (zip)": (lambda path: make_zip(path, {"../x.png": b"a"}), "climbs out"),
+        "climbs (tar)": (lambda path: make_tar(path, {"a/../../x.png": b"a"}), "climbs out"),
+        "absolute (zip)": (lambda path: make_zip(path, {"/x.png": b"a"}), "absolute"),
+        "absolute (tar)": (lambda path: make_tar(path, {"/x.png": b"a"}), "absolute"),
+        "link (zip)": (link, "a link or device"),
+        "symlink (tar)": (lambda path: add_tar(path, name="x", type=tarfile.SYMTYPE, linkname="/"), "a link, device"),
+        "hard link (tar)": (
+            lambda path: add_tar(path, name="x", type=tarfile.LNKTYPE, linkname="y") and None,
+            "a link, device",
+        ),
+        "device (tar)": (lambda path: add_tar(path, name="x", type=tarfile.CHRTYPE), "a link, device"),
+        "pipe (tar)": (lambda path: add_tar(path, name="x", type=tarfile.FIFOTYPE), "a link, device"),
+        "encrypted": (encrypted, "encrypted"),
+        "case": (lambda path: make_zip(path, {"A/x.png": b"1", "a/X.png": b"2"}), "only by case"),
+        "accents": (lambda path: make_tar(path, {"\u00e9.png": b"1", "e\u0301.png": b"2"}), "only by case"),
+        "below a file": (lambda path: make_tar(path, {"a": b"1", "a/b": b"2"}), "lies below a file"),
+        "folder over a file": (lambda path: make_zip(path, {"a/b": b"1", "a": b"2"}), "comes twice"),
+        "bytes (zip)": (lambda path: make_zip(path, {"a": bytes(3_000_000)}), "a bomb"),
+        "bytes (tar)": (lambda path: make_tar(path, {"a": bytes(3_000_000)}, "w:gz"), "a bomb"),
+        "members": (lambda path: make_tar(path, {str(k): b"" for k in range(60)}), "more than 50 members"),
+        "header": (header_bomb, "a bomb"),
+        "a page": (lambda path: path.write_bytes(b"<!doctype html>"), "no zip or tar"),
+        "nothing": (lambda path: path.write_bytes(b""), "no zip or tar"),
+        "empty": (lambda path: make_zip(path, {}), "holds no files"),
+        "cut (zip)": (lambda path: path.write_bytes(make_zip(path).read_bytes()[:-30]), "damaged archive"),
+        "cut (tar)": (
+            lambda path: path.write_bytes(make_tar(path, mode="w:gz").read_bytes()[:-30]) and None,
+            "damaged archive",
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", hostile())
+def test_archives_that_mean_harm_are_refused_whole(case: str, tmp_path: Path) -> None:
+    build, said = hostile()[case]
+    build(tmp_path / "x")
+    limits = Limits(total=10_000_000, ratio=20, free=100_000, members=50)
+    with pytest.raises(DataError, match=said) as caught:
+        unpack(tmp_path / "x", tmp_path / "out", limits)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_zip_that_lies_about_its_sizes_gives_no_more(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x", {"a": bytes(3_000_000)})
+    data = path.read_bytes().replace(struct.pack("<I", 3_000_000), struct.pack("<I", 100))
+    path.write_bytes(data)
+    with pytest.raises(DataError):
+        unpack(path, tmp_path / "out", Limits(free=100_000, ratio=20))
+    assert not (tmp_path / "out").exists()
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """``data`` with some bytes changed, removed, repeated or cut off."""
+    found = bytearray(data)
+    for _ in range(rng.randint(1, 8)):
+        place = rng.randrange(len(found) or 1)
+        kind = rng.randrange(4)
+        if kind == 0 and found:
+            found[place % len(found)] = rng.randrange(256)
+        elif kind == 1:
+            del found[place : place + rng.randint(1, 40)]
+        elif kind == 2:
+            found[place:place] = found[place : place + rng.randint(1, 60)]
+        elif rng.random() < 0.2:
+            del found[place:]
+    return bytes(found)
+
+
+def check_mutations(folder: Path, seeds: range) -> None:
+    originals = [make_zip(folder / "z").read_bytes()]
+    originals += [make_tar(folder / "t", mode=mode).read_bytes() for mode in ("w", "w:gz", "w:bz2", "w:xz")]
+    unpacked, left, said = 0, 0, list[str]()
+    for seed in seeds:
+        rng = random.Random(seed)
+        (folder / "x").write_bytes(mutated(originals[seed % len(originals)], rng))
+        try:
+            unpacked += unpack(folder / "x", folder / f"out{seed}", Limits(total=10_000_000, free=1_000_000)) > 0
+        except DataError as error:
+            said.append(str(error))
+            left += (folder / f"out{seed}").exists()
+    assert left == sum("\n" in line for line in said) == 0
+    assert all(path.resolve().is_relative_to(folder) for path in folder.rglob("*"))
+    assert {path.name for path in folder.iterdir() if not path.name.startswith("out")} == {"x", "z", "t"}
+    assert 0 < unpacked < len(seeds)
+
+
+def test_damaged_archives_end_in_one_line(tmp_path: Path) -> None:
+    check_mutations(tmp_path, range(250))
+
+
+@pytest.mark.slow
+def test_ten_thousand_damaged_archives_end_in_one_line(tmp_path: Path) -> None:
+    check_mutations(tmp_path, range(1000, 11_000))

@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdmc.data.images import encode_png
+from rdmc.datasets.benchmarks.registry import benchmark
+from rdmc.datasets.layouts import Found, Hints, clean_side, find_pairs
+from rdmc.datasets.rain import render
+from rdmc.errors import DataError
+from tests.support.data import scene
+
+TEST = Hints(split="test")
+PLAIN = Hints()
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def pairs(found: Found, root: Path) -> set[tuple[str, str, str]]:
+    return {
+        (match.split, match.rainy.relative_to(root).as_posix(), match.clean.relative_to(root).as_posix())
+        for match in found.matches
+    }
+
+
+@pytest.mark.parametrize(
+    ("rainy", "clean", "split"),
+    [
+        ("rainy/rain-002.png", "norain-002.png", ""),
+        ("train/small/rain/norain-1.png", "train/small/norain/norain-1.png", "train"),
+        ("rain-001.png", "norain-001.png", ""),
+        ("Rain13K/train/input/5.jpg", "Rain13K/train/target/5.jpg", "train"),
+        ("rain_heavy_test/rain/7.png", "rain_heavy_test/norain/7.png", "test"),
+        ("train_set/data/3_rain.png", "train_set/gt/3_clean.png", "train"),
+        ("val/rgb_reconstruction/rain/rain-0.png", "val/rgb_reconstruction/norain/norain-0.png", "validation"),
+    ],
+)
+def test_folders_and_names_in_use_are_understood(rainy: str, clean: str, split: str, tmp_path: Path) -> None:
+    found = find_pairs(touch(tmp_path, rainy, clean), TEST)
+    assert pairs(found, tmp_path) == {(split or "test", rainy, clean)}
+    assert (found.layout, list(found.faults), str(found)) == ("folder", [], f"folder: 1 {split or 'test'} pairs")
+
+
+def test_layers_of_the_rain_beside_the_pictures_are_no_pairs(tmp_path: Path) -> None:
+    touch(tmp_path, "rain-001.png", "norain-001.png", "rainstreak-001.png", "rainregion-001.png", "__MACOSX/rain-1.png")
+    found = find_pairs(tmp_path, TEST)
+    assert (len(found.matches), list(found.faults)) == (1, [])
+
+
+def test_a_picture_that_is_neither_is_said(tmp_path: Path) -> None:
+    found = find_pairs(touch(tmp_path, "rain/1.png", "norain/1.png", "teaser.png"), TEST)
+    assert [(Path(fault.file).name, fault.kind) for fault in found.faults] == [("teaser.png", "unmatched")]
+
+
+def test_rain1400_is_split_by_the_number_of_its_scenes(tmp_path: Path) -> None:
+    names = [f"rainy_image/{scene}_{k}.jpg" for scene in (900, 901) for k in (1, 14)]
+    touch(tmp_path, *names, "ground_truth/900.jpg", "ground_truth/901.jpg")
+    found = find_pairs(tmp_path, benchmark("rain1400").hints)
+    assert (found.layout, found.counts()) == ("one-clean-many-rainy", {"train": 2, "test": 2})
+    assert {(match.split, match.clean.stem) for match in found.matches} == {("train", "900"), ("test", "901")}
+
+
+def test_scenes_of_gt_rain_keep_to_themselves(tmp_path: Path) -> None:
+    for place in ("GT-RAIN_train/A_0-0/A_0-0", "GT-RAIN_train/B_1-0/B_1-0", "GT-RAIN_test/C_0-0/C_0-0"):
+        touch(tmp_path, f"{place}-Webcam-C-000.png", f"{place}-Webcam-R-000.png", f"{place}-Webcam-R-001.png")
+    each = "GT-RAIN_val/Gurutto_1-2/Gurutto_1-2-Webcam"
+    touch(tmp_path, *(f"{each}-{half}-{k:03d}.png" for half in "CR" for k in range(3)))
+    found = find_pairs(tmp_path, benchmark("gt-rain").hints)
+    assert (found.layout, found.counts(), list(found.faults)) == (
+        "one-clean-many-rainy",
+        {"train": 4, "validation": 3, "test": 2},
+        [],
+    )
+    assert all(match.rainy.parent == match.clean.parent for match in found.matches)
+    assert len({match.scene for match in found.matches if match.split == "train"}) == 2
+    frames = [match for match in found.matches if match.split == "validation"]
+    assert [match.rainy.name.replace("-R-", "-C-") for match in frames] == [match.clean.name for match in frames]
+
+
+def test_three_rains_of_rainds_share_a_ground_truth(tmp_path: Path) -> None:
+    for folder in ("gt", "rainstreak", "raindrop", "rainstreak_raindrop"):
+        touch(tmp_path, f"RainDS_real/test_set/{folder}/1.png", f"RainDS_real/test_set/{folder}/2.png")
+    found = find_pairs(tmp_path, benchmark("rainds").hints)
+    assert (found.counts(), list(found.faults)) == ({"test": 6}, [])
+    assert {match.clean.parent.name for match in found.matches} == {"gt"}
+    assert len({match.name for match in found.matches}) == 6
+
+
+def test_test_sets_beside_each_other_do_not_mix(tmp_path: Path) -> None:
+    for name in ("Test100", "Rain100H"):
+        touch(tmp_path, f"test/{name}/input/1.png", f"test/{name}/target/1.png")
+    found = find_pairs(tmp_path, PLAIN)
+    assert all(match.rainy.parents[1] == match.clean.parents[1] for match in found.matches)
+    assert {match.name for match in found.matches} == {"test100-1", "rain100h-1"}
+    assert len({match.scene for match in found.matches}) == 2
+
+
+def test_a_list_names_the_pairs(tmp_path: Path) -> None:
+    touch(tmp_path, "real_world/000/000-1/000-1_0_0.png", "real_world_gt/000/000_0_0.png")
+    (tmp_path / "real_world.txt").write_text("/real_world/000/000-1/000-1_0_0.png /real_world_gt/000/000_0_0.png\n")
+    (tmp_path / "real_test_1000.txt").write_text("./test/rain-1.png ./test/norain-1.png\n")
+    (tmp_path / "readme.txt").write_text("Files: real_world.zip\n")
+    found = find_pairs(tmp_path, benchmark("spa-data").hints)
+    assert (found.layout, found.counts()) == ("list", {"train": 1, "test": 1})
+    assert ("train", "real_world/000/000-1/000-1_0_0.png", "real_world_gt/000/000_0_0.png") in pairs(found, tmp_path)
+    (tmp_path / "real_world.txt").write_text("../../etc/a.png b.png\n")
+    with pytest.raises(DataError, match=r"real_world\.txt: .* leads outside of"):
+        find_pairs(tmp_path, PLAIN)
+
+
+@pytest.mark.parametrize("left", ["clean", "rainy"])
+def test_halves_in_one_file_are_found_and_told_apart(left: str, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for number in range(4):
+        clean = scene(number, 96, 128)
+        halves = [clean, render(clean, "heavy", (number,))]
+        whole = np.concatenate(halves if left == "clean" else halves[::-1], axis=1)
+        (tmp_path / f"train/{number}.png").write_bytes(encode_png(whole))
+    found = find_pairs(tmp_path, PLAIN)
+    assert (found.layout, found.left, found.counts()) == ("side-by-side", left, {"train": 4})
+    assert {match.left for match in found.matches} == {left}
+    assert (clean_side(tmp_path / "train/0.png") or 0.0) * (1 if left == "clean" else -1) > 0
+
+
+def test_photographs_without_a_partner_are_unpaired(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(encode_png(scene(number, 96, 130)))
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    found = find_pairs(tmp_path, TEST)
+    assert (found.layout, list(found.matches), str(found)) == ("unpaired", [], "unpaired: no pairs")
+
+
+def test_what_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no pictures .*; name the folder of an unpacked copy"):
+        find_pairs(tmp_path, PLAIN)
+    with pytest.raises(DataError, match=r"no folder tells train from test; set `split: train` or `split: test`"):
+        find_pairs(touch(tmp_path / "mine", "rain/1.png", "norain/1.png"), PLAIN)
+
+
+def test_the_folder_that_is_named_may_tell_the_split(tmp_path: Path) -> None:
+    touch(tmp_path / "RainTrainL", "rain-1.png", "norain-1.png")
+    assert find_pairs(tmp_path / "RainTrainL", TEST).counts() == {"train": 1}

@@ -1,0 +1,114 @@
+from io import BytesIO
+from itertools import combinations
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from rdmc.data.images import Grey
+from rdmc.datasets.embedded import PHOTOS, photograph
+from rdmc.datasets.likeness import CELLS, VIEWS, View, agreement, best_likeness, code, likely_views, shifted_correlation, square
+
+
+def noise(seed: int, height: int = 120, width: int = 160) -> Grey:
+    """Structure at every scale."""
+    rng = np.random.default_rng(seed)
+    layers = [cv2.resize(rng.normal(0, 1, (n, n)), (width, height), interpolation=cv2.INTER_CUBIC) for n in (3, 6, 12, 48)]
+    return np.asarray(128 + 30 * np.sum(layers, 0)).clip(0, 255).astype(np.uint8)
+
+
+def recompressed(image: Grey, quality: int = 50) -> Grey:
+    file = BytesIO()
+    Pillow.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.array(Pillow.open(file))
+
+
+def test_views_are_those_of_numpy() -> None:
+    image = noise(0)
+    turned = {str(view): view.of(image) for view in VIEWS}
+    assert len(turned) == 8
+    assert np.array_equal(turned["mirrored"], np.fliplr(image))
+    assert np.array_equal(turned["upside down"], np.flipud(image))
+    assert np.array_equal(turned["turned 180"], np.rot90(image, 2))
+    assert np.array_equal(turned["turned 90 left"], np.rot90(image))
+    assert np.array_equal(turned["turned 90 right"], np.rot90(image, -1))
+    assert np.array_equal(turned["transposed"], image.T)
+    assert np.array_equal(turned["transposed back"], np.rot90(image, 2).T)
+
+
+def test_likeness_is_the_best_cosine_of_the_turned_pictures_themselves() -> None:
+    images = [noise(seed) for seed in range(5)]
+    codes = np.stack([code(image) for image in images])
+    found = best_likeness(codes[:3], codes)
+    expected = [[max(float((code(a) * code(view.of(b))).sum()) for view in VIEWS) for b in images] for a in images[:3]]
+    assert found.shape == (3, 5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(np.diagonal(found), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_the_view_is_found(view: View) -> None:
+    image = noise(1)
+    turned = view.of(image)
+    back = likely_views(code(image), code(turned), 0.9)[0]
+    assert agreement(square(image, 64), back.of(square(turned, 64))) == 1
+
+
+def test_pictures_of_one_level_are_like_nothing() -> None:
+    flat = np.full((40, 60), 200, np.uint8)
+    assert not code(flat).any()
+    assert best_likeness(np.stack([code(flat)]), np.stack([code(flat), code(noise(0))])).max() == 0
+    assert likely_views(code(flat), code(flat), 0.5) == []
+
+
+def test_shifted_correlation_knows_copies_wherever_they_were_cut() -> None:
+    image = noise(2, 240, 320)
+    cut = image[12:, :-16]  # a twentieth of each side
+    assert shifted_correlation(square(image, 64), square(recompressed(cut), 64)) > 0.5
+    moved = np.roll(square(image, 64), (4, -7), (0, 1))
+    assert shifted_correlation(square(image, 64), moved) > 0.85  # the border is blurred otherwise
+    far = np.roll(square(image, 64), 24, 1)
+    others = [square(noise(seed, 240, 320), 64) for seed in range(3, 9)]
+    assert max(shifted_correlation(square(image, 64), other) for other in [far, *others]) < 0.4
+    flat = np.full((64, 64), 9, np.uint8)
+    assert shifted_correlation(flat, flat + 1) == 1
+    assert shifted_correlation(flat, square(image, 64)) == 0
+
+
+def test_copies_agree_and_others_do_not() -> None:
+    image = noise(2, 240, 320)
+    small = cv2.resize(image[3:-5, 4:-2], None, fx=0.9, fy=0.9, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    for side in (64, 256):
+        assert agreement(square(image, side), square(recompressed(small), side)) > 0.6
+        assert agreement(square(image, side), square(noise(3, 240, 320), side)) < 0.1
+
+
+def test_skies_agree_with_nothing() -> None:
+    def sky(seed: int) -> Grey:
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[0:1:240j, 0:1:320j]
+        light = 180 + rng.uniform(-60, 30) * y + rng.uniform(-20, 20) * x + rng.normal(0, 1.5, y.shape)
+        return recompressed(light.clip(0, 255).astype(np.uint8))
+
+    skies = [square(sky(seed), 256) for seed in range(8)]
+    assert max(agreement(one, other) for one, other in combinations(skies, 2)) == 0
+
+
+def test_a_frame_around_other_pictures_does_not_make_them_agree() -> None:
+    """The eye's ground fills a disc: two quarters of it have the same bright arc, and other vessels within."""
+    (retina,) = (photograph(photo).pixels for photo in PHOTOS if photo.name == "retina")
+    grey = np.asarray(cv2.cvtColor(retina, cv2.COLOR_RGB2GRAY), np.uint8)
+    height, width = grey.shape[0] // 2, grey.shape[1] // 2
+    upper, lower = square(grey[:height, width:], 256), square(grey[height:, width:][::-1], 256)
+    assert float((code(upper) * code(lower)).sum()) > 0.7
+    assert agreement(upper, lower) < 0.2
+
+
+def test_agreement_needs_structure_in_several_places() -> None:
+    one = np.full((256, 256), 100, np.uint8)
+    one[100:110, 100:110] = noise(4, 10, 10)
+    other = one.copy()
+    other[200:, 200:] += 4  # so that it is not equal
+    assert 256 % CELLS == 0
+    assert agreement(one, other) == 0

@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdmc.data.images import Image, encode_png, read_rgb
+from rdmc.data.pairs import Fault
+from rdmc.datasets.matching import Match, find, match_files, match_halves
+from rdmc.errors import DataError
+
+Picture = Callable[..., Image]
+
+
+def paths(folder: str, *names: str) -> list[Path]:
+    return [Path(folder) / name for name in names]
+
+
+@pytest.mark.parametrize(
+    ("rainy", "clean"),
+    [
+        (["12.png", "13.png"], ["12.jpg", "13.jpg"]),
+        (["rain-002.png", "rain-004.png"], ["norain-002.png", "norain-004.png"]),
+        (["rain-street.png", "rain-park.png"], ["norain-street.png", "norain-park.png"]),
+        (["rain7.png", "rain8.png"], ["clean7.png", "clean8.png"]),
+        (["rain_img_5.png", "rain_img_6.png"], ["img_5.png", "img_6.png"]),
+        (["1_rain.png", "1.png"], ["1_rain.png", "1.png"]),
+        (["7_rain.png", "8_rain.png"], ["7_clean.png", "8_clean.png"]),
+        (["pie-rd-rain-5.png", "rd-rain-5.png"], ["pie-norain-5.png", "norain-5.png"]),
+        (["A_0-0-Webcam-R-001.png"], ["A_0-0-Webcam-C-000.png"]),
+    ],
+)
+def test_names_in_use_are_matched(rainy: list[str], clean: list[str]) -> None:
+    matches, faults = match_files("train", paths("rainy", *rainy), paths("clean", *clean))
+    assert [(match.rainy.name, match.clean.name) for match in matches] == list(zip(rainy, clean, strict=True))
+    assert faults == []
+    assert len({match.scene for match in matches}) == len({match.name for match in matches}) == len(rainy)
+
+
+@pytest.mark.parametrize("word", ["", "rain-"])
+def test_one_clean_image_may_have_many_rainy_ones(word: str) -> None:
+    rainy = [Path(f"rainy/{word}{scene}_{k}.jpg") for scene in (901, 902) for k in range(1, 15)]
+    matches, faults = match_files("test", rainy, paths("clean", "901.jpg", "902.jpg"))
+    assert (len(matches), faults) == (28, [])
+    assert all(match.clean.stem in match.rainy.stem for match in matches)
+    assert {match.scene for match in matches} == {"test-901", "test-902"}
+
+
+def test_rainy_images_of_one_name_in_several_folders_get_names_of_their_own() -> None:
+    rainy = [*paths("heavy", "1.png", "1-2.png"), *paths("light", "1.png")]
+    matches, _ = match_files("train", rainy, paths("clean", "1.png", "1-2.png"))
+    assert [(match.name, match.scene) for match in matches] == [("1", "train-1"), ("1-2", "train-1-2"), ("1-3", "train-1")]
+
+
+def test_files_without_a_partner_are_faults() -> None:
+    matches, faults = match_files("train", paths("r", "1.png", "2.png", "3.png"), paths("c", "2.png", "3.png", "4.png"))
+    assert [match.name for match in matches] == ["2", "3"]
+    assert faults == [
+        Fault("r/1.png", "has no clean image (named 1); add it or remove the rainy one", "unmatched"),
+        Fault("c/4.png", "has no rainy image; add it or remove the clean one", "unmatched"),
+    ]
+
+
+def test_two_clean_images_of_one_name_are_a_fault() -> None:
+    matches, faults = match_files("train", paths("r", "1.png", "2.png"), paths("c", "1.png", "1.jpg", "2.png"))
+    assert [match.name for match in matches] == ["2"]
+    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; remove one of them", "unmatched")]
+
+
+def test_a_file_that_both_globs_match_is_refused() -> None:
+    with pytest.raises(DataError, match=r"a/1\.png: matches the globs of rainy and of clean images; narrow"):
+        match_files("train", paths("a", "1.png", "2.png"), paths("a", "1.png"))
+
+
+def test_names_become_keys_that_a_tar_can_hold() -> None:
+    files = paths("x", "Straße Nr.1.jpg", "a b.jpg", "a.b.jpg", "é.jpg", f"{'n' * 200}.jpg")
+    names = [match.name for match in match_halves("train", files, "clean")]
+    assert names == ["stra-e-nr-1", "a-b", "a-b-2", "pair", "n" * 60]
+
+
+def test_find_sorts_and_refuses_an_empty_glob(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "deep/c.png", ".hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in find(f"{tmp_path}/*")] == ["a.png", "b.png"]
+    assert [path.name for path in find(f"{tmp_path}/**/*.png")] == ["a.png", "b.png", "c.png"]
+    with pytest.raises(DataError, match=r"/\*\.jpg: matches no file, a dataset needs at least one; mend the glob"):
+        find(f"{tmp_path}/*.jpg")
+
+
+@pytest.mark.parametrize("left", ["clean", "rainy"])
+def test_halves_are_told_apart(left: str, tmp_path: Path, picture: Picture) -> None:
+    image = picture(20, 60)
+    (tmp_path / "1.png").write_bytes(encode_png(image))
+    entry = match_halves("test", [tmp_path / "1.png"], left)[0].make(tmp_path / "out").entry
+    assert entry is not None
+    right = "rainy" if left == "clean" else "clean"
+    assert np.array_equal(read_rgb(tmp_path / "out" / getattr(entry, left)), image[:, :30])
+    assert np.array_equal(read_rgb(tmp_path / "out" / getattr(entry, right)), image[:, 30:])
+    assert (entry.name, entry.scene, entry.split, entry.height, entry.width) == ("1", "test-1", "test", 20, 30)
+
+
+def test_an_odd_width_has_no_halves(tmp_path: Path, picture: Picture) -> None:
+    (tmp_path / "1.png").write_bytes(encode_png(picture(20, 61)))
+    found = match_halves("test", [tmp_path / "1.png"], "clean")[0].make(tmp_path / "out").fault
+    assert found is not None
+    assert (found.kind, Path(found.file).name) == ("unreadable", "1.png")
+    assert found.reason.startswith("61 pixels wide, two halves need an even width")
+
+
+@pytest.mark.parametrize(("bad", "named"), [("rainy", "r.png"), ("clean", "c.png")])
+def test_a_fault_names_the_file_that_is_to_blame(bad: str, named: str, tmp_path: Path, picture: Picture) -> None:
+    files = {"rainy": tmp_path / "r.png", "clean": tmp_path / "c.png"}
+    for path in files.values():
+        path.write_bytes(encode_png(picture()))
+    files["clean"].write_bytes(encode_png(picture(seed=1)))
+    assert Match("train", "x", "x", files["rainy"], files["clean"]).make(tmp_path / "out").entry
+    files[bad].write_bytes(b"")
+    found = Match("train", "x", "x", files["rainy"], files["clean"]).make(tmp_path / "out").fault
+    assert found == Fault(str(tmp_path / named), "zero bytes; fetch it again or remove it", "unreadable")

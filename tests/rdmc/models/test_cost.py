@@ -1,0 +1,54 @@
+"""Costs against arithmetic done by hand, and independence of what is not the network's shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rdmc.models.baselines import PReNetConfig, UNetConfig
+from rdmc.models.cost import Cost, cost
+from rdmc.models.factory import NetworkConfig, build
+from rdmc.models.rdmc import RDMCConfig
+
+
+def test_a_unet_by_hand() -> None:
+    config, pixels = UNetConfig(width=2, stem=1), 32 * 32
+    convolutions = [  # inputs, outputs, pixels a side of the kernel, times it is halved
+        (3, 2, 3, 0), (2, 2, 3, 0), (2, 4, 3, 1), (4, 4, 3, 1), (4, 8, 3, 2), (8, 8, 3, 2), (8, 16, 3, 3), (16, 16, 3, 3),
+        (24, 8, 3, 2), (8, 8, 3, 2), (12, 4, 3, 1), (4, 4, 3, 1), (6, 2, 3, 0), (2, 2, 3, 0), (2, 3, 1, 0),
+    ]  # fmt: skip
+    found = cost(config, 32, 32)
+    assert found.parameters == sum(i * o * k * k + o for i, o, k, _ in convolutions)
+    assert found.gflop == pytest.approx(sum(2 * i * o * k * k * pixels / 4**halved for i, o, k, halved in convolutions) / 1e9)
+
+
+def test_passes_cost_and_add_no_parameters() -> None:
+    for once in (RDMCConfig(width=2, passes=1), PReNetConfig(width=2, passes=1)):
+        one, three = cost(once, 32, 32), cost(replace(once, passes=3), 32, 32)
+        assert three.parameters == one.parameters
+        assert three.gflop == pytest.approx(3 * one.gflop)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_upsampling_is_free_however_it_is_done(size: int) -> None:
+    mixed, settled = (cost(RDMCConfig(width=2, passes=1, upsample=kind), size, size) for kind in ("mix", "bilinear"))
+    assert mixed.gflop == settled.gflop
+    per_pixel = cost(RDMCConfig(width=2, passes=1), 128, 128).gflop / 128**2
+    assert mixed.gflop / size**2 == pytest.approx(per_pixel)  # small maps take another way
+
+
+@pytest.mark.parametrize("config", [RDMCConfig(width=2), PReNetConfig(width=2), UNetConfig(width=2)])
+def test_asking_leaves_no_trace(config: NetworkConfig) -> None:
+    torch.manual_seed(3)
+    expected = build(config).state_dict()
+    torch.manual_seed(3)
+    found = cost(config, 20, 30)
+    again = build(config)
+    assert all(torch.equal(weight, expected[name]) for name, weight in again.state_dict().items())
+    assert found.parameters == sum(parameter.numel() for parameter in again.parameters())
+
+
+def test_shown_in_three_digits() -> None:
+    assert str(Cost(1_247_746, 1.132)) == "1.25 M parameters, 1.13 GFLOP"
