@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from pipeline.cli import data, models, training, use
-from rdmc.errors import RdmcError
+from rdmc.errors import RdmcError, one_line
 
 INTERRUPTED = 130
 ACTS = (
@@ -71,7 +71,7 @@ def main() -> None:
         _fail("a process of this act was ended from outside, often for want of memory; free some and run it again")
     except OSError as error:
         rule = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EACCES: "make it accessible"}
-        _fail(f"{' '.join(str(error).split())}; {rule.get(error.errno or 0, 'mend that')}, then run the same act again")
+        _fail(f"{one_line(error)}; {rule.get(error.errno or 0, 'mend that')}, then run the same act again")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's answer to Ctrl-C
             _fail("stopped; the same act begins again, a training where it was", INTERRUPTED)

@@ -14,7 +14,7 @@ import ray
 import torch
 
 from pipeline.config.settings import CPU_WORKERS, Settings
-from rdmc.errors import ConfigError, ServiceError
+from rdmc.errors import ConfigError, ServiceError, one_line
 
 COORDINATION = 0.01
 """CPUs of a trial whose workers ask for their own."""
@@ -62,7 +62,7 @@ def _start(address: str, options: Mapping[str, Any]) -> None:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:
-        line = " ".join(str(error).split())
+        line = one_line(error)
         raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from error
 
 

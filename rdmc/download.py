@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from rdmc.errors import CheckpointError, ServiceError
+from rdmc.errors import CheckpointError, ServiceError, one_line
 from rdmc.files import file_digest
 from rdmc.web import open_url, pieces
 
@@ -37,7 +37,7 @@ def download(url: str, sha256: str, folder: Path, most: int, suffix: str = "", o
             if not (path.is_file() and file_digest(path) == sha256):
                 _fetch(url, sha256, path, most, opener)
     except (OSError, ValueError, HTTPException) as error:  # ValueError: a URL that cannot be one
-        line = " ".join(str(error).split())
+        line = one_line(error)
         raise ServiceError(f"{url}: {line}; fetch it by hand and name the file instead, or try again") from None
     return path
 

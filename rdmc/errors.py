@@ -4,6 +4,13 @@ Every message is one line: the value, the rule it breaks, the next command or ed
 traceback and leaves with ``exit_code``.
 """
 
+import re
+
+CREDENTIAL = re.compile(r"(?<=//)[^\s/]*@|[^\s/:]+:[^\s/]*@")
+"""What stands before the host in a URL, and ``user:password@`` anywhere."""
+LONGEST = 300
+"""Characters of another program's message that are shown."""
+
 
 class RdmcError(Exception):
     """Base of every error that is the input's fault and not the program's."""
@@ -37,3 +44,9 @@ class ServiceError(RdmcError):
 
 class MissingError(ServiceError):
     """A service answers, and does not have what it is asked for."""
+
+
+def one_line(error: object) -> str:
+    """An error's text on one line: cut after 300 characters, without passwords in URLs; its class where it has no text."""
+    words = CREDENTIAL.sub("", " ".join(str(error).split()))
+    return f"{words[:LONGEST]}…" if len(words) > LONGEST else words or type(error).__name__

@@ -20,14 +20,12 @@ from ruamel.yaml.error import YAMLError
 from pipeline.config.data import NAME, Dataset, Leaks, Pack, Prepare, Strict
 from pipeline.config.registry import Gate, Register
 from pipeline.config.tune import Tune
-from rdmc.errors import ConfigError
+from rdmc.errors import ConfigError, one_line
 from rdmc.models.baselines import PReNetConfig, UNetConfig
 from rdmc.models.factory import NetworkConfig
 from rdmc.models.genotype import narrowed, read_genotype
 from rdmc.models.rdmc import RDMCConfig
-from rdmc.training.config import TrainConfig
-from rdmc.training.losses import LossConfig
-from rdmc.training.search import SearchConfig
+from rdmc.training.config import LossConfig, SearchConfig, TrainConfig
 
 TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "Integer", "[key]"}
 """What pydantic adds to the place of a problem, from the third part on."""
@@ -131,7 +129,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}; run from the project's folder or name a file with --params") from None
     except YAMLError as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())}); mend that line") from None
+        raise ConfigError(f"{path}: not YAML ({one_line(error)}); mend that line") from None
     return parse_params(data, str(path))
 
 

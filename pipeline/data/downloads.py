@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pipeline.console import say
 from pipeline.storage.s3 import open_object
-from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.errors import ConfigError, DataError, ServiceError, one_line
 from rdmc.files import file_digest, write_text
 from rdmc.web import RefusedError, open_url, pieces
 
@@ -60,7 +60,7 @@ def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, ta
                     file.write(chunk)
             return
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
+            said = one_line(error)
             if attempt == ATTEMPTS:
                 raise ServiceError(f"{url}: broke off {ATTEMPTS} times ({said}); the same command goes on from there") from None
             say(f"{url}: broke off ({said}); going on")

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from rdmc.data.images import read_rgb, write_png
-from rdmc.errors import DataError
+from rdmc.errors import DataError, one_line
 from rdmc.files import new_folder, write_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read_excluded(path: Path, dataset: str) -> dict[str, str]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `dvc repro leaks` or set leaks.exclude: false in params.yaml") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        what = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"{path}: damaged ({what}); run `dvc repro -f leaks`") from None
     return excluded
 

@@ -32,7 +32,7 @@ from pipeline.storage.runs import kept
 from pipeline.training.in_process import train_here
 from pipeline.training.ray_train import Outcome, forget, launch, root_cause
 from pipeline.training.worker import Row
-from rdmc.errors import RdmcError
+from rdmc.errors import RdmcError, one_line
 
 TUNE = "-ray-tune"
 """What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
@@ -135,7 +135,7 @@ def like_worker(settings: Settings, work: Callable[..., Any], *inputs: Any) -> A
 
 def cause(error: BaseException | str) -> str:
     """What a trial failed of, on one line."""
-    return " ".join(str(root_cause(error) if isinstance(error, BaseException) else error).split())
+    return one_line(root_cause(error) if isinstance(error, BaseException) else error)
 
 
 class Validations(TuneReportCallback):

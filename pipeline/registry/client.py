@@ -26,12 +26,11 @@ from pipeline.tracking.client import (
     faults,
     knows_run,
     now_ms,
-    one_line,
     send_metrics,
     shown_uri,
     sqlite_path,
 )
-from rdmc.errors import MissingError, ServiceError
+from rdmc.errors import MissingError, ServiceError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -29,7 +29,7 @@ from pipeline.config.settings import Settings
 from pipeline.serving.ingress import APP, Door
 from pipeline.serving.model_loader import Followed, tracking_uri
 from pipeline.serving.replica import Derainer, Plan, State
-from rdmc.errors import ServiceError
+from rdmc.errors import ServiceError, one_line
 
 AHEAD = 8
 """Pictures that wait at a replica: Ray asks one that is full again and again, which cost a tenth of a core."""
@@ -110,7 +110,7 @@ def _start(plan: Plan, settings: Settings, state: State) -> None:
         serve.start(proxy_location="HeadOnly", http_options=http_options_of(plan), logging_config=quiet)
         serve.run(application(plan, settings, state), name=APP, logging_config=quiet)
     except (RuntimeError, OSError, ValueError, RayError, RayServeException) as error:
-        raise ServiceError(f"Ray Serve did not start ({_line(error)}); mend that") from None
+        raise ServiceError(f"Ray Serve did not start ({one_line(error)}); mend that") from None
 
 
 def http_options_of(plan: Plan) -> dict[str, Any]:
@@ -150,14 +150,10 @@ def _problem() -> str:
             return "Ray has ended"
         return "" if APP in serve.status().applications else f"the application {APP!r} was ended from elsewhere"
     except (RayError, RayServeException, RuntimeError, OSError) as error:
-        return f"Ray has ended ({_line(error)})"
+        return f"Ray has ended ({one_line(error)})"
 
 
 def _end_by_sigterm() -> None:
     """SIGTERM as Ctrl-C, at any moment; Ray puts a handler of its own there when it starts."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

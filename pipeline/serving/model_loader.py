@@ -24,7 +24,7 @@ from pipeline.registry.client import model_folder
 from pipeline.registry.versions import Version, load_registered, named_version
 from pipeline.tracking.client import shown_uri, sqlite_path
 from rdmc.checkpoint import load_model
-from rdmc.errors import CheckpointError, MissingError, RdmcError, ServiceError
+from rdmc.errors import CheckpointError, MissingError, RdmcError, ServiceError, one_line
 from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
 from rdmc.models.base import Restorer
@@ -75,7 +75,7 @@ class Followed:
         try:
             found = self._newest(self.current)
         except (RdmcError, OSError) as error:
-            self.problem = _line(error)
+            self.problem = one_line(error)
             return False
         self.problem = ""
         moved, self.current = found is not self.current, found
@@ -92,7 +92,7 @@ class Followed:
             last = self._last()
             if last is None:
                 raise
-            self.problem = _line(error)
+            self.problem = one_line(error)
             return last
 
     def _newest(self, current: Loaded | None = None) -> Loaded:
@@ -172,7 +172,3 @@ def _entries(note: Path) -> list[dict[str, str]]:
 def _tried(network: Restorer) -> Restorer:
     derain_image(network, TRIAL)
     return network
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

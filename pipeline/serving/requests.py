@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from rdmc.data.images import header
-from rdmc.errors import DataError, SizeError
+from rdmc.errors import DataError, SizeError, one_line
 
 MAGIC = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WebP": b"RIFF"}
 """What is taken, and how it begins. Pillow's other formats are old or rare."""
@@ -57,7 +57,7 @@ class Refusal(Exception):  # noqa: N818  # an answer, not a fault
         """The line as JSON."""
         headers = {"Retry-After": "1"} if self.status == 503 else {}
         headers |= {"Connection": "close"} if self.closes else {}
-        text = json.dumps({"error": " ".join(self.line.split())}) + "\n"
+        text = json.dumps({"error": one_line(self.line)}) + "\n"
         return Response(text, self.status, headers, "application/json")
 
 

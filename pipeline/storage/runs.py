@@ -14,7 +14,7 @@ from pipeline.config.paths import Workspace
 from pipeline.config.settings import Settings
 from pipeline.storage.datasets import ray_storage
 from pipeline.storage.s3 import refusals
-from rdmc.errors import ServiceError
+from rdmc.errors import ServiceError, one_line
 from rdmc.files import write_text
 
 
@@ -104,5 +104,5 @@ def faults(place: str) -> Iterator[None]:
         with refusals(place):
             yield
     except OSError as error:
-        line = " ".join(str(error).split())
+        line = one_line(error)
         raise ServiceError(f"{place}: {line}; see that there is room and that it can be read and written") from None

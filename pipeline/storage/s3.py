@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
 from pipeline.config.settings import Settings
-from rdmc.errors import ConfigError, DataError, ServiceError
+from rdmc.errors import ConfigError, DataError, ServiceError, one_line
 
 TIMEOUTS = {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 2}}
 CHUNK = 1 << 20
@@ -122,4 +122,4 @@ def _chunks(body: Any) -> Iterator[bytes]:
     try:
         yield from body.iter_chunks(CHUNK)
     except BotoCoreError as error:
-        raise ConnectionError(" ".join(str(error).split())) from None
+        raise ConnectionError(one_line(error)) from None

@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import queue
-import re
 import socket
 import ssl
 import threading
@@ -34,8 +33,6 @@ Figure = tuple[str, float, int, int]
 
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 """MLflow's limits of one request."""
-CREDENTIAL = re.compile(r"(?<=//)[^\s/]*@|[^\s/:]+:[^\s/]*@")
-"""What stands before the host in a URL, and ``user:password@`` anywhere."""
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 
 
@@ -85,12 +82,6 @@ def shown_uri(uri: str) -> str:
     """A tracking URI as it may be shown and recorded: without user, password and query. Raises ServiceError for a bad one."""
     parts = _split(uri)
     return urlunsplit((parts.scheme, _place(parts), parts.path, "", "")) if parts.hostname else uri
-
-
-def one_line(error: Exception) -> str:
-    """An error's text on one line, not too long, passwords in URLs left out."""
-    words = CREDENTIAL.sub("", " ".join(str(error).split()))
-    return words if len(words) <= 300 else f"{words[:300]}…"
 
 
 def experiment_id(client: MlflowClient, settings: Settings) -> str:

@@ -19,11 +19,10 @@ from pipeline.tracking.client import (
     faults,
     knows_run,
     now_ms,
-    one_line,
     send_metrics,
     send_params,
 )
-from rdmc.errors import ServiceError
+from rdmc.errors import ServiceError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -33,7 +33,7 @@ from pipeline.training.worker import Make, Row, Work, training
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import local_batch_size
-from rdmc.errors import RdmcError, ServiceError, TrainingError
+from rdmc.errors import RdmcError, ServiceError, TrainingError, one_line
 from rdmc.files import new_folder
 from rdmc.training.vgg19 import find_weights
 
@@ -180,7 +180,7 @@ def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
     causes = [root_cause(failure) for failure in (*failures.values(), error)]
     ours = next((cause for cause in causes if isinstance(cause, RdmcError)), None)
-    line = " ".join(str(causes[0]).split())
+    line = one_line(causes[0])
     return ours or TrainingError(f"training failed: {line[-600:]}; mend that and run it again, Ray's logs are in /tmp/ray")
 
 

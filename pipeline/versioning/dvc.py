@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.config.paths import Workspace
-from rdmc.errors import DataError, ServiceError
+from rdmc.errors import DataError, ServiceError, one_line
 
 
 def run_dvc(root: Path, *arguments: str) -> None:
@@ -35,7 +35,7 @@ def recorded_md5(workspace: Workspace, dataset: str) -> str:
             stages = recorded.get("stages", {}).values()
             found = {out["path"]: str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
         except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError, AttributeError) as error:
-            why = " ".join(str(error).split())
+            why = one_line(error)
             raise DataError(f"{lock}: not what DVC writes ({why}); run `git checkout dvc.lock` or `dvc repro`") from None
         if path in found:
             return found[path]

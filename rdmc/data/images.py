@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from rdmc.data.outline import check_outline
-from rdmc.errors import DataError, SizeError
+from rdmc.errors import DataError, SizeError, one_line
 from rdmc.files import write_bytes
 
 Image = npt.NDArray[np.uint8]
@@ -98,7 +98,7 @@ def decode(data: bytes, name: str, convert: bool = False) -> Image:
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except BROKEN as error:
-            raise DataError(f"{name}: damaged or cut short ({_line(error)}); fetch it again or remove it") from None
+            raise DataError(f"{name}: damaged or cut short ({one_line(error)}); fetch it again or remove it") from None
 
 
 def decode_grey(data: bytes, name: str, side: int) -> Grey:
@@ -117,7 +117,7 @@ def decode_grey(data: bytes, name: str, side: int) -> Grey:
                 return (np.asarray(upright) >> 8).astype(np.uint8)
             return np.array(upright.convert("L"))
         except BROKEN as error:
-            raise DataError(f"{name}: damaged or cut short ({_line(error)}); fetch it again or remove it") from None
+            raise DataError(f"{name}: damaged or cut short ({one_line(error)}); fetch it again or remove it") from None
 
 
 def header(data: bytes, name: str) -> tuple[str, int, int]:
@@ -156,7 +156,7 @@ def decode_raw(data: bytes, name: str) -> Image:
             raise ValueError(f"{dtype} of {shape}, the rule is uint8 of (H, W, 3)")
         return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape).copy()
     except BROKEN as error:
-        raise DataError(f"{name}: damaged or cut short ({_line(error)}); run `dvc repro pack`") from None
+        raise DataError(f"{name}: damaged or cut short ({one_line(error)}); run `dvc repro pack`") from None
 
 
 def write_png(path: Path, pixels: Image) -> None:
@@ -172,7 +172,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({_line(error)}); check its permissions") from None
+        raise DataError(f"{path}: cannot be read ({one_line(error)}); check its permissions") from None
 
 
 def _open(data: bytes, name: str) -> Pillow.Image:
@@ -185,9 +185,9 @@ def _open(data: bytes, name: str) -> Pillow.Image:
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image ({', '.join(FORMATS)}); remove it or narrow the glob") from None
     except Pillow.DecompressionBombError as error:
-        raise SizeError(f"{name}: {_line(error)}; cut it into parts") from None
+        raise SizeError(f"{name}: {one_line(error)}; cut it into parts") from None
     except BROKEN as error:
-        raise DataError(f"{name}: damaged or too large ({_line(error)}); fetch it again or remove it") from None
+        raise DataError(f"{name}: damaged or too large ({one_line(error)}); fetch it again or remove it") from None
     if image.width * image.height > MAX_PIXELS:
         raise SizeError(f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; cut it into parts")
     return image
@@ -196,7 +196,3 @@ def _open(data: bytes, name: str) -> Pillow.Image:
 def _is_16_bit(image: Pillow.Image) -> bool:
     """Pillow calls 16-bit colour RGB as well and drops half of the bits; only its decoder's arguments tell."""
     return image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -20,7 +20,7 @@ from webdataset import TarWriter
 
 from rdmc.data.images import decode, encode_raw
 from rdmc.data.pairs import Entry, sha256
-from rdmc.errors import DataError
+from rdmc.errors import DataError, one_line
 from rdmc.files import file_digest, write_text
 
 MANIFEST = "manifest.json"
@@ -112,7 +112,7 @@ def read_manifest(path: Path) -> Manifest:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {AGAIN}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: damaged ({type(error).__name__}: {' '.join(str(error).split())}); {AGAIN}") from None
+        raise DataError(f"{path}: damaged ({type(error).__name__}: {one_line(error)}); {AGAIN}") from None
     return manifest
 
 

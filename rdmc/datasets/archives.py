@@ -24,7 +24,7 @@ from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
-from rdmc.errors import DataError
+from rdmc.errors import DataError, one_line
 from rdmc.files import new_folder
 
 CHUNK = 1 << 20
@@ -78,7 +78,7 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> int:
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno in HOST:
                 raise
-            raise DataError(f"{archive}: damaged archive ({_line(error)}); fetch it again") from None
+            raise DataError(f"{archive}: damaged archive ({one_line(error)}); fetch it again") from None
 
 
 def safe_name(name: str) -> PurePosixPath:
@@ -210,7 +210,3 @@ class _Guard:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

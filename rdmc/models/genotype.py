@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rdmc.checkpoint import load_weights
-from rdmc.errors import CheckpointError, ConfigError
+from rdmc.errors import CheckpointError, ConfigError, one_line
 from rdmc.models.blocks import MIXES
 from rdmc.models.cost import Cost, cost
 from rdmc.models.factory import NetworkConfig
@@ -75,7 +75,7 @@ class Genotype:
         try:
             return _read(json.loads(text, parse_constant=_refuse))
         except (ConfigError, ValueError, TypeError) as error:
-            line = " ".join(str(error).split())
+            line = one_line(error)
             raise ConfigError(f"{source}: {line}; make it with `make search` or name architectures/full") from None
 
 
@@ -85,7 +85,7 @@ def read_genotype(folder: Path) -> Genotype:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        line = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        line = "no such file" if isinstance(error, FileNotFoundError) else one_line(error)
         raise ConfigError(f"architecture: {path}: {line}; make it with `make search` or name architectures/full") from None
     return Genotype.from_json(text, f"architecture: {path}")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rdmc.checkpoint import load_weights
-from rdmc.errors import CheckpointError
+from rdmc.errors import CheckpointError, one_line
 from rdmc.models.base import Restorer
 from rdmc.models.baselines import PReNet, PReNetConfig
 
@@ -40,7 +40,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = one_line(error)
         raise CheckpointError(f"{path}: not weights that can be read ({reason}); name a state dict that torch saved") from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{path}: holds other things than named tensors; save the network's state dict alone")

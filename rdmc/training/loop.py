@@ -31,8 +31,8 @@ from rdmc.inference import derain_image
 from rdmc.metrics import Means, psnr_y, ssim_y
 from rdmc.models.base import layout, place
 from rdmc.models.factory import NetworkConfig, build
-from rdmc.training.config import TrainConfig, adamw, learning_rate
-from rdmc.training.losses import LossConfig, Objective
+from rdmc.training.config import LossConfig, TrainConfig, adamw, learning_rate
+from rdmc.training.losses import Objective
 
 REPORT_EVERY = 20
 """Steps between reports: often enough to watch, seldom enough to cost nothing."""

@@ -5,108 +5,15 @@ The terms are a pixel distance, a structural one and the contrastive prior (rdmc
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.errors import ConfigError
 from rdmc.models.base import Restorer
+from rdmc.training.config import LossConfig
 from rdmc.training.features import encoder_features
-from rdmc.training.prior import PRIORS, InfoNCE, Prior, Ratio
-from rdmc.training.vgg19 import TAPS, load_vgg19
-
-PIXEL = ("l1", "charbonnier", "mse", "psnr")
-FEATURES = ("encoder", "vgg19")
-RECURSION = ("unrolled", "truncated")
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the terms; a weight of 0 leaves a term out and costs nothing."""
-
-    pixel: str = "charbonnier"
-    """Pixel distance: l1, charbonnier, mse or psnr. Its weight is 1."""
-    ssim: float = 0.2
-    """Weight of 1 - SSIM."""
-    contrastive: float = 0.1
-    """Weight of the contrastive prior."""
-    prior: str = "ratio"
-    """Form of the prior: ratio (of distances, as published) or infonce (patch against patch)."""
-    features: str = "encoder"
-    """Its feature space: encoder (the network's own, nothing to download) or vgg19 (trained on ImageNet, as published)."""
-    levels: int = 3
-    """Levels of the feature space, from the finest, that the prior sees."""
-    temperature: float = 0.1
-    """What InfoNCE divides similarities by: the lower, the more the hardest negatives count."""
-    patches: int = 64
-    """Patches of each image and level that InfoNCE compares; all there are, where there are fewer."""
-    projection: int = 32
-    """Width of the head that projects the encoder's features for InfoNCE. VGG19's are compared as they are."""
-    vgg19_weights: str = ""
-    """torchvision's VGG19 as .pth or .safetensors: an https:// URL, or an absolute path on every worker's machine."""
-    vgg19_sha256: str = ""
-    """SHA-256 (hex) that file must have; a URL needs it, a path may go without."""
-    recursion: str = "unrolled"
-    """How the recursive passes learn: unrolled (through all of them, as published) or truncated (each image by one pass, from
-    what a number of earlier ones made of it: little more than the cost of one pass)."""
-    passes: float = 0.5
-    """Weight of an earlier unrolled pass relative to the next one; 0 supervises the last pass alone."""
-
-    def __post_init__(self) -> None:
-        if self.pixel not in PIXEL:
-            raise ConfigError(f"loss.pixel: {self.pixel!r} is not one of {', '.join(PIXEL)}; choose one of them")
-        if self.recursion not in RECURSION:
-            raise ConfigError(f"loss.recursion: {self.recursion!r} is not one of {', '.join(RECURSION)}; choose one of them")
-        for name in ("ssim", "contrastive", "passes"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"loss.{name}: {getattr(self, name)} is not a weight; give a number of 0 or more")
-        if self.prior not in PRIORS:
-            raise ConfigError(f"loss.prior: {self.prior!r} is not one of {', '.join(PRIORS)}; choose one of them")
-        for name in ("levels", "patches", "projection"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"loss.{name}: {getattr(self, name)} is below 1; give a positive whole number")
-        if not 0 < self.temperature < float("inf"):
-            raise ConfigError(f"loss.temperature: {self.temperature} is not above 0; give a positive number")
-        self._require_features()
-
-    def _require_features(self) -> None:
-        if self.features not in FEATURES:
-            raise ConfigError(f"loss.features: {self.features!r} is not one of {', '.join(FEATURES)}; choose one of them")
-        if self.vgg19_sha256 and not re.fullmatch("[0-9a-f]{64}", self.vgg19_sha256):
-            raise ConfigError(f"loss.vgg19_sha256: {self.vgg19_sha256!r} is not 64 digits 0-9, a-f; give what `sha256sum` says")
-        if self.features != "vgg19":
-            return
-        if not self.vgg19_weights:
-            raise ConfigError("loss.vgg19_weights: '' and loss.features is vgg19; name a file or URL, or choose encoder")
-        remote = self.vgg19_weights.startswith("https://")
-        if not remote and not self.vgg19_weights.startswith(("/", "~/")):  # workers run in folders of their own
-            raise ConfigError(
-                f"loss.vgg19_weights: {self.vgg19_weights!r} is neither an absolute path nor an https:// URL; give one"
-            )
-        if remote and not self.vgg19_sha256:
-            raise ConfigError("loss.vgg19_sha256: '' and the weights come from a URL; give what `sha256sum` says of that file")
-
-    @property
-    def needs_vgg19(self) -> bool:
-        """Whether VGG19 is part of the loss."""
-        return self.features == "vgg19" and self.contrastive > 0
-
-    @property
-    def described(self) -> str:
-        """The loss in one line, as a run says it."""
-        if not self.contrastive:
-            return f"loss {self.pixel}, no contrastive prior"
-        space = "VGG19" if self.needs_vgg19 else "the network's own encoder"
-        return f"loss {self.pixel}, contrastive prior {self.prior} over {self.levels} levels of {space}"
-
-    def require_levels(self, taps: int) -> None:
-        """Raise ConfigError where the prior is to see more levels than VGG19 or, with its ``taps``, the network has."""
-        owner, most = ("VGG19", len(TAPS)) if self.features == "vgg19" else ("the network", taps)
-        if self.contrastive and self.levels > most:
-            raise ConfigError(f"loss.levels: {self.levels} exceeds the {most} levels that {owner} has; lower it")
+from rdmc.training.prior import InfoNCE, Prior, Ratio
+from rdmc.training.vgg19 import load_vgg19
 
 
 def charbonnier(derained: Tensor, clean: Tensor, epsilon: float = 1e-3) -> Tensor:

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from rdmc.data.sampling import patch_generator
 
-PRIORS = ("ratio", "infonce")
 SHORTEST = 1e-3
 """Vectors shorter than this are divided by it: where features are all zero, a direction would have no bounded gradient."""
 

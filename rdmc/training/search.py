@@ -8,7 +8,6 @@ pairs. Both see another batch at every step. ``rdmc.models.genotype.derive`` cut
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -24,50 +23,12 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.models.factory import NetworkConfig
 from rdmc.models.genotype import learned
 from rdmc.models.rdmc import RDMC, RDMCConfig
-from rdmc.training.config import TrainConfig, adamw
+from rdmc.training.config import LossConfig, SearchConfig, TrainConfig, adamw
 from rdmc.training.loop import Report, Run
-from rdmc.training.losses import LossConfig
 
-UNITS = ("scene", "sample")
 MIX = "upsample.mix"
 OTHER_CROPS = 2**32
 """Added to the seed of the held-out pairs' stream: no seed of params is as large, so that no two streams are alike."""
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """The search. The weights follow the recipe of ``train``, over the steps given here."""
-
-    steps: int = 600
-    """Steps, each one of the architecture and one of the weights."""
-    lr: float = 3e-4
-    """Learning rate of the architecture's Adam, the same at every step (published: 3e-4)."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Decay of its two moments (published: 0.5, 0.999)."""
-    weight_decay: float = 1e-3
-    """L2 penalty on the architecture parameters (published: 1e-3)."""
-    keep: int = 4
-    """How many of the connections stay when the search is over: the strongest."""
-    held_out: float = 0.5
-    """Share of the training scenes (or samples) whose pairs train the architecture; the others train the weights."""
-    by: str = "scene"
-    """What is held out: a scene with all its pairs, or a sample, whatever other rain fell on its scene."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"search.steps: {self.steps} is below 1; give a positive whole number")
-        if not 0 < self.lr < math.inf:
-            raise ConfigError(f"search.lr: {self.lr} is not above 0; give a positive number")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"search.betas: {list(self.betas)} are not both within 0 to 1; give two such numbers")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"search.weight_decay: {self.weight_decay} is below 0; give 0 or more")
-        if self.keep < 0:
-            raise ConfigError(f"search.keep: {self.keep} is below 0; give how many connections stay")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"search.held_out: {self.held_out} is not between 0 and 1; give the share that is held out")
-        if self.by not in UNITS:
-            raise ConfigError(f"search.by: {self.by!r} is not one of {', '.join(UNITS)}; choose one of them")
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from rdmc.download import cache_folder, download
 from rdmc.errors import CheckpointError
 from rdmc.files import file_digest
+from rdmc.training.config import VGG19_TAPS
 
 CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256)}
 """Channels in and out of the 3x3 convolutions, by their place in torchvision's ``features``."""
 POOLINGS = (4, 9)
-TAPS = (1, 3, 5, 9, 13)
-"""The layers whose outputs are the levels (published)."""
 WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """The levels' weights (published)."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -37,7 +36,7 @@ class VGG19(nn.Module):
     def __init__(self, levels: int) -> None:
         super().__init__()
         self.weights = WEIGHTS[:levels]
-        self.layers = nn.ModuleList(_layer(index) for index in range(TAPS[levels - 1] + 1))
+        self.layers = nn.ModuleList(_layer(index) for index in range(VGG19_TAPS[levels - 1] + 1))
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.requires_grad_(False)
@@ -47,7 +46,7 @@ class VGG19(nn.Module):
         x, found = (image - self.mean) / self.deviation, []
         for index, layer in enumerate(self.layers):
             x = layer(x)
-            if index in TAPS:
+            if index in VGG19_TAPS:
                 found.append(x)
         return found
 

@@ -58,7 +58,7 @@ def short_training(folder: str) -> dict[str, Any]:
     from rdmc.models.rdmc import RDMCConfig
     from rdmc.training.config import TrainConfig
     from rdmc.training.loop import Run
-    from rdmc.training.losses import LossConfig
+    from rdmc.training.config import LossConfig
 
     config = TrainConfig(steps=4, global_batch_size=4, crop=32, warmup_steps=1, validate_every=2)
     loss = LossConfig(prior="infonce", levels=2, patches=8, projection=4)

@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tests.pipeline.cli.test_command_line import act
 
 from pipeline.config.data import Layout, Leaks, Pack
 from pipeline.config.paths import Workspace
@@ -18,6 +17,7 @@ from rdmc.data.pairs import write_index, write_pair
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.datasets.leakage import Scene, Twin
 from rdmc.errors import ConfigError, DataError
+from tests.pipeline.cli.test_command_line import act
 
 RULES = Leaks(exclude=True, score=0.4)
 

@@ -25,9 +25,8 @@ from rdmc.data.loader import PairStore, local_shard
 from rdmc.data.sampling import Sampling, rank_indices
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.models.rdmc import RDMCConfig
-from rdmc.training.config import TrainConfig
+from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.loop import Run
-from rdmc.training.losses import LossConfig
 from tests.support.data import make_dataset
 from tests.support.s3 import S3Server
 

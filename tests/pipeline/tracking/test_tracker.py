@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 
 from pipeline.config.settings import Settings
 from pipeline.tracking import tracker as tracking
-from pipeline.tracking.client import check_reachable, connect, one_line, shown_uri, sqlite_path
+from pipeline.tracking.client import check_reachable, connect, shown_uri, sqlite_path
 from pipeline.tracking.tracker import Tracker
-from rdmc.errors import ServiceError
+from rdmc.errors import ServiceError, one_line
 from tests.support.mlflow_server import free_port, mlflow_server
 
 

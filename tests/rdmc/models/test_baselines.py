@@ -14,7 +14,8 @@ from rdmc.errors import ConfigError
 from rdmc.models.baselines import PReNet, PReNetConfig, UNet, UNetConfig
 from rdmc.models.cost import cost
 from rdmc.models.factory import NetworkConfig, build
-from rdmc.training.losses import LossConfig, Objective
+from rdmc.training.config import LossConfig
+from rdmc.training.losses import Objective
 from tests.support.imports import ROOT
 
 SMALL = [PReNetConfig(width=3, passes=2), UNetConfig(width=2, stem=1), UNetConfig(width=2, stem=2)]

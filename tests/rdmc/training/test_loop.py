@@ -14,9 +14,8 @@ from rdmc.checkpoint import load_model
 from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError, TrainingError
 from rdmc.models.rdmc import RDMCConfig
-from rdmc.training.config import TrainConfig
+from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.loop import Report, Run
-from rdmc.training.losses import LossConfig
 from tests.support.data import make_dataset
 
 NETWORK = RDMCConfig(width=2, passes=2)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from rdmc.errors import ConfigError
 from rdmc.models.rdmc import RDMC, RDMCConfig
+from rdmc.training.config import LossConfig
 from rdmc.training.features import encoder_features
-from rdmc.training.losses import LossConfig, Objective, charbonnier, negative_psnr, pixel_distance, ssim
+from rdmc.training.losses import Objective, charbonnier, negative_psnr, pixel_distance, ssim
 from rdmc.training.prior import contrastive_ratio
 
 

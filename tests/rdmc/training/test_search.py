@@ -20,10 +20,10 @@ from rdmc.data.sampling import Sampling, rank_slots
 from rdmc.errors import CheckpointError, ConfigError, DataError, TrainingError
 from rdmc.models.baselines import UNetConfig
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
-from rdmc.training.config import TrainConfig, learning_rate
+from rdmc.training.config import LossConfig, SearchConfig, TrainConfig, learning_rate
 from rdmc.training.loop import Run
-from rdmc.training.losses import LossConfig, Objective
-from rdmc.training.search import OTHER_CROPS, SearchConfig, SearchReport, SearchRun, is_architecture, split
+from rdmc.training.losses import Objective
+from rdmc.training.search import OTHER_CROPS, SearchReport, SearchRun, is_architecture, split
 from tests.support.data import make_dataset
 
 NETWORK = RDMCConfig(width=2, passes=2)

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from rdmc.errors import CheckpointError
 from rdmc.models.rdmc import RDMC, RDMCConfig
-from rdmc.training.losses import LossConfig, Objective
+from rdmc.training.config import LossConfig
+from rdmc.training.losses import Objective
 from rdmc.training.vgg19 import CONVOLUTIONS, find_weights, load_vgg19
 
 
