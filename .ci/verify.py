@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import read_settings
 from rdmc.data.loader import PairStore
 from rdmc.metrics import psnr_y
@@ -27,7 +27,7 @@ def demand(holds: bool, what: str) -> None:
         sys.exit(1)
 
 
-def check_gain(workspace: Workspace) -> None:
+def check_gain(workspace: Paths) -> None:
     """The default run beats its rainy input on scenes that it never saw."""
     evaluation = json.loads(workspace.evaluate_metrics.read_text())
     for name, group in evaluation.items():
@@ -40,7 +40,7 @@ def check_gain(workspace: Workspace) -> None:
     demand("gain.png" in pictures and len(pictures) > len(evaluation) - 1, f"pictures: {', '.join(pictures)}")
 
 
-def check_model(workspace: Workspace) -> None:
+def check_model(workspace: Paths) -> None:
     """The alias leads to a model that, in this fresh process, gives the evaluation's number for an image."""
     registered = json.loads(workspace.register_metrics.read_text())
     mlflow.set_tracking_uri(read_settings().tracking_uri)
@@ -69,6 +69,6 @@ def check_nothing_to_do() -> None:
 
 
 if __name__ == "__main__":
-    check_gain(Workspace(Path()))
-    check_model(Workspace(Path()))
+    check_gain(Paths(Path()))
+    check_model(Paths(Path()))
     check_nothing_to_do()

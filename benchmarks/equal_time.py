@@ -27,7 +27,7 @@ import torch
 
 from pipeline.config.data import Folders, SideBySide
 from pipeline.config.params import Params, read_params, with_overrides
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.console import say, track
 from pipeline.stages import pack, prepare
 from rdmc.data.loader import PairStore
@@ -48,7 +48,7 @@ LONG = 10**6
 """Steps of a run that is never finished."""
 
 
-def shards(folder: Path, workspace: Workspace, params: Params) -> Path:
+def shards(folder: Path, workspace: Paths, params: Params) -> Path:
     """The shards of the pairs below ``folder`` (``train/*.jpg`` and ``test/*.jpg``, clean left of rainy), packed once."""
     packed = workspace.shards(DATASET)
     if not packed.is_dir():
@@ -157,7 +157,7 @@ def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
         state = json.loads(arguments.json.read_text())
         if state["settings"] != settings:
             raise ConfigError(f"{arguments.json}: has results of other settings; name another file with --json")
-    folder = shards(arguments.pairs, Workspace(arguments.work), params)
+    folder = shards(arguments.pairs, Paths(arguments.work), params)
     if rates.keys() - state["step_seconds"].keys():
         state["step_seconds"] |= step_seconds(params, rates, decoded(folder))
         write_text(arguments.json, json.dumps(state, indent=2) + "\n")
@@ -193,7 +193,7 @@ def main() -> None:
     params = read_params(arguments.params)
     if arguments.one:
         kind, lr, steps = arguments.one
-        folder = shards(arguments.pairs, Workspace(arguments.work), params)
+        folder = shards(arguments.pairs, Paths(arguments.work), params)
         print(json.dumps(train_and_test(params, kind, float(lr), int(steps), folder, arguments.test)))
         return
     say(markdown(compare(arguments, params)))

@@ -28,8 +28,8 @@ from PIL import Image
 from pipeline.config.settings import Settings
 from pipeline.console import table
 from pipeline.serving.app import serving
-from pipeline.serving.replica import Plan
-from pipeline.serving.requests import Limits
+from pipeline.serving.replica import ServingConfig
+from pipeline.serving.requests import RequestLimits
 from rdmc.checkpoint import load_model, write_model
 from rdmc.inference import derain_image
 from rdmc.models.rdmc import RDMC, RDMCConfig
@@ -99,7 +99,7 @@ def main() -> None:
         before = all_bare(model, across, down, arguments.requests // 2, arguments.replicas)
         file = BytesIO()
         Image.fromarray(picture(across, down)).save(file, "JPEG", quality=92)
-        plan = Plan(str(model), "127.0.0.1", arguments.port, 1024, 1, 128, 5.0, Limits(), Path(folder, "cache"))
+        plan = ServingConfig(str(model), "127.0.0.1", arguments.port, 1024, 1, 128, 5.0, RequestLimits(), Path(folder, "cache"))
         with serving(plan, Settings(workers=arguments.replicas)):
             load(arguments.port, file.getvalue(), max(arguments.requests // 4, 40), arguments.callers)  # replicas come by load
             total, times = load(arguments.port, file.getvalue(), arguments.requests, arguments.callers)

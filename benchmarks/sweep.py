@@ -21,15 +21,15 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import table
 from pipeline.experiments import tune
-from pipeline.experiments.sweep.ray_tune import Conductor
+from pipeline.experiments.sweep.ray_tune import SweepController
 from tests.support.data import make_dataset, tiny_params
 
 
-class Watched(Conductor):
+class Watched(SweepController):
     """Notes when trials are given out, report and end."""
 
     events: dict[int, dict[str, float]]
@@ -57,7 +57,7 @@ class Watched(Conductor):
 def measure(trials: int, slots: int, steps: int, width: int) -> dict[str, Any]:
     """Run the sweep and sum its events up."""
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
-        workspace = Workspace(Path(folder))
+        workspace = Paths(Path(folder))
         make_dataset(workspace, "heavy", {"train": 8, "validation": 1})
         changes = {
             "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},

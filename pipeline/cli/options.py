@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import read_settings
 from rdmc.errors import ConfigError
 
@@ -25,9 +25,9 @@ def load(path: Path) -> Params:
     return read_params(path)
 
 
-def here() -> Workspace:
+def here() -> Paths:
     """Where the settings have files."""
-    return Workspace(Path(read_settings().data))
+    return Paths(Path(read_settings().data))
 
 
 def known(params: Params, dataset: str) -> str:

@@ -62,11 +62,11 @@ def serve(
     it: keep it on this machine or behind a server that asks who is there.
     """
     from pipeline.serving import serve as stage
-    from pipeline.serving.replica import Plan
-    from pipeline.serving.requests import Limits
+    from pipeline.serving.replica import ServingConfig
+    from pipeline.serving.requests import RequestLimits
 
-    limits, cache = Limits(megabytes, megapixels), here().served
-    stage.run(Plan(model, host, port, tile, batch, queue, poll, limits, cache, timeout), read_settings())
+    limits, cache = RequestLimits(megabytes, megapixels), here().served
+    stage.run(ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout), read_settings())
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve it on.")] = 5000) -> None:

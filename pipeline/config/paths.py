@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Workspace:
+class Paths:
     """The files of the pipeline under ``root``."""
 
     root: Path = Path()

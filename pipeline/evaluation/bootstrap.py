@@ -41,7 +41,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Sample:
+class PairedSample:
     """Figures of two models on n images of m scenes."""
 
     new: Floats
@@ -54,7 +54,7 @@ class Sample:
     """Of the datasets."""
 
     @classmethod
-    def of(cls, datasets: Sequence[str], scenes: Sequence[str], new: Floats, old: Floats) -> Sample:
+    def of(cls, datasets: Sequence[str], scenes: Sequence[str], new: Floats, old: Floats) -> PairedSample:
         """From a name of each per image."""
         names, dataset = np.unique(np.array(datasets), return_inverse=True)
         _, unit = np.unique(np.array(scenes), return_inverse=True)
@@ -84,7 +84,7 @@ class Sample:
         return large
 
 
-def bounds(sample: Sample, share: float, confidence: float, resamples: int, seed: int) -> Bounds:
+def bounds(sample: PairedSample, share: float, confidence: float, resamples: int, seed: int) -> Bounds:
     """Lower bounds of new minus old: over all images, by dataset, and over each model's worst ``share`` of each dataset."""
     strata = sample.strata()
     groups = [np.ones(len(sample.new), bool), *(sample.dataset == number for number in range(len(sample.names)))]
@@ -103,7 +103,7 @@ def bounds(sample: Sample, share: float, confidence: float, resamples: int, seed
     return Bounds(means[0], dict(zip(sample.names, means[1:], strict=True)), Bound(tail, low))
 
 
-def _draws(sample: Sample, strata: list[Ints], resamples: int, seed: int) -> Iterator[Floats]:
+def _draws(sample: PairedSample, strata: list[Ints], resamples: int, seed: int) -> Iterator[Floats]:
     """(some resamples, scenes): how often each scene is drawn, with replacement, as many from each stratum as it has."""
     rng = np.random.default_rng(seed)
     step = max(1, ROOM // len(sample.new))
@@ -124,7 +124,7 @@ class _Ratio:
     strata: list[Ints]
 
     @classmethod
-    def of(cls, sample: Sample, group: NDArray[np.bool_], strata: list[Ints]) -> _Ratio:
+    def of(cls, sample: PairedSample, group: NDArray[np.bool_], strata: list[Ints]) -> _Ratio:
         difference = (sample.new - sample.old)[group]
         total = np.bincount(sample.unit[group], difference, sample.units)
         count = np.bincount(sample.unit[group], None, sample.units).astype(np.float64)
@@ -171,7 +171,7 @@ class _Tail:
     share: float
 
     @classmethod
-    def of(cls, scores: Floats, sample: Sample, share: float) -> _Tail:
+    def of(cls, scores: Floats, sample: PairedSample, share: float) -> _Tail:
         numbers = [np.flatnonzero(sample.dataset == number) for number in range(len(sample.names))]
         return cls([found[np.argsort(scores[found], kind="stable")] for found in numbers], scores, sample.unit, share)
 

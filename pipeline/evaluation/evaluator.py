@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.config.params import Evaluate
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
 from pipeline.storage.datasets import fetch_dataset, shard_fetch
@@ -25,7 +25,7 @@ CACHE_MB = 16
 
 
 @dataclass(frozen=True)
-class Result:
+class ImageResult:
     """One test image's figures (``rdmc.metrics.measure``) before and after."""
 
     dataset: str
@@ -47,7 +47,7 @@ def device_of(settings: Settings) -> torch.device:
     return torch.device("cpu") if settings.gpu is False else best_device()
 
 
-def open_stores(datasets: list[str], settings: Settings, workspace: Workspace) -> dict[str, PairStore]:
+def open_stores(datasets: list[str], settings: Settings, workspace: Paths) -> dict[str, PairStore]:
     """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
     folders = {name: fetch_dataset(settings, workspace, name) for name in datasets}
     fetch = shard_fetch(settings, workspace)
@@ -61,7 +61,9 @@ def open_stores(datasets: list[str], settings: Settings, workspace: Workspace) -
     return stores
 
 
-def measured(network: nn.Module, store: PairStore, dataset: str, rules: Evaluate, device: torch.device) -> Iterator[Result]:
+def measured(
+    network: nn.Module, store: PairStore, dataset: str, rules: Evaluate, device: torch.device
+) -> Iterator[ImageResult]:
     """The figures of each pair of a store, in order."""
     for index in track(range(len(store)), f"evaluate {dataset}"):
         pair = store[index]
@@ -70,16 +72,16 @@ def measured(network: nn.Module, store: PairStore, dataset: str, rules: Evaluate
         seconds = time.perf_counter() - started
         before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
         height, width = pair.rainy.shape[:2]
-        yield Result(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
+        yield ImageResult(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
 
 
-def summary(results: dict[str, list[Result]]) -> dict[str, Any]:
+def summary(results: dict[str, list[ImageResult]]) -> dict[str, Any]:
     """Means over the images of each dataset and of all; no times, so that equal models give equal figures."""
     groups = {**results, "overall": [result for found in results.values() for result in found]}
     return {name: _means(found) for name, found in groups.items()}
 
 
-def _means(results: list[Result]) -> dict[str, Any]:
+def _means(results: list[ImageResult]) -> dict[str, Any]:
     rainy, derained = Means(), Means()
     for result in results:
         rainy.add(result.rainy)

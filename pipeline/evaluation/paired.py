@@ -14,8 +14,8 @@ import torch
 
 from pipeline.config.params import Evaluate
 from pipeline.console import track
-from pipeline.promotion.gate import Image, Outcome
-from rdmc.data.images import Image as Pixels
+from pipeline.promotion.gate import ImageIdentity, ModelFigures
+from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256
 from rdmc.errors import CheckpointError
@@ -25,7 +25,7 @@ from rdmc.models.base import Restorer
 from rdmc.models.cost import cost
 
 SIDE = 512
-"""Pixels a side of the image whose cost is counted."""
+"""Image a side of the image whose cost is counted."""
 RAINY = "rainy input"
 
 
@@ -40,10 +40,10 @@ class _Figures:
     seconds: list[float] = field(default_factory=list)
     clean: dict[str, float] = field(default_factory=dict)
 
-    def outcome(self, label: str, images: tuple[Image, ...]) -> Outcome:
+    def outcome(self, label: str, images: tuple[ImageIdentity, ...]) -> ModelFigures:
         gflop = None if self.network is None else cost(self.network.config, SIDE, SIDE).gflop
         seconds = () if self.network is None else tuple(self.seconds)
-        return Outcome(label, images, tuple(self.psnr), tuple(self.ssim), seconds, self.clean, gflop)
+        return ModelFigures(label, images, tuple(self.psnr), tuple(self.ssim), seconds, self.clean, gflop)
 
 
 def compared(
@@ -52,13 +52,13 @@ def compared(
     rules: Evaluate,
     clean_share: float,
     device: torch.device,
-) -> list[Outcome]:
+) -> list[ModelFigures]:
     """What each model (by its label; None is the rainy input) did with every pair of the stores, in the models' order.
 
     A model whose output is not finite has NaN for that image. Raises DataError for shards that cannot be read.
     """
     sides = {label: _Figures(network) for label, network in models.items()}
-    rows: list[tuple[Image, str]] = []
+    rows: list[tuple[ImageIdentity, str]] = []
     for name, store in stores.items():
         scenes = [scene for _, scene in store.labels()]
         tried = _spread(scenes, clean_share)
@@ -84,7 +84,7 @@ def _measure(side: _Figures, pair: Pair, rules: Evaluate, device: torch.device, 
         side.clean[pair.key] = math.nan if kept is None else psnr_y(kept, pair.clean)
 
 
-def _derained(network: Restorer | None, image: Pixels, rules: Evaluate, device: torch.device) -> Pixels | None:
+def _derained(network: Restorer | None, image: Image, rules: Evaluate, device: torch.device) -> Image | None:
     """What comes out; None where it is not finite."""
     if network is None:
         return image
@@ -101,15 +101,15 @@ def _spread(scenes: Sequence[str], share: float) -> Collection[int]:
     return {first[number * len(first) // count] for number in range(count)}
 
 
-def _identity(pair: Pair, scene: str) -> tuple[Image, str]:
+def _identity(pair: Pair, scene: str) -> tuple[ImageIdentity, str]:
     """The image, its scene named within its dataset, and the digest of its clean side."""
     shape = str(pair.clean.shape).encode()
     rainy, clean = sha256(shape + pair.rainy.tobytes()), sha256(shape + pair.clean.tobytes())
-    image = Image(pair.dataset, pair.key.partition("/")[2], sha256((rainy + clean).encode()), f"{pair.dataset}/{scene}")
+    image = ImageIdentity(pair.dataset, pair.key.partition("/")[2], sha256((rainy + clean).encode()), f"{pair.dataset}/{scene}")
     return image, clean
 
 
-def _joined(rows: Sequence[tuple[Image, str]]) -> tuple[Image, ...]:
+def _joined(rows: Sequence[tuple[ImageIdentity, str]]) -> tuple[ImageIdentity, ...]:
     """The images, with scenes made one that share a clean image, as datasets do that were made from the same photographs."""
     parent: dict[str, str] = {}
 

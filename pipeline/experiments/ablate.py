@@ -15,7 +15,7 @@ import torch
 
 from pipeline.cluster import cluster, require_resources, workers
 from pipeline.config.params import Params, flatten, trial_params, with_architecture
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, measured, open_stores, summary
@@ -33,12 +33,12 @@ from pipeline.experiments.ablation import (
     write_score,
 )
 from pipeline.experiments.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
-from pipeline.experiments.mlflow_callback import Children, failure
+from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
 from pipeline.registry.client import registry
 from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.ray_train import Outcome
+from pipeline.training.ray_train import TrainingResult
 from pipeline.training.worker import Row
 from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
 from rdmc.checkpoint import load_model
@@ -49,7 +49,7 @@ from rdmc.errors import ConfigError, ServiceError, TrainingError
 from rdmc.files import write_text
 
 
-def run(params: Params, settings: Settings, workspace: Workspace, fresh: bool = False, write: Path | None = None) -> None:
+def run(params: Params, settings: Settings, workspace: Paths, fresh: bool = False, write: Path | None = None) -> None:
     """Train what has no result yet, then write the table and the plot of all results, also into the file ``write``.
 
     A trial has one worker unless the settings say otherwise, for trials run side by side. Raises, before anything starts,
@@ -82,7 +82,7 @@ def run(params: Params, settings: Settings, workspace: Workspace, fresh: bool = 
             )
 
 
-def _missing(trials: Sequence[Trial], workspace: Workspace) -> list[Trial]:
+def _missing(trials: Sequence[Trial], workspace: Paths) -> list[Trial]:
     """The trials without a result, equal ones once."""
     unlike: dict[str, Trial] = {}
     for trial in trials:
@@ -90,12 +90,12 @@ def _missing(trials: Sequence[Trial], workspace: Workspace) -> list[Trial]:
     return [trial for trial in unlike.values() if read_score(workspace.ablation, trial) is None]
 
 
-def _train(todo: list[Trial], params: Params, settings: Settings, workspace: Workspace, parent: str | None) -> list[str]:
+def _train(todo: list[Trial], params: Params, settings: Settings, workspace: Paths, parent: str | None) -> list[str]:
     """Run trials; each result is kept as soon as it is there. Returns the names of those that failed."""
     name = f"ablate-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with (
         cluster(settings, trials=params.ablation.concurrent),
-        Scores(todo, params, settings, parent, workspace.ablation) as children,
+        AblationRuns(todo, params, settings, parent, workspace.ablation) as children,
     ):
         require_resources(settings, params.ablation.concurrent)
         say(f"ablate: {params.ablation.concurrent} trials at once, {workers(settings)} worker(s) each")
@@ -114,12 +114,12 @@ def _choose(params: Params, config: dict[str, Any]) -> Params:
     return variant_params(params, variant, int(seed))
 
 
-def _finish(params: Params, settings: Settings, workspace: Workspace, outcome: Outcome, found: list[Row]) -> dict[str, Any]:
+def _finish(params: Params, settings: Settings, workspace: Paths, outcome: TrainingResult, found: list[Row]) -> dict[str, Any]:
     figures, machine = like_worker(settings, _measure, params, settings, workspace, outcome.last)
     return {"figures": figures, "machine": machine, "seconds": sum(row["step_seconds"] for row in found)}
 
 
-def _measure(params: Params, settings: Settings, workspace: Workspace, checkpoint: Any) -> tuple[Figures, str]:
+def _measure(params: Params, settings: Settings, workspace: Paths, checkpoint: Any) -> tuple[Figures, str]:
     """The averaged weights of a checkpoint on every test image, and what measured them."""
     device = device_of(settings)
     with checkpoint.as_directory() as folder:
@@ -130,7 +130,7 @@ def _measure(params: Params, settings: Settings, workspace: Workspace, checkpoin
     return summary(found), machine
 
 
-class Scores(Children):
+class AblationRuns(TrialRuns):
     """Keeps each trial's result as soon as it is there, logs it and says how far the ablation is."""
 
     def __init__(self, todo: Sequence[Trial], params: Params, settings: Settings, parent: str | None, folder: Path) -> None:
@@ -170,7 +170,7 @@ def _flat(score: Score) -> dict[str, float]:
 
 
 def _publish(
-    params: Params, trials: Sequence[Trial], settings: Settings, workspace: Workspace, parent: Tracker, write: Path | None
+    params: Params, trials: Sequence[Trial], settings: Settings, workspace: Paths, parent: Tracker, write: Path | None
 ) -> None:
     """Write, show and log the table and the plot of all results that there are. Raises TrainingError where there is none."""
     kept = {trial.name: read_score(workspace.ablation, trial) for trial in trials}
@@ -213,7 +213,7 @@ def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> No
         say(f"warning: MLflow has no table of this ablation: {error}")
 
 
-def _recall(workspace: Workspace, name: str) -> str | None:
+def _recall(workspace: Paths, name: str) -> str | None:
     """The MLflow run of an ablation of this ``name`` that was stopped or grows; None for another one."""
     path = workspace.ablation / "run.json"
     try:

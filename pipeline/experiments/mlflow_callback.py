@@ -21,7 +21,7 @@ Choose = Callable[[Params, Config], Params]
 """The params of a trial, from those of params.yaml."""
 
 
-class Children(tune.Callback):
+class TrialRuns(tune.Callback):
     """One MLflow run a trial, under the act's; kept by the driver, so that trials know nothing of MLflow.
 
     MLflow is written to in a thread of its own, in order: trials never wait for it. As a context manager it ends the runs of
@@ -35,7 +35,7 @@ class Children(tune.Callback):
         self._pool = ThreadPoolExecutor(1, "mlflow")
         self._written: list[Future[None]] = []
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> TrialRuns:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -8,13 +8,13 @@ import torch
 
 from pipeline.cluster import cluster, workers
 from pipeline.config.params import Params, fingerprint, flatten, with_architecture
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.ray_train import forget, launch, opened
-from pipeline.training.run_log import Notes
+from pipeline.training.run_log import RunLog
 from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
 from rdmc.checkpoint import load_model, write_model
 from rdmc.data.loader import PairStore
@@ -25,7 +25,7 @@ from rdmc.models.rdmc import RDMC
 from rdmc.training.search import SearchRun, require_searchable, split
 
 
-def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+def run(params: Params, settings: Settings, workspace: Paths) -> None:
     """Search on the cluster of the settings and write ``architectures/searched``: its genotype, and a model to use at once.
 
     Raises, before anything starts, ConfigError where there is nothing to search and DataError where the training pairs
@@ -38,7 +38,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     pairs = PairStore(folders, "train", fetch=shard_fetch(settings, workspace))
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])
-    notes = Notes(workspace.runs / f"{name}.jsonl")  # of a search that was stopped: it goes on in the same MLflow run
+    notes = RunLog(workspace.runs / f"{name}.jsonl")  # of a search that was stopped: it goes on in the same MLflow run
     with cluster(settings):
         steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
         say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")

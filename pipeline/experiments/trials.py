@@ -24,13 +24,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipeline.cluster import COORDINATION, on_gpu, share, workers
 from pipeline.config.params import Params, parse_params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.experiments.mlflow_callback import METRIC, Children, Choose, Config
+from pipeline.experiments.mlflow_callback import METRIC, Choose, Config, TrialRuns
 from pipeline.storage.datasets import ray_storage
 from pipeline.storage.runs import kept
 from pipeline.training.in_process import train_here
-from pipeline.training.ray_train import Outcome, forget, launch, root_cause
+from pipeline.training.ray_train import TrainingResult, forget, launch, root_cause
 from pipeline.training.worker import Row
 from rdmc.errors import RdmcError, one_line
 
@@ -38,7 +38,7 @@ TUNE = "-ray-tune"
 """What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
 RESTARTS = 10
 """How often a trial is started again whose process died."""
-Finish = Callable[[Params, Settings, Workspace, Outcome, list[Row]], Mapping[str, Any]]
+Finish = Callable[[Params, Settings, Paths, TrainingResult, list[Row]], Mapping[str, Any]]
 """What a trial does when it is trained, from its params, its checkpoints and its rows; plain figures for the driver."""
 
 
@@ -46,11 +46,11 @@ def run_trials(
     choose: Choose,
     params: Params,
     settings: Settings,
-    workspace: Workspace,
+    workspace: Paths,
     name: str,
     space: Config,
     rules: tune.TuneConfig,
-    children: Children,
+    children: TrialRuns,
     finish: Finish | None = None,
 ) -> list[Any]:
     """Train what ``space`` and ``rules`` give, and return Ray Tune's result of each trial, failed ones included.
@@ -104,7 +104,7 @@ def _behind(error: TuneError) -> Exception:
     return inner if isinstance(inner, Exception) else error
 
 
-def forget_trials(settings: Settings, workspace: Workspace, name: str) -> None:
+def forget_trials(settings: Settings, workspace: Paths, name: str) -> None:
     """Delete what the trials of a sweep or an ablation kept, and what Ray Tune did."""
     for folder in kept(settings, workspace).folders():
         if folder == name or folder.startswith((f"{name}{TUNE}", f"{name}-trial-")):
@@ -164,7 +164,7 @@ def _trial(
     os.chdir(folder)  # where the act was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
     try:
         chosen = choose(parse_params(params, "params"), config)
-        places = Settings(**settings), Workspace(Path(root))
+        places = Settings(**settings), Paths(Path(root))
         rows: list[Row] = []
         train = _train_solo if workers(places[0]) == 1 else _train_workers
         outcome = train(config, chosen, *places, name, rows)
@@ -176,8 +176,8 @@ def _trial(
 
 
 def _train_solo(
-    config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
-) -> Outcome:
+    config: Config, params: Params, settings: Settings, workspace: Paths, name: str, rows: list[Row]
+) -> TrainingResult:
     """Train in this process, which may have trained other trials before."""
 
     def follow(row: Row) -> None:
@@ -197,8 +197,8 @@ def _train_solo(
 
 
 def _train_workers(
-    config: Config, params: Params, settings: Settings, workspace: Workspace, name: str, rows: list[Row]
-) -> Outcome:
+    config: Config, params: Params, settings: Settings, workspace: Paths, name: str, rows: list[Row]
+) -> TrainingResult:
     """Train with Ray Train's workers."""
     outcome = launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])
     if METRIC in outcome.final and not any(row["step"] == outcome.final["step"] for row in rows):

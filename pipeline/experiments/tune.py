@@ -14,16 +14,16 @@ from ray import tune
 
 from pipeline.cluster import cluster, require_resources, workers
 from pipeline.config.params import Params, flatten, with_architecture
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.config.tune import Tune, example
 from pipeline.console import say, table
-from pipeline.experiments.mlflow_callback import METRIC, Children
+from pipeline.experiments.mlflow_callback import METRIC, TrialRuns
 from pipeline.experiments.sweep.algorithms import changes_weights, front
-from pipeline.experiments.sweep.ledger import PREFIX, Entry, Ledger, check_same, stopped, unfinished
+from pipeline.experiments.sweep.ledger import PREFIX, Ledger, SweepTrial, check_same, stopped, unfinished
 from pipeline.experiments.sweep.lock import driven
 from pipeline.experiments.sweep.plots import pictures
-from pipeline.experiments.sweep.ray_tune import Asking, Conductor, Stopping, choose
+from pipeline.experiments.sweep.ray_tune import LedgerScheduler, LedgerSearcher, SweepController, choose
 from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.experiments.trials import cause, forget_trials, run_trials
 from pipeline.registry.client import registry
@@ -40,7 +40,7 @@ from rdmc.files import write_text
 SEARCHED = ("network", "loss", "train")
 
 
-def run(params: Params, settings: Settings, workspace: Workspace, resume: bool = False, sweep: str = "") -> None:
+def run(params: Params, settings: Settings, workspace: Paths, resume: bool = False, sweep: str = "") -> None:
     """Search ``params.tune.space`` and write the best overrides, a table of all trials and pictures of them.
 
     ``resume`` goes on with a sweep that was stopped or killed, the newest or ``sweep``, with its trials, their checkpoints and
@@ -80,14 +80,17 @@ def run(params: Params, settings: Settings, workspace: Workspace, resume: bool =
 
 
 def _search(
-    params: Params, settings: Settings, workspace: Workspace, ledger: Ledger, parent: str | None
-) -> tuple[Entry | None, Runs]:
+    params: Params, settings: Settings, workspace: Paths, ledger: Ledger, parent: str | None
+) -> tuple[SweepTrial | None, SweepRuns]:
     """Run what is left of the sweep; its best trial, with files and tables written before MLflow has all of it."""
-    conductor, concurrent = Conductor(params, ledger), min(params.tune.concurrent, params.tune.trials)
-    with Runs(conductor, settings, parent) as children:
+    conductor, concurrent = SweepController(params, ledger), min(params.tune.concurrent, params.tune.trials)
+    with SweepRuns(conductor, settings, parent) as children:
         say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
         rules = tune.TuneConfig(
-            search_alg=Asking(conductor), scheduler=Stopping(conductor), num_samples=-1, max_concurrent_trials=concurrent
+            search_alg=LedgerSearcher(conductor),
+            scheduler=LedgerScheduler(conductor),
+            num_samples=-1,
+            max_concurrent_trials=concurrent,
         )
         if not conductor.finished:  # killed after its last trial
             run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
@@ -98,14 +101,14 @@ def _search(
     return best, children
 
 
-def _new(params: Params, data: str, settings: Settings, workspace: Workspace) -> Ledger:
+def _new(params: Params, data: str, settings: Settings, workspace: Paths) -> Ledger:
     if names := unfinished(settings, workspace):
         say(f"tune: this is a new sweep; stopped ones could go on with --resume --sweep NAME: {', '.join(names)}")
     name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     return Ledger(name, params.model_dump(mode="json", by_alias=True), data, code_digest(), kept(settings, workspace, name))
 
 
-def _resumed(params: Params, data: str, settings: Settings, workspace: Workspace, sweep: str) -> Ledger:
+def _resumed(params: Params, data: str, settings: Settings, workspace: Paths, sweep: str) -> Ledger:
     ledger = stopped(settings, workspace, sweep)
     check_same(ledger, params.model_dump(mode="json", by_alias=True), data, code_digest())
     over = sum(entry.state in ("finished", "stopped early", "failed") for entry in ledger.trials)
@@ -151,10 +154,10 @@ def _check_population(params: Params, workers: int) -> None:
         raise ConfigError(f"RDMC_WORKERS: pbt trains members of one worker each, not {workers}; set RDMC_WORKERS=1")
 
 
-class Runs(Children):
+class SweepRuns(TrialRuns):
     """One MLflow run a trial, over all sittings of the sweep; passes how trials end to the conductor."""
 
-    def __init__(self, conductor: Conductor, settings: Settings, parent: str | None) -> None:
+    def __init__(self, conductor: SweepController, settings: Settings, parent: str | None) -> None:
         super().__init__(choose, conductor.params, settings, parent)
         self.conductor, self.ledger = conductor, conductor.ledger
 
@@ -206,16 +209,16 @@ class Runs(Children):
         """Whether MLflow has all runs, as they ended."""
         return all(entry.closed for entry in self.ledger.trials)
 
-    def _entry(self, trial: Any) -> Entry:
+    def _entry(self, trial: Any) -> SweepTrial:
         return self.ledger.trials[int(trial.config["trial"])]
 
 
-def status(entry: Entry) -> str:
+def status(entry: SweepTrial) -> str:
     """How MLflow calls the end of a trial."""
     return "FAILED" if entry.state == "failed" else "FINISHED"
 
 
-def _write(told: Tune, ledger: Ledger, workspace: Workspace) -> Entry | None:
+def _write(told: Tune, ledger: Ledger, workspace: Paths) -> SweepTrial | None:
     """Write and show what was found, in the place of an earlier sweep's; the best trial, None where every one failed."""
     entries = ledger.trials
     shutil.rmtree(workspace.sweep, ignore_errors=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.registry import Register
 from pipeline.console import say
-from pipeline.promotion.log import Entry, State
+from pipeline.promotion.log import LogEntry, PromotionLog
 from pipeline.registry.versions import all_versions, known_aliases, known_version
 from rdmc.errors import ServiceError
 
@@ -39,16 +39,16 @@ def log_name(names: Register) -> str:
     return f"{names.model}-history"
 
 
-def read_log(client: MlflowClient, names: Register) -> State:
+def read_log(client: MlflowClient, names: Register) -> PromotionLog:
     """The log as it is."""
-    return State(
+    return PromotionLog(
         tuple(
             _entry(version.number, version.tags) for version in all_versions(client, log_name(names)) if "kind" in version.tags
         )
     )
 
 
-def look(client: MlflowClient, names: Register) -> tuple[State, str]:
+def look(client: MlflowClient, names: Register) -> tuple[PromotionLog, str]:
     """The log, and what to say where the alias differs from it; for acts that change nothing."""
     state, alias = read_log(client, names), known_aliases(client, names.model).get(names.champion, 0)
     if alias == state.champion:
@@ -59,7 +59,7 @@ def look(client: MlflowClient, names: Register) -> tuple[State, str]:
     )
 
 
-def settle(client: MlflowClient, names: Register) -> State:
+def settle(client: MlflowClient, names: Register) -> PromotionLog:
     """Finish what an act before could not, take note of an alias that was moved by hand, and return the log.
 
     An alias that differs is looked at twice: a slow request of another act may have moved it, which that act mends itself.
@@ -93,13 +93,13 @@ def settle(client: MlflowClient, names: Register) -> State:
 def move(
     client: MlflowClient,
     names: Register,
-    state: State,
+    state: PromotionLog,
     kind: str,
     version: int,
     verdict: str = "",
     why: str = "",
     document: str = "",
-) -> Entry:
+) -> LogEntry:
     """Make a version the champion, on the strength of ``state``; the entry is the deed, the alias follows.
 
     Raises ServiceError, with nothing changed, where another act moved the champion since ``state`` was read.
@@ -118,16 +118,16 @@ def move(
 def append(
     client: MlflowClient,
     names: Register,
-    state: State,
+    state: PromotionLog,
     kind: str,
     version: int,
     verdict: str = "",
     why: str = "",
     document: str = "",
-) -> Entry:
+) -> LogEntry:
     """Add an entry; whether it counts the log says, afterwards. What adopts an alias has nothing left to move."""
     token, before, done = secrets.token_hex(8), state.champion, kind == "adopt"
-    entry = Entry(0, kind, state.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, done, document)
+    entry = LogEntry(0, kind, state.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, done, document)
     tags = {"kind": kind, "base": entry.base, "from": before, "to": version, "who": entry.who, "at": entry.at}
     tags |= {"verdict": entry.verdict, "why": entry.why, "token": token, "document": document}
     tags |= {"done": "true"} if done else {}
@@ -157,7 +157,7 @@ def follow(client: MlflowClient, names: Register) -> None:
     raise _restless(names)
 
 
-def sentence(entry: Entry) -> str:
+def sentence(entry: LogEntry) -> str:
     """An entry for a person, as MLflow's page shows it."""
     what = {
         "promote": f"version {entry.after} promoted",
@@ -185,7 +185,7 @@ def _make_log(client: MlflowClient, names: Register) -> None:
             raise
 
 
-def _source(client: MlflowClient, names: Register, state: State, version: int) -> tuple[str, str | None]:
+def _source(client: MlflowClient, names: Register, state: PromotionLog, version: int) -> tuple[str, str | None]:
     """What an entry points at, and its run: the version it is of, the champion before where there is none, else an entry."""
     for number in (version, state.champion):
         if found := known_version(client, names.model, number):
@@ -197,11 +197,11 @@ def _mark(client: MlflowClient, names: Register, number: int) -> None:
     client.set_model_version_tag(log_name(names), str(number), "done", "true")
 
 
-def _entry(number: int, tags: Mapping[str, str]) -> Entry:
+def _entry(number: int, tags: Mapping[str, str]) -> LogEntry:
     def text(name: str) -> str:
         return tags.get(name, "")
 
-    return Entry(
+    return LogEntry(
         number=number,
         kind=text("kind"),
         base=int(text("base") or 0),

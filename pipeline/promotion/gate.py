@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.registry import Gate
-from pipeline.evaluation.bootstrap import Bound, Sample, bounds
+from pipeline.evaluation.bootstrap import Bound, PairedSample, bounds
 from rdmc.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,7 @@ LEAST = 4
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageIdentity:
     """A test image; ``digest`` is of the pixels of both sides, ``scene`` is one for all images that are not independent."""
 
     dataset: str
@@ -35,12 +35,12 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelFigures:
     """What a model did: a figure for each image, in the images' order."""
 
     label: str
     """As ``version 3`` or ``rainy input``."""
-    images: tuple[Image, ...]
+    images: tuple[ImageIdentity, ...]
     psnr_y: tuple[float, ...]
     """dB; NaN where what came out was not finite."""
     ssim_y: tuple[float, ...]
@@ -117,7 +117,7 @@ class Verdict:
 
 
 def judge(
-    challenger: Outcome, champion: Outcome, rules: Gate, seed: int, lineage: Sequence[Check] = (), first: bool = False
+    challenger: ModelFigures, champion: ModelFigures, rules: Gate, seed: int, lineage: Sequence[Check] = (), first: bool = False
 ) -> Verdict:
     """Hold a challenger against the champion, or, where nothing is champion yet, against the rainy input (``first``).
 
@@ -133,7 +133,7 @@ def judge(
     images = [image for image, usable in zip(challenger.images, known, strict=True) if usable]
     if not images:
         raise DataError(f"{challenger.label}: no test image has a finite figure of both models; train again")
-    sample = Sample.of(
+    sample = PairedSample.of(
         [image.dataset for image in images], [_unit(image, rules.by) for image in images], new[known], old[known]
     )
     checks = [
@@ -148,17 +148,17 @@ def judge(
     return Verdict(challenger.label, champion.label, tuple(checks), len(images), sample.units, facts)
 
 
-def _require_same(a: Outcome, b: Outcome) -> None:
+def _require_same(a: ModelFigures, b: ModelFigures) -> None:
     if not a.images or a.images != b.images:
         odd = sorted({f"{i.dataset}/{i.name}" for i in set(a.images) ^ set(b.images)})[:1]
         raise DataError(f"{a.label}, {b.label}: not measured on the same images ({odd or 'none'}); measure both together")
 
 
-def _unit(image: Image, by: str) -> str:
+def _unit(image: ImageIdentity, by: str) -> str:
     return image.scene if by == "scene" else f"{image.dataset}/{image.name}"
 
 
-def _comparisons(sample: Sample, rules: Gate, seed: int, first: bool) -> list[Check]:
+def _comparisons(sample: PairedSample, rules: Gate, seed: int, first: bool) -> list[Check]:
     """Overall, each dataset, and the worst images."""
     found = bounds(sample, rules.worst_share, rules.confidence, rules.resamples, seed)
     enough = sample.units >= rules.min_scenes
@@ -190,7 +190,7 @@ def _bounded(name: str, bound: Bound, least: float, interval: bool) -> Check:
     return Check(name, passed, f"{name} {bound.mean:+.2f} dB ({judged}; needed {least:+.2f})", bound.mean, low, least)
 
 
-def _failures(challenger: Outcome, new: Floats, old: Floats) -> Check:
+def _failures(challenger: ModelFigures, new: Floats, old: Floats) -> Check:
     failed = np.flatnonzero(~np.isfinite(new) & np.isfinite(old))
     if not len(failed):
         return Check("finite", True, "what comes out is finite wherever the champion's is", 0.0)
@@ -199,7 +199,7 @@ def _failures(challenger: Outcome, new: Floats, old: Floats) -> Check:
     return Check("finite", False, said, float(len(failed)))
 
 
-def _clean(challenger: Outcome, champion: Outcome, rules: Gate) -> Check:
+def _clean(challenger: ModelFigures, champion: ModelFigures, rules: Gate) -> Check:
     """The clean image that lost most against what it must keep."""
     if not challenger.clean:
         return Check("clean images", False, "no clean image was tried")
@@ -214,7 +214,7 @@ def _below(value: float, least: float) -> float:
     return value - least if math.isfinite(value) else -math.inf
 
 
-def _cost(challenger: Outcome, champion: Outcome, rules: Gate) -> Check:
+def _cost(challenger: ModelFigures, champion: ModelFigures, rules: Gate) -> Check:
     if challenger.gflop is None or not champion.gflop:
         return Check("cost", True, "nothing to compare the cost with")
     ratio = challenger.gflop / champion.gflop
@@ -222,7 +222,7 @@ def _cost(challenger: Outcome, champion: Outcome, rules: Gate) -> Check:
     return Check("cost", ratio <= rules.cost, said, ratio, None, rules.cost)
 
 
-def _times(challenger: Outcome, champion: Outcome) -> dict[str, Any]:
+def _times(challenger: ModelFigures, champion: ModelFigures) -> dict[str, Any]:
     """Measured seconds, for a person: they depend on the machine and its load, so the verdict does not."""
     if not challenger.seconds or not champion.seconds:
         return {}

@@ -9,7 +9,7 @@ MOVES = ("promote", "force", "rollback", "adopt")
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """An entry of the log; a version number of 0 stands for no version."""
 
     number: int
@@ -33,15 +33,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class State:
+class PromotionLog:
     """What the log says."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LogEntry, ...]
 
     @property
-    def counted(self) -> list[Entry]:
+    def counted(self) -> list[LogEntry]:
         """The entries that changed the champion, in order."""
-        found: list[Entry] = []
+        found: list[LogEntry] = []
         for entry in self.entries:
             if entry.kind in MOVES and entry.base == (found[-1].number if found else 0):
                 found.append(entry)
@@ -76,7 +76,7 @@ class State:
         """What a rollback may go to, the newest first: further back with each rollback."""
         return [version for version in self.line[::-1] if version != self.champion]
 
-    def fallen(self, version: int) -> Entry | None:
+    def fallen(self, version: int) -> LogEntry | None:
         """The rollback that took this version out of use, unless it has been promoted again since."""
         found = None
         for entry in self.counted:
@@ -86,7 +86,7 @@ class State:
                 found = None
         return found
 
-    def refused(self, version: int, basis: str) -> Entry | None:
+    def refused(self, version: int, basis: str) -> LogEntry | None:
         """The entry that refused this version on the very same ``basis``, the digest at the end of ``document``."""
         known = (entry for entry in self.entries if entry.kind == "refuse" and entry.after == version)
         return next((entry for entry in known if entry.document.endswith(f"-{basis}")), None)

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_stores
 from pipeline.evaluation.paired import RAINY, compared
 from pipeline.promotion.champion import append, move, settle
-from pipeline.promotion.gate import Check, Outcome, Verdict, judge
-from pipeline.promotion.log import Entry, State
+from pipeline.promotion.gate import Check, ModelFigures, Verdict, judge
+from pipeline.promotion.log import LogEntry, PromotionLog
 from pipeline.promotion.verdict import file_verdict
 from pipeline.registry.client import registry
 from pipeline.registry.provenance import gaps
@@ -41,12 +41,12 @@ class Case:
     """The last champion that is still there; it may have lost its alias."""
     gone: list[int]
     """Those after it, which were deleted."""
-    state: State
+    state: PromotionLog
     defended: set[str]
     """The datasets that the champion was measured on."""
 
 
-def run(params: Params, settings: Settings, workspace: Workspace, version: str, force: bool = False, reason: str = "") -> bool:
+def run(params: Params, settings: Settings, workspace: Paths, version: str, force: bool = False, reason: str = "") -> bool:
     """Judge ``version`` (a number or an alias) and promote it; whether it is the champion afterwards.
 
     ``force`` promotes what the gate refuses, for a reason that is recorded; never what cannot be loaded. The verdict is filed
@@ -104,7 +104,7 @@ def _case(client: MlflowClient, names: Register, version: str) -> Case:
 
 def _judged(
     params: Params, settings: Settings, case: Case, stores: Mapping[str, PairStore], checks: list[Check], force: bool
-) -> tuple[Verdict, list[Outcome]]:
+) -> tuple[Verdict, list[ModelFigures]]:
     """The verdict, and what both did with the images; the champion is the rainy input where there is none that loads."""
     new = load_version(case.challenger, settings)
     old, lost = _loaded(case, settings, force)
@@ -147,12 +147,12 @@ def _facts(case: Case) -> dict[str, str]:
     return found
 
 
-def _here(params: Params, settings: Settings, workspace: Workspace) -> dict[str, str]:
+def _here(params: Params, settings: Settings, workspace: Paths) -> dict[str, str]:
     """The digests of the datasets that the test images are of."""
     return {name: read_manifest(fetch_dataset(settings, workspace, name) / MANIFEST).digest for name in params.datasets}
 
 
-def lineage_checks(challenger: Version, here: dict[str, str], state: State) -> list[Check]:
+def lineage_checks(challenger: Version, here: dict[str, str], state: PromotionLog) -> list[Check]:
     """Whether it is known what made the challenger, and whether it was in use and fell."""
     found = gaps(challenger.tags)
     other = [name for name, digest in here.items() if challenger.data.get(name) != digest]
@@ -189,7 +189,7 @@ def _show(verdict: Verdict) -> None:
     )
 
 
-def _tell(entry: Entry, champion: str, challenger: Version) -> None:
+def _tell(entry: LogEntry, champion: str, challenger: Version) -> None:
     if entry.kind == "refuse":
         say(f"{challenger.uri} is not promoted. {entry.verdict}")
         say("to promote it all the same: --force --reason 'why'")

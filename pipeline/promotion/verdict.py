@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.promotion.gate import Outcome, Verdict
+from pipeline.promotion.gate import ModelFigures, Verdict
 from pipeline.registry.versions import Version
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ DESCRIPTION = 5000
 """Characters that MLflow's databases take."""
 
 
-def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outcomes: Sequence[Outcome], basis: str) -> str:
+def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outcomes: Sequence[ModelFigures], basis: str) -> str:
     """Log verdict.json, verdict.md and images.csv, set the version's tags, and write its description; returns their folder.
 
     Each verdict has a folder of its own, so none is lost to a later one; the tags and the description are the last one's.
@@ -46,7 +46,7 @@ def described(description: str, verdict: Verdict, folder: str) -> str:
     return f"{above}\n\n" + "\n".join([head, "", f"In full: `{folder}` of the run.", "", *rows])[:room]
 
 
-def images_csv(outcomes: Sequence[Outcome]) -> str:
+def images_csv(outcomes: Sequence[ModelFigures]) -> str:
     """A row per image: dataset, name, scene, digest, and the figures of each model under its label."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

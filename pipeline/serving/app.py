@@ -1,6 +1,6 @@
 """A model over HTTP by Ray Serve: a picture in, a PNG out.
 
-``Door`` (pipeline/serving/ingress.py) speaks HTTP; of ``Derainer`` (pipeline/serving/replica.py) there are as many as the load asks for. On a
+``Ingress`` (pipeline/serving/ingress.py) speaks HTTP; of ``Derainer`` (pipeline/serving/replica.py) there are as many as the load asks for. On a
 Ray that others use, only what is our own is begun and ended.
 """
 
@@ -26,9 +26,9 @@ from ray.serve.schema import LoggingConfig
 
 from pipeline.cluster import cluster, on_gpu, own_ray, require_resources, share, workers
 from pipeline.config.settings import Settings
-from pipeline.serving.ingress import APP, Door
-from pipeline.serving.model_loader import Followed, tracking_uri
-from pipeline.serving.replica import Derainer, Plan, State
+from pipeline.serving.ingress import APP, Ingress
+from pipeline.serving.model_loader import FollowedModel, tracking_uri
+from pipeline.serving.replica import Derainer, ModelStatus, ServingConfig
 from rdmc.errors import ServiceError, one_line
 
 AHEAD = 8
@@ -64,10 +64,10 @@ class Serving:
 
 
 @contextmanager
-def serving(plan: Plan, settings: Settings) -> Iterator[Serving]:
+def serving(plan: ServingConfig, settings: Settings) -> Iterator[Serving]:
     """Serve for as long as the block lasts. Raises RdmcError where that cannot be."""
-    first = Followed(plan.model, settings, plan.cache)  # a model that is not there is told of before Ray starts
-    state = State(first.current.name, first.current.version, first.problem)
+    first = FollowedModel(plan.model, settings, plan.cache)  # a model that is not there is told of before Ray starts
+    state = ModelStatus(first.current.name, first.current.version, first.problem)
     with cluster(settings):
         _end_by_sigterm()
         require_resources(settings)
@@ -84,13 +84,13 @@ def serving(plan: Plan, settings: Settings) -> Iterator[Serving]:
                     serve.delete(APP)
 
 
-def address_of(plan: Plan) -> str:
+def address_of(plan: ServingConfig) -> str:
     """Where the server is, as a URL."""
     host = f"[{plan.host}]" if ":" in plan.host else plan.host
     return f"http://{host}:{plan.port}"
 
 
-def check_shared(plan: Plan) -> None:
+def check_shared(plan: ServingConfig) -> None:
     """Raise ServiceError where the Ray in use serves already in a way that leaves no room for ``plan``."""
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None:
@@ -103,7 +103,7 @@ def check_shared(plan: Plan) -> None:
         raise ServiceError(f"this Ray serves an application {APP!r} already; end that one, {cure}")
 
 
-def _start(plan: Plan, settings: Settings, state: State) -> None:
+def _start(plan: ServingConfig, settings: Settings, state: ModelStatus) -> None:
     try:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -113,13 +113,13 @@ def _start(plan: Plan, settings: Settings, state: State) -> None:
         raise ServiceError(f"Ray Serve did not start ({one_line(error)}); mend that") from None
 
 
-def http_options_of(plan: Plan) -> dict[str, Any]:
+def http_options_of(plan: ServingConfig) -> dict[str, Any]:
     """Ray Serve's options of HTTP; its own time limit only ends what the door has not."""
     longest = 2 * plan.timeout + plan.limits.seconds + 30  # a picture may be asked for twice
     return {"host": plan.host, "port": plan.port, "request_timeout_s": longest, "keep_alive_timeout_s": 75}
 
 
-def application(plan: Plan, settings: Settings, state: State) -> Any:
+def application(plan: ServingConfig, settings: Settings, state: ModelStatus) -> Any:
     """The door and the derainers behind it, one to ``RDMC_WORKERS`` of them, each with a CPU or its part of a GPU."""
     most, ongoing = workers(settings), plan.batch + AHEAD
     derainer = serve.deployment(
@@ -140,7 +140,7 @@ def application(plan: Plan, settings: Settings, state: State) -> Any:
         ),
     )
     places = plan.queue + most * ongoing
-    door = serve.deployment(Door, name="Door", max_ongoing_requests=places + OTHERS, ray_actor_options={"num_cpus": 0})
+    door = serve.deployment(Ingress, name="Door", max_ongoing_requests=places + OTHERS, ray_actor_options={"num_cpus": 0})
     return door.bind(derainer.bind(plan, settings, tracking_uri(settings), most, on_gpu(settings)), plan, state, places)
 
 

@@ -16,9 +16,9 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pipeline.serving.metrics import TYPE, Meters
-from pipeline.serving.replica import Answer, Plan, State
-from pipeline.serving.requests import Refusal, admit, own_names, picture, too_long_to_let_come
+from pipeline.serving.metrics import TYPE, ServingMetrics
+from pipeline.serving.replica import Answer, ModelStatus, ServingConfig
+from pipeline.serving.requests import RefusedRequest, admit, own_names, picture, too_long_to_let_come
 
 PAGE = Path(__file__).with_name("page.html")
 APP = "rdmc"
@@ -30,7 +30,7 @@ GONE_AWAY = 499
 LOG = logging.getLogger("ray.serve")
 
 
-class Door:
+class Ingress:
     """HTTP before the replicas.
 
     Args:
@@ -40,7 +40,7 @@ class Door:
         places: pictures that may be inside, arriving ones too; more are refused before they are read.
     """
 
-    def __init__(self, derainer: Any, plan: Plan, state: State, places: int) -> None:
+    def __init__(self, derainer: Any, plan: ServingConfig, state: ModelStatus, places: int) -> None:
         self.derainer, self.plan, self.limits, self.places = derainer, plan, plan.limits, places
         self.inside = 0
         text = PAGE.read_text()
@@ -48,7 +48,7 @@ class Door:
         told = f'data-megabytes="{self.limits.megabytes:g}"'
         self.page = text.replace('data-megabytes="32"', told).encode()
         self.hosts = own_names(plan.host)
-        self.meters, self.state = Meters(), state
+        self.meters, self.state = ServingMetrics(), state
         self.meters.registry_up.set(not state.problem)
         self.meters.served(state.model, state.version)
 
@@ -67,15 +67,15 @@ class Door:
         try:
             admit(request, self.hosts)
             if path not in PATHS:
-                raise Refusal(404, f"nothing is here; there are {', '.join(PATHS)}")
+                raise RefusedRequest(404, f"nothing is here; there are {', '.join(PATHS)}")
             if request.method not in PATHS[path]:
-                raise Refusal(405, f"{request.method}: {path} takes {', '.join(PATHS[path])}")
+                raise RefusedRequest(405, f"{request.method}: {path} takes {', '.join(PATHS[path])}")
             return await self._answer(path, request)
-        except Refusal as refusal:
+        except RefusedRequest as refusal:
             return refusal.response()
         except Exception:
             LOG.exception("a request to %s failed", path)
-            return Refusal(500, "a fault of the server's own; its log says which").response()
+            return RefusedRequest(500, "a fault of the server's own; its log says which").response()
 
     async def _answer(self, path: str, request: Request) -> Response:
         if path == "/derain":
@@ -101,7 +101,7 @@ class Door:
     async def _derain(self, request: Request) -> Response:
         if self.inside >= self.places:
             closes = too_long_to_let_come(request, self.limits)
-            raise Refusal(503, f"{self.inside} pictures are on their way; try again in a moment", closes)
+            raise RefusedRequest(503, f"{self.inside} pictures are on their way; try again in a moment", closes)
         self.inside += 1
         try:
             with self.meters.waiting.track_inprogress():
@@ -112,7 +112,7 @@ class Door:
             self.inside -= 1
         self._note(answer.state)
         if answer.status != 200:
-            raise Refusal(answer.status, answer.data.decode())
+            raise RefusedRequest(answer.status, answer.data.decode())
         self.meters.pixels.inc(answer.pixels)
         self.meters.network.observe(answer.seconds)
         self.meters.together.observe(answer.together)
@@ -125,22 +125,24 @@ class Door:
                 answer: Answer = await self.derainer.derain.remote(body)
                 return answer
         except BackPressureError:
-            raise Refusal(503, "too many pictures are waiting; try again in a moment") from None
+            raise RefusedRequest(503, "too many pictures are waiting; try again in a moment") from None
         except TimeoutError:
-            raise Refusal(504, f"not derained within {self.plan.timeout:g} s; send a smaller one, or fewer at once") from None
+            raise RefusedRequest(
+                504, f"not derained within {self.plan.timeout:g} s; send a smaller one, or fewer at once"
+            ) from None
         except RayActorError:
             if again:
                 return await self._ask(body, again=False)
-            raise Refusal(503, "the process that derained it ended, and so did another; try again in a moment") from None
+            raise RefusedRequest(503, "the process that derained it ended, and so did another; try again in a moment") from None
 
-    def _note(self, state: State) -> None:
+    def _note(self, state: ModelStatus) -> None:
         self.meters.registry_up.set(not state.problem)
         if (state.model, state.version) != (self.state.model, self.state.version):
             self.meters.served(state.model, state.version)
         self.state = state
 
 
-def model_headers(state: State) -> dict[str, str]:
+def model_headers(state: ModelStatus) -> dict[str, str]:
     """Which model made a picture; its name as in a URL, for headers are Latin-1."""
     return {"X-Model": quote(state.model, safe=""), "X-Model-Version": state.version, "Cache-Control": "no-store"}
 

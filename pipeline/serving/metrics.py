@@ -12,7 +12,7 @@ SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 180)
 TOGETHER = (1, 2, 4, 8, 16, 32)
 
 
-class Meters:
+class ServingMetrics:
     """Counters of one process; ``text`` is all of them."""
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ class Loaded:
     network: Restorer
 
 
-class Followed:
+class FollowedModel:
     """The model of ``uri``, always one that works.
 
     Args:

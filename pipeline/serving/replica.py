@@ -20,15 +20,15 @@ from ray import serve
 from torch import nn
 
 from pipeline.config.settings import Settings
-from pipeline.serving.model_loader import Followed
-from pipeline.serving.requests import Limits
+from pipeline.serving.model_loader import FollowedModel
+from pipeline.serving.requests import RequestLimits
 from rdmc.data.images import encode_png, read_rgb
 from rdmc.errors import CheckpointError, RdmcError
 from rdmc.inference import best_device, derain_images
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServingConfig:
     """How to serve."""
 
     model: str
@@ -41,14 +41,14 @@ class Plan:
     """Pictures that may wait; more are answered 503."""
     poll: float
     """Seconds between two looks at the alias."""
-    limits: Limits
+    limits: RequestLimits
     cache: Path
     timeout: float = 300.0
     """Seconds that a picture may take, waiting included, once its bytes are there."""
 
 
 @dataclass(frozen=True)
-class State:
+class ModelStatus:
     """Which model a replica has."""
 
     model: str
@@ -63,7 +63,7 @@ class Answer:
 
     data: bytes
     status: int
-    state: State
+    state: ModelStatus
     seconds: float = 0.0
     together: int = 1
     pixels: int = 0
@@ -80,12 +80,12 @@ class Derainer:
         gpu: whether this one has a GPU.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, tracking_uri: str, share: int, gpu: bool) -> None:
+    def __init__(self, plan: ServingConfig, settings: Settings, tracking_uri: str, share: int, gpu: bool) -> None:
         self.ended = threading.Event()
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // share))
         self.plan, self.device = plan, str(best_device()) if gpu else "cpu"
-        self.model = Followed(plan.model, settings, plan.cache)
+        self.model = FollowedModel(plan.model, settings, plan.cache)
         self._together.set_max_batch_size(plan.batch)
         self.room = asyncio.Semaphore(plan.batch + 1)  # the next is decoded meanwhile; more would only take memory
         threading.Thread(target=self._watch, daemon=True).start()
@@ -100,7 +100,7 @@ class Derainer:
     def __del__(self) -> None:
         self.ended.set()
 
-    async def state(self) -> State:
+    async def state(self) -> ModelStatus:
         """Which model answers now."""
         return self._state(self.model.current)
 
@@ -125,8 +125,8 @@ class Derainer:
         seconds = time.perf_counter() - started
         return [(image, current, seconds, len(images)) for image in derained]
 
-    def _state(self, current: Any) -> State:
-        return State(current.name, current.version, self.model.problem)
+    def _state(self, current: Any) -> ModelStatus:
+        return ModelStatus(current.name, current.version, self.model.problem)
 
 
 def derain_each(

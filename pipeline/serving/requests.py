@@ -34,7 +34,7 @@ LET_COME = 4
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What a request may hold and take."""
 
     megabytes: float = 32.0
@@ -45,7 +45,7 @@ class Limits:
     """For the body to arrive."""
 
 
-class Refusal(Exception):  # noqa: N818  # an answer, not a fault
+class RefusedRequest(Exception):  # noqa: N818  # an answer, not a fault
     """A request that is answered with ``status`` and one line."""
 
     def __init__(self, status: int, line: str, closes: bool = False) -> None:
@@ -71,7 +71,7 @@ def own_names(host: str) -> frozenset[str]:
 
 
 def admit(request: Request, names: frozenset[str]) -> None:
-    """Raise Refusal for a request that a browser sends for another site: by its own word, or by a name that leads here.
+    """Raise RefusedRequest for a request that a browser sends for another site: by its own word, or by a name that leads here.
 
     ``names`` is of ``own_names``: a site may let its own name resolve to 127.0.0.1, and read what answers there.
     """
@@ -81,16 +81,18 @@ def admit(request: Request, names: frozenset[str]) -> None:
     except ValueError:
         name = None
     if names and host and name not in names:
-        raise Refusal(403, f"Host {host[:80]!r}: this server is called {', '.join(sorted(names))}; a proxy must name it so")
+        raise RefusedRequest(
+            403, f"Host {host[:80]!r}: this server is called {', '.join(sorted(names))}; a proxy must name it so"
+        )
     if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
-        raise Refusal(403, "another site's page sends this; send it from here, or from a program")
+        raise RefusedRequest(403, "another site's page sends this; send it from here, or from a program")
 
 
-async def picture(request: Request, limits: Limits) -> bytes:
-    """The bytes of the one picture of a request, as its body or as the field ``image`` of a form. Raises Refusal."""
+async def picture(request: Request, limits: RequestLimits) -> bytes:
+    """The bytes of the one picture of a request, as its body or as the field ``image`` of a form. Raises RefusedRequest."""
     kind = request.headers.get("content-type", PLAIN[1]).partition(";")[0].strip().lower()
     if kind != FORM and not kind.startswith(PLAIN):
-        raise Refusal(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
+        raise RefusedRequest(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
     most = int(limits.megabytes * 2**20) + (ENVELOPE if kind == FORM else 0)
     body = await _body(request, most, limits)
     if kind == FORM:
@@ -99,27 +101,29 @@ async def picture(request: Request, limits: Limits) -> bytes:
     return body
 
 
-def check(body: bytes, limits: Limits) -> None:
-    """Raise Refusal unless ``body`` begins as a picture of a size that is taken."""
+def check(body: bytes, limits: RequestLimits) -> None:
+    """Raise RefusedRequest unless ``body`` begins as a picture of a size that is taken."""
     if not body:
-        raise Refusal(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
+        raise RefusedRequest(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
     if len(body) > limits.megabytes * 2**20:
         raise _too_long(limits, False)
     if not body.startswith(tuple(MAGIC.values())):
-        raise Refusal(415, f"not {', '.join(MAGIC)} by its first bytes; save it as one of them")
+        raise RefusedRequest(415, f"not {', '.join(MAGIC)} by its first bytes; save it as one of them")
     try:
         form, width, height = header(body, "image")
     except SizeError as error:
-        raise Refusal(413, str(error)) from None
+        raise RefusedRequest(413, str(error)) from None
     except DataError as error:
-        raise Refusal(422, str(error)) from None
+        raise RefusedRequest(422, str(error)) from None
     if form.upper() not in NAMES:
-        raise Refusal(415, f"{form}: send {', '.join(MAGIC)}")
+        raise RefusedRequest(415, f"{form}: send {', '.join(MAGIC)}")
     if width * height > limits.megapixels * 1e6:
-        raise Refusal(413, f"{width}x{height} is more than {limits.megapixels:g} megapixels; cut it into parts or shrink it")
+        raise RefusedRequest(
+            413, f"{width}x{height} is more than {limits.megapixels:g} megapixels; cut it into parts or shrink it"
+        )
 
 
-async def _body(request: Request, most: int, limits: Limits) -> bytes:
+async def _body(request: Request, most: int, limits: RequestLimits) -> bytes:
     closes = too_long_to_let_come(request, limits)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
@@ -133,9 +137,11 @@ async def _body(request: Request, most: int, limits: Limits) -> bytes:
                 if length > most:
                     raise _too_long(limits, closes)
     except TimeoutError:
-        raise Refusal(408, f"the body did not arrive within {limits.seconds:g} s; send it faster or send less", True) from None
+        raise RefusedRequest(
+            408, f"the body did not arrive within {limits.seconds:g} s; send it faster or send less", True
+        ) from None
     except ClientDisconnect:
-        raise Refusal(400, "the connection ended before the body did") from None
+        raise RefusedRequest(400, "the connection ended before the body did") from None
     return b"".join(parts)
 
 
@@ -148,18 +154,18 @@ async def _from_form(request: Request, body: bytes) -> bytes:
         async with again.form(max_files=1, max_fields=8, max_part_size=ENVELOPE) as form:
             field = form.get(FIELD)
             if field is None or isinstance(field, str):
-                raise Refusal(400, f"the form has no file {FIELD!r}; name the picture's field so")
+                raise RefusedRequest(400, f"the form has no file {FIELD!r}; name the picture's field so")
             return await field.read()
     except (HTTPException, MultiPartException, ValueError, LookupError, UnicodeError) as error:
         said = getattr(error, "detail", None) or getattr(error, "message", None) or str(error) or type(error).__name__
-        raise Refusal(400, f"the form cannot be read ({said}); send one file in the field {FIELD!r}") from None
+        raise RefusedRequest(400, f"the form cannot be read ({said}); send one file in the field {FIELD!r}") from None
 
 
-def too_long_to_let_come(request: Request, limits: Limits) -> bool:
+def too_long_to_let_come(request: Request, limits: RequestLimits) -> bool:
     """Whether the rest of a body that is refused had better not come: it is far too long, or does not say how long it is."""
     declared = request.headers.get("content-length", "")
     return not declared.isdecimal() or int(declared) > LET_COME * limits.megabytes * 2**20
 
 
-def _too_long(limits: Limits, closes: bool) -> Refusal:
-    return Refusal(413, f"more than {limits.megabytes:g} MiB; send less", closes)
+def _too_long(limits: RequestLimits, closes: bool) -> RefusedRequest:
+    return RefusedRequest(413, f"more than {limits.megabytes:g} MiB; send less", closes)

@@ -10,11 +10,11 @@ from pipeline.cluster import own_ray
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.serving.app import serving
-from pipeline.serving.replica import Plan
+from pipeline.serving.replica import ServingConfig
 from pipeline.tracking.ui import check_port
 
 
-def run(plan: Plan, settings: Settings) -> None:
+def run(plan: ServingConfig, settings: Settings) -> None:
     """Serve until the process is told to end; while it starts, that is KeyboardInterrupt.
 
     Raises ServiceError for a port that is taken, an MLflow or Ray that does not answer, or that ends, CheckpointError for no

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from pipeline.config.params import Evaluate, Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
-from pipeline.evaluation.evaluator import Result, device_of, measured, open_stores, summary
+from pipeline.evaluation.evaluator import ImageResult, device_of, measured, open_stores, summary
 from pipeline.evaluation.plots import choose, gain_histogram, panel
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
@@ -24,7 +24,7 @@ from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
 
 
-def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+def run(params: Params, settings: Settings, workspace: Paths) -> None:
     """Measure ``checkpoints/best`` on every dataset's test pairs; write figures per image, their means, and pictures.
 
     Raises DataError where no dataset has test pairs, CheckpointError for a bad model, ServiceError for a bucket that fails.
@@ -47,7 +47,7 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     say(f"every image: {workspace.images}, pictures: {workspace.pictures}")
 
 
-def images_csv(results: Iterable[Result]) -> str:
+def images_csv(results: Iterable[ImageResult]) -> str:
     """A row per image, as DVC plots it."""
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
@@ -69,12 +69,12 @@ def images_csv(results: Iterable[Result]) -> str:
     return text.getvalue()
 
 
-def _picture(network: nn.Module, pair: Pair, result: Result, rules: Evaluate, device: torch.device) -> Any:
+def _picture(network: nn.Module, pair: Pair, result: ImageResult, rules: Evaluate, device: torch.device) -> Any:
     derained = derain_image(network, pair.rainy, rules.tile, device)
     return panel(pair.key, pair.rainy, derained, pair.clean, result.rainy, result.derained)
 
 
-def _show(results: dict[str, list[Result]]) -> None:
+def _show(results: dict[str, list[ImageResult]]) -> None:
     columns = ["", "images", "rainy", "derained", "gain", "SSIM", "derained", "s/image"]
     times = {name: [result.seconds for result in found] for name, found in results.items()}
     times["overall"] = [seconds for found in times.values() for seconds in found]

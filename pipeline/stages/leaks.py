@@ -8,10 +8,10 @@ from itertools import cycle
 from pathlib import Path
 
 from pipeline.config.data import Layout, Leaks
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.console import say, table, track
 from pipeline.data.leak_report import draw_sheets, write_report
-from rdmc.data.pairs import SPLITS, Entry, Fault, read_index
+from rdmc.data.pairs import SPLITS, Fault, PairEntry, read_index
 from rdmc.datasets.leakage import Look, Part, Scene, Twin, distinct, find_twins, look_at_all
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import globbed
@@ -22,7 +22,7 @@ SHOWN = 20
 """Rows of a table; the report has all."""
 
 
-def run(datasets: Iterable[str], rules: Leaks, workspace: Workspace, pictures: Path | None = None) -> bool:
+def run(datasets: Iterable[str], rules: Leaks, workspace: Paths, pictures: Path | None = None) -> bool:
     """Compare all ``datasets`` that ``prepare`` wrote and write the report; whether there are leaks.
 
     Raises DataError where pairs are missing or damaged.
@@ -57,7 +57,7 @@ def check(
 
 def scenes_of(dataset: str, folder: Path) -> list[Scene]:
     """The clean images of prepared pairs; each once, whatever the number of pairs that show it."""
-    found: dict[tuple[str, str, str], list[Entry]] = {}
+    found: dict[tuple[str, str, str], list[PairEntry]] = {}
     for entry in read_index(folder):
         found.setdefault((entry.split, entry.scene, entry.sha256_clean), []).append(entry)
     return [

@@ -14,9 +14,9 @@ from pipeline.config.data import Dataset, Embedded, Folders, PairFolders, Prepar
 from pipeline.console import say, table, track
 from rdmc.data.pairs import (
     SPLITS,
-    Entry,
     Fault,
     Findings,
+    PairEntry,
     move_pair,
     remove_pair,
     validation_scenes,
@@ -51,7 +51,7 @@ class Plan:
 class Settled:
     """The pairs that are kept, what was set aside, and what else the checks found."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[PairEntry]
     faults: Sequence[Fault]
     found: Findings
 
@@ -101,7 +101,7 @@ def plan(dataset: Dataset, seed: int) -> Plan:
     return planned
 
 
-def hold_out(folder: Path, entries: Sequence[Entry], share: float, seed: int) -> list[Entry]:
+def hold_out(folder: Path, entries: Sequence[PairEntry], share: float, seed: int) -> list[PairEntry]:
     """Move the ``share`` of the training scenes, chosen by ``seed``, to validation."""
     chosen = validation_scenes((entry.scene for entry in entries if entry.split == "train"), share, seed)
     return [move_pair(folder, entry, "validation") if entry.scene in chosen else entry for entry in entries]
@@ -158,7 +158,7 @@ def _settle(folder: Path, dataset: Dataset, planned: Plan, made: Sequence[Made])
 
     Those of a benchmark's test split stay: published figures count them.
     """
-    entries: list[Entry] = []
+    entries: list[PairEntry] = []
     faults = [*planned.faults, *(pair.fault for pair in made if pair.fault)]
     warnings = [pair.warning for pair in made if pair.warning]
     again = repeated(made)
@@ -208,6 +208,6 @@ def _show(title: str, faults: Sequence[Fault]) -> None:
         )
 
 
-def _summary(entries: Sequence[Entry]) -> list[list[str]]:
+def _summary(entries: Sequence[PairEntry]) -> list[list[str]]:
     by_split = {split: [entry for entry in entries if entry.split == split] for split in SPLITS}
     return [[split, str(len(found)), str(len({entry.scene for entry in found}))] for split, found in by_split.items()]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from pipeline.config.params import Params, flatten, read_params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.plots import learning_curve
@@ -51,7 +51,7 @@ CARDS = "cards"
 """Folder of a run with the card of each version that was made of it."""
 
 
-def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+def run(params: Params, settings: Settings, workspace: Paths) -> None:
     """Complete the training's run and register ``checkpoints/best``; the alias is moved last of all.
 
     Raises DataError or CheckpointError for missing results of the stages before, ServiceError where MLflow or the bucket
@@ -95,14 +95,14 @@ def run(params: Params, settings: Settings, workspace: Workspace) -> None:
     _show(made, params.register_.alias, overall, added)
 
 
-def packed(name: str, settings: Settings, workspace: Workspace, known: dict[str, str]) -> PackedDataset:
+def packed(name: str, settings: Settings, workspace: Paths, known: dict[str, str]) -> PackedDataset:
     """What MLflow is told of a packed dataset; its source is DVC's listing of the shards in the bucket, where there is one.
 
     Raises DataError for a missing or damaged manifest.
     """
     manifest = read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json")
     counts = {split: len(manifest.samples(split)) for split in SPLITS}
-    bucket, md5 = bucket_of(settings), known.get(f"dvc.{Workspace().shards(name).as_posix()}")
+    bucket, md5 = bucket_of(settings), known.get(f"dvc.{Paths().shards(name).as_posix()}")
     source = bucket.url("dvc/files/md5", md5[:2], md5[2:]) if bucket and md5 else workspace.shards(name).as_posix()
     return PackedDataset(name, manifest.digest, source, counts)
 
@@ -122,7 +122,7 @@ def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str
 
 
 def add_provenance(
-    client: MlflowClient, run_id: str, params: Params, settings: Settings, workspace: Workspace, commit: str
+    client: MlflowClient, run_id: str, params: Params, settings: Settings, workspace: Paths, commit: str
 ) -> dict[str, str]:
     """Log what ``rebuild`` needs beside the commit: dvc.lock, the params, and what git does not have; tags that say so.
 
@@ -141,7 +141,7 @@ def add_provenance(
     )
 
 
-def _keep_sources(client: MlflowClient, run_id: str, params: Params, workspace: Workspace, found: Sources) -> str:
+def _keep_sources(client: MlflowClient, run_id: str, params: Params, workspace: Paths, found: Sources) -> str:
     """Log the files into a folder named by the digest of dvc.lock, for a run may be registered twice; returns its name."""
     folder = f"rebuild/{file_digest(Path(LOCK))[:12]}"
     client.log_artifact(run_id, LOCK, folder)
@@ -195,7 +195,7 @@ def add_evaluation(client: MlflowClient, run_id: str, evaluation: dict[str, Any]
     send_metrics(client, run_id, [(name, value, now_ms(), step) for name, value in figures.items() if known.get(name) != value])
 
 
-def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Workspace, history: list[dict[str, float]]) -> None:
+def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Paths, history: list[dict[str, float]]) -> None:
     """Log metrics, plots, pictures, the learning curve, the params as they were used, and dvc.lock."""
     for path in (workspace.history, workspace.images):
         client.log_artifact(run_id, str(path), "plots")
@@ -222,7 +222,7 @@ def add_card(
     params: Params,
     network: Restorer,
     used: list[Used],
-    workspace: Workspace,
+    workspace: Paths,
     facts: Mapping[str, str],
 ) -> str:
     """Log the version's model card, which no other version's replaces; returns where it lies in the run."""

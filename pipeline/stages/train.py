@@ -9,13 +9,13 @@ import time
 
 from pipeline.cluster import cluster, workers
 from pipeline.config.params import Params, fingerprint, flatten, with_architecture
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import check_bucket, fetch_dataset
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.ray_train import bring_home, forget, launch
-from pipeline.training.run_log import Notes
+from pipeline.training.run_log import RunLog
 from pipeline.training.worker import Row
 from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
 from rdmc.data.shards import read_manifest
@@ -30,14 +30,14 @@ TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
 """What the loss is made of, in the history where the training has it."""
 
 
-def run(params: Params, settings: Settings, workspace: Workspace) -> None:
+def run(params: Params, settings: Settings, workspace: Paths) -> None:
     """Train on the cluster of the settings and write the model, its state, its history and its MLflow run."""
     started = time.monotonic()
     params = with_architecture(params)
     check_bucket(settings)
     digests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json").digest for name in params.datasets]
     name = run_name(params, [*digests, code_digest()])
-    notes = Notes(workspace.runs / f"{name}.jsonl")  # of a training that was stopped: it goes on in the same MLflow run
+    notes = RunLog(workspace.runs / f"{name}.jsonl")  # of a training that was stopped: it goes on in the same MLflow run
     costs = cost(params.network, SIDE, SIDE)
     with cluster(settings):
         ready = time.monotonic()

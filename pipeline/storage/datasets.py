@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.fs
 import s3fs
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage.dvc_remote import BucketShards, Remote
 from pipeline.storage.s3 import TIMEOUTS, bucket_of, endpoint, refusals, s3_client
@@ -49,7 +49,7 @@ def connect(settings: Settings, root: Path) -> None:
         run_dvc(root, "remote", "modify", "--local", REMOTE, "endpointurl", address)
 
 
-def ray_storage(settings: Settings, workspace: Workspace) -> tuple[str, pyarrow.fs.FileSystem | None]:
+def ray_storage(settings: Settings, workspace: Paths) -> tuple[str, pyarrow.fs.FileSystem | None]:
     """``storage_path`` and ``storage_filesystem`` of Ray's RunConfig: a folder that all workers can write, or the bucket.
 
     The filesystem is pickled to the workers without credentials; each process finds them in its own environment.
@@ -68,7 +68,7 @@ def ray_storage(settings: Settings, workspace: Workspace) -> tuple[str, pyarrow.
     return f"{bucket.name}/{bucket.key('ray')}", pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
 
 
-def fetch_dataset(settings: Settings, workspace: Workspace, dataset: str) -> Path:
+def fetch_dataset(settings: Settings, workspace: Paths, dataset: str) -> Path:
     """The folder of a dataset's manifest: ``data/shards/<dataset>``, or one with what dvc.lock names in the bucket.
 
     The shards of the latter stay in the bucket until ``shard_fetch`` is asked for one. The manifest is read from DVC's remote
@@ -95,7 +95,7 @@ def fetch_dataset(settings: Settings, workspace: Workspace, dataset: str) -> Pat
     return folder
 
 
-def shard_fetch(settings: Settings, workspace: Workspace) -> Fetch:
+def shard_fetch(settings: Settings, workspace: Paths) -> Fetch:
     """Finds shards for a ``PairStore``: those beside their manifest, others in the bucket, through the node's cache."""
     bucket = bucket_of(settings)
     if not bucket:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.fs
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage.datasets import ray_storage
 from pipeline.storage.s3 import refusals
@@ -19,7 +19,7 @@ from rdmc.files import write_text
 
 
 @dataclass(frozen=True)
-class Kept:
+class RunFiles:
     """A folder of Ray's storage. Its methods raise ServiceError where the storage fails."""
 
     path: str
@@ -27,9 +27,9 @@ class Kept:
     filesystem: pyarrow.fs.FileSystem | None
     """None for the local one."""
 
-    def within(self, name: str) -> Kept:
+    def within(self, name: str) -> RunFiles:
         """A folder in this one."""
-        return Kept(f"{self.path}/{name}", self.filesystem)
+        return RunFiles(f"{self.path}/{name}", self.filesystem)
 
     @property
     def files(self) -> pyarrow.fs.FileSystem:
@@ -91,9 +91,9 @@ class Kept:
             self.files.delete_dir(self.path)
 
 
-def kept(settings: Settings, workspace: Workspace, name: str = "") -> Kept:
+def kept(settings: Settings, workspace: Paths, name: str = "") -> RunFiles:
     """The folder ``name`` of Ray's storage, or all of that."""
-    place = Kept(*ray_storage(settings, workspace))
+    place = RunFiles(*ray_storage(settings, workspace))
     return place.within(name) if name else place
 
 

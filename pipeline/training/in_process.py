@@ -16,10 +16,10 @@ import ray.train
 import torch
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.storage.runs import Kept
-from pipeline.training.ray_train import Outcome
+from pipeline.storage.runs import RunFiles
+from pipeline.training.ray_train import TrainingResult
 from pipeline.training.worker import Row, Work, training
 from rdmc.errors import CheckpointError, TrainingError
 from rdmc.training.loop import Report
@@ -28,7 +28,7 @@ LATEST = "latest.json"
 
 
 @dataclass
-class State:
+class Progress:
     """How far a training is: what ``latest.json`` holds."""
 
     generation: int = 0
@@ -58,15 +58,15 @@ def checkpoint_name(step: float) -> str:
 def train_here(
     params: Params,
     settings: Settings,
-    workspace: Workspace,
-    place: Kept,
+    workspace: Paths,
+    place: RunFiles,
     follow: Callable[[Row], None],
     device: torch.device,
     begun: int = 0,
     until: int = 0,
-    start: Kept | None = None,
+    start: RunFiles | None = None,
     generation: int = 0,
-) -> Outcome:
+) -> TrainingResult:
     """Train ``params``, from where ``place`` is, to the step ``until`` (0: the last one of the recipe).
 
     The checkpoint of the step ``begun`` stays meanwhile, for others may begin from it.
@@ -93,7 +93,7 @@ def train_here(
     if not state.rows:
         raise TrainingError(f"{place.path}: the training ended without a checkpoint; run it again")
     best, last = (place.within(checkpoint_name(row["step"])) for row in (state.best, state.last))
-    return Outcome(
+    return TrainingResult(
         metrics=state.best,
         final=state.last,
         best=ray.train.Checkpoint(best.path, best.filesystem),
@@ -101,11 +101,11 @@ def train_here(
     )
 
 
-def _take_up(work: Work, place: Kept, start: Kept | None, generation: int) -> State:
+def _take_up(work: Work, place: RunFiles, start: RunFiles | None, generation: int) -> Progress:
     """Where the training is, its run set to that."""
     text = place.read(LATEST)
     try:
-        state = State(**json.loads(text)) if text else State()
+        state = Progress(**json.loads(text)) if text else Progress()
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{place.path}/{LATEST}: {error}; delete that folder, its training begins anew") from None
     source = place.within(checkpoint_name(state.last["step"])) if state.rows else None
@@ -118,7 +118,7 @@ def _take_up(work: Work, place: Kept, start: Kept | None, generation: int) -> St
     return state
 
 
-def _keep(work: Work, report: Report, state: State, place: Kept, begun: int) -> None:
+def _keep(work: Work, report: Report, state: Progress, place: RunFiles, begun: int) -> None:
     """Keep a report and its checkpoint, then drop what is neither best nor last nor of ``begun``."""
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
         work.save(Path(folder), report)

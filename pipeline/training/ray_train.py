@@ -24,7 +24,7 @@ from ray.train.v2.api.callback import UserCallback
 
 from pipeline.cluster import on_gpu, require_resources, share, workers
 from pipeline.config.params import Params, parse_params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.storage.datasets import fetch_dataset, ray_storage, shard_fetch
@@ -39,7 +39,7 @@ from rdmc.training.vgg19 import find_weights
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a launch leaves behind."""
 
     metrics: Row
@@ -55,12 +55,12 @@ class Outcome:
 def launch(
     params: Params,
     settings: Settings,
-    workspace: Workspace,
+    workspace: Paths,
     name: str,
     follow: Callable[[Row], None],
     callbacks: list[UserCallback] | None = None,
     make: Make = training,
-) -> Outcome:
+) -> TrainingResult:
     """Train ``params`` on the cluster and return its checkpoints; ``follow`` is called with every report, in order.
 
     ``make`` is called in each worker and gives the training that it runs; it must be a function of a module.
@@ -111,7 +111,7 @@ def launch(
     scored = [pair for pair in result.best_checkpoints or [] if "psnr_y" in pair[1]]
     final = dict(result.metrics or {})
     winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, final))
-    return Outcome(metrics=winner[1], final=final, best=winner[0], last=result.checkpoint)
+    return TrainingResult(metrics=winner[1], final=final, best=winner[0], last=result.checkpoint)
 
 
 class Journal(UserCallback):
@@ -160,7 +160,7 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
 def _train_worker(config: dict[str, Any]) -> None:
     """What each worker runs: the training loop, a report for each of its reports, a checkpoint at each validation."""
     params = parse_params(config["params"], "params")
-    settings, workspace = Settings(**config["settings"]), Workspace(Path(config["root"]))
+    settings, workspace = Settings(**config["settings"]), Paths(Path(config["root"]))
     context = ray.train.get_context()
     work = Work.open(params, settings, workspace, ray.train.torch.get_device(), config["make"])
     checkpoint = ray.train.get_checkpoint()
@@ -193,7 +193,7 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def bring_home(outcome: Outcome, workspace: Workspace) -> None:
+def bring_home(outcome: TrainingResult, workspace: Paths) -> None:
     """Copy the best model and the last state of a run out of Ray's storage, each replaced as a whole.
 
     Raises ServiceError where one of them cannot be read or written; the run can be brought home again.
@@ -212,7 +212,7 @@ def opened(checkpoint: ray.train.Checkpoint) -> Iterator[Path]:
         yield Path(folder)
 
 
-def forget(settings: Settings, workspace: Workspace, name: str) -> bool:
+def forget(settings: Settings, workspace: Paths, name: str) -> bool:
     """Delete a finished run from Ray's storage, so that the same params train anew when asked again.
 
     Whether it is gone: what hinders it is said and no more, for the run's results are at home by now.

@@ -13,7 +13,7 @@ from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError
 
 
-class Notes:
+class RunLog:
     """The reports of a launch by step, those before it was stopped included, and its MLflow run.
 
     They lie in ``path``, a JSON object a line. Raises CheckpointError where that is damaged.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage.datasets import fetch_dataset, shard_fetch
 from rdmc.data.loader import PairStore
@@ -36,7 +36,7 @@ class Work:
     loaders: int
 
     @classmethod
-    def open(cls, params: Params, settings: Settings, workspace: Workspace, device: torch.device, make: Make) -> Work:
+    def open(cls, params: Params, settings: Settings, workspace: Paths, device: torch.device, make: Make) -> Work:
         """Open the data, wherever they lie, and make the run."""
         warnings.filterwarnings("ignore", module="torch")
         folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]

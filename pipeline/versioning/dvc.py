@@ -9,7 +9,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from rdmc.errors import DataError, ServiceError, one_line
 
 
@@ -26,9 +26,9 @@ def dvc_add(root: Path, path: Path) -> None:
     run_dvc(root, "add", str(path))
 
 
-def recorded_md5(workspace: Workspace, dataset: str) -> str:
+def recorded_md5(workspace: Paths, dataset: str) -> str:
     """The md5 (``….dir``) that dvc.lock records for a dataset's shards, of the workspace or of the code's own folder."""
-    path = Workspace().shards(dataset).as_posix()
+    path = Paths().shards(dataset).as_posix()
     for lock in (workspace.root / "dvc.lock", Path("dvc.lock")):
         try:
             recorded = (lock.is_file() and YAML(typ="safe", pure=True).load(lock)) or {}

@@ -27,7 +27,7 @@ MAX_NAME = 60
 
 
 @dataclass(frozen=True)
-class Entry:
+class PairEntry:
     """A pair in the index. Paths are relative to the index's folder; height and width in pixels."""
 
     name: str
@@ -73,7 +73,7 @@ def clean_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:MAX_NAME] or "pair"
 
 
-def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> Entry:
+def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> PairEntry:
     """Write both pictures below ``folder`` and give their entry. Raises DataError where they cannot be a pair."""
     check_sizes(rainy, clean)
     height, width = rainy.pixels.shape[:2]
@@ -82,7 +82,7 @@ def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, 
     (folder / files["rainy"]).write_bytes(rainy.data)
     (folder / files["clean"]).write_bytes(clean.data)
     digests = {"sha256_rainy": sha256(rainy.data), "sha256_clean": sha256(clean.data)}
-    return Entry(name, scene, split, height, width, **files, **digests)
+    return PairEntry(name, scene, split, height, width, **files, **digests)
 
 
 def check_sizes(rainy: Picture, clean: Picture) -> None:
@@ -95,13 +95,13 @@ def check_sizes(rainy: Picture, clean: Picture) -> None:
         raise DataError(f"{width}x{height} is smaller than {MIN_SIDE} pixels a side; remove it or give a larger one")
 
 
-def remove_pair(folder: Path, entry: Entry) -> None:
+def remove_pair(folder: Path, entry: PairEntry) -> None:
     """Take the files of a written pair away again."""
     (folder / entry.rainy).unlink()
     (folder / entry.clean).unlink()
 
 
-def move_pair(folder: Path, entry: Entry, split: str) -> Entry:
+def move_pair(folder: Path, entry: PairEntry, split: str) -> PairEntry:
     """Give a written pair to another split."""
     (folder / split).mkdir(parents=True, exist_ok=True)
     moved = replace(entry, split=split, rainy=f"{split}/{Path(entry.rainy).name}", clean=f"{split}/{Path(entry.clean).name}")
@@ -119,7 +119,7 @@ def validation_scenes(scenes: Iterable[str], share: float, seed: int) -> set[str
 
 
 def write_index(
-    folder: Path, dataset: str, entries: Iterable[Entry], examined: int, faults: Iterable[Fault], found: Findings = NONE
+    folder: Path, dataset: str, entries: Iterable[PairEntry], examined: int, faults: Iterable[Fault], found: Findings = NONE
 ) -> None:
     """Write index.json and quarantine.json; ``examined`` counts all pairs looked at, good and bad."""
     pairs = sorted(entries, key=lambda entry: (entry.split, entry.name))
@@ -132,12 +132,12 @@ def write_quarantine(path: Path, examined: int, faults: Iterable[Fault], found: 
     _write_json(path, {"examined": examined, "quarantined": [asdict(fault) for fault in faults], **asdict(found)})
 
 
-def read_index(folder: Path) -> list[Entry]:
+def read_index(folder: Path) -> list[PairEntry]:
     """The pairs of ``folder``, sorted by split and name. Raises DataError where the index is missing or damaged."""
     path = folder / INDEX
     try:
         found = json.loads(path.read_text())
-        entries = [Entry(**{field.name: pair[field.name] for field in fields(Entry)}) for pair in found["pairs"]]
+        entries = [PairEntry(**{field.name: pair[field.name] for field in fields(PairEntry)}) for pair in found["pairs"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
         raise DataError(f"{path}: {what}; run `dvc repro prepare`") from None

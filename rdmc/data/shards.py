@@ -19,7 +19,7 @@ from typing import Any
 from webdataset import TarWriter
 
 from rdmc.data.images import decode, encode_raw
-from rdmc.data.pairs import Entry, sha256
+from rdmc.data.pairs import PairEntry, sha256
 from rdmc.errors import DataError, one_line
 from rdmc.files import file_digest, write_text
 
@@ -75,7 +75,7 @@ class Manifest:
 
 
 def write_shards(
-    entries: Iterable[Entry],
+    entries: Iterable[PairEntry],
     pairs: Path,
     folder: Path,
     dataset: str,
@@ -131,9 +131,11 @@ def check_size(path: Path, shard: Shard) -> None:
         raise DataError(f"{path}: {what}, the manifest says {shard.size} bytes; {AGAIN}")
 
 
-def _groups(entries: Iterable[Entry], pairs: Path, shard_bytes: int, raw: bool) -> Iterator[tuple[str, int, list[Entry]]]:
+def _groups(
+    entries: Iterable[PairEntry], pairs: Path, shard_bytes: int, raw: bool
+) -> Iterator[tuple[str, int, list[PairEntry]]]:
     """Split, number and entries of each shard."""
-    group: list[Entry] = []
+    group: list[PairEntry] = []
     number = held = 0
     for entry in entries:
         if group and (entry.split != group[0].split or held >= shard_bytes):
@@ -146,13 +148,13 @@ def _groups(entries: Iterable[Entry], pairs: Path, shard_bytes: int, raw: bool) 
         yield group[0].split, number, group
 
 
-def _bytes_of(entry: Entry, pairs: Path, raw: bool) -> int:
+def _bytes_of(entry: PairEntry, pairs: Path, raw: bool) -> int:
     if raw:
         return 2 * 3 * entry.height * entry.width
     return sum((pairs / file).stat().st_size for file in (entry.rainy, entry.clean) if (pairs / file).is_file())
 
 
-def _write_shard(path: Path, split: str, entries: list[Entry], pairs: Path, raw: bool) -> Shard:
+def _write_shard(path: Path, split: str, entries: list[PairEntry], pairs: Path, raw: bool) -> Shard:
     with path.open("wb") as file, TarWriter(file, user="rdmc", group="rdmc", mode=0o644, mtime=0, encoder=False) as tar:
         for entry in entries:
             tar.write({"__key__": entry.name, **_members(entry, pairs, raw)})
@@ -161,7 +163,7 @@ def _write_shard(path: Path, split: str, entries: list[Entry], pairs: Path, raw:
     return Shard(path.name, split, path.stat().st_size, len(samples), file_digest(path, "md5"), file_digest(path), samples)
 
 
-def _members(entry: Entry, pairs: Path, raw: bool) -> dict[str, bytes]:
+def _members(entry: PairEntry, pairs: Path, raw: bool) -> dict[str, bytes]:
     facts = {"scene": entry.scene, "height": entry.height, "width": entry.width}
     found = {}
     for file, digest in ((entry.rainy, entry.sha256_rainy), (entry.clean, entry.sha256_clean)):

@@ -2,7 +2,7 @@
 
 Refused: names that are absolute, climb (``..``) or hold backslashes, drive letters or control characters; links, devices,
 encrypted and sparse members; a name twice, also where a file system ignores case; a file where a folder must be; more
-members, more bytes, or more bytes per byte of the archive than ``Limits``. What is written has mode 0644 whatever the
+members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. What is written has mode 0644 whatever the
 archive says. Members are judged by what comes out of them and not by the sizes that they announce.
 """
 
@@ -44,7 +44,7 @@ HERE = {".", "./"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """How much may come out of an archive; the defaults hold the largest rain dataset."""
 
     total: int = 200_000_000_000
@@ -66,7 +66,7 @@ class Member:
     """Why it may not be unpacked, whatever else holds."""
 
 
-def unpack(archive: Path, target: Path, limits: Limits | None = None) -> int:
+def unpack(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> int:
     """Unpack a zip or tar (plain, gz, bz2, xz) into ``target``, which appears only whole; returns the number of files.
 
     Raises DataError for what is no archive, is damaged, or breaks a rule of this module; nothing is left then.
@@ -74,7 +74,7 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> int:
     with new_folder(target) as folder:
         try:
             with archive.open("rb") as file:
-                return _write(archive, file, folder, limits or Limits())
+                return _write(archive, file, folder, limits or ArchiveLimits())
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno in HOST:
                 raise
@@ -93,7 +93,7 @@ def safe_name(name: str) -> PurePosixPath:
     return path
 
 
-def _write(archive: Path, file: BinaryIO, folder: Path, limits: Limits) -> int:
+def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -> int:
     bound = min(limits.total, max(limits.free, int(limits.ratio * archive.stat().st_size)))
     taken: dict[str, bool] = {}  # by name as a file system without case has it: is it a folder?
     files = written = 0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdmc.data.images import Image
-from rdmc.data.pairs import Entry, Fault, sha256
+from rdmc.data.pairs import Fault, PairEntry, sha256
 from rdmc.metrics import psnr_y
 
 Plane = NDArray[np.float32]
@@ -40,7 +40,7 @@ FARTHEST = 0.25
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PairVerdict:
     """What the pixels of a pair say."""
 
     psnr_y: float
@@ -56,7 +56,7 @@ class Verdict:
 class Made:
     """What became of one pair: an entry, with a warning or none; or a fault."""
 
-    entry: Entry | None = None
+    entry: PairEntry | None = None
     fault: Fault | None = None
     warning: Fault | None = None
     split: str = ""
@@ -66,25 +66,25 @@ class Made:
     """SHA-256 of the rainy picture's pixels."""
 
 
-def examine(rainy: Image, clean: Image) -> Verdict:
+def examine(rainy: Image, clean: Image) -> PairVerdict:
     """Look at a pair of one size, both (H, W, 3), RGB, 0 to 255. Raises DataError where the sizes differ."""
     measured = psnr_y(rainy, clean)
     if np.array_equal(rainy, clean):
-        return Verdict(measured, "identical", "rainy and clean are the same picture; one of them is a copy by mistake")
+        return PairVerdict(measured, "identical", "rainy and clean are the same picture; one of them is a copy by mistake")
     if min(rainy.shape[:2]) < LEAST:
-        return Verdict(measured)
+        return PairVerdict(measured)
     planes = _luma(rainy), _luma(clean)
     (down, right), gain = shift(*planes)
     if gain >= BETTER:
         reason = f"clean lies {down} pixels lower and {right} to the right of rainy ({gain:.1f} dB); shift or remove the pair"
-        return Verdict(measured, "misaligned", reason, certain=gain >= CLEARLY)
+        return PairVerdict(measured, "misaligned", reason, certain=gain >= CLEARLY)
     lean = leaning(*planes)
     if lean[0] < SUSPECT[0] and lean[1] < SUSPECT[1]:
         reason = (
             f"the clean one has the streaks (skewness {lean[0]:.2f}, detail {lean[1]:.2f}); exchange them or remove the pair"
         )
-        return Verdict(measured, "swapped", reason, certain=lean[0] < CERTAIN[0] and lean[1] < CERTAIN[1])
-    return Verdict(measured)
+        return PairVerdict(measured, "swapped", reason, certain=lean[0] < CERTAIN[0] and lean[1] < CERTAIN[1])
+    return PairVerdict(measured)
 
 
 def shift(rainy: Plane, clean: Plane) -> tuple[tuple[int, int], float]:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from rdmc.data.images import Image, Picture, as_png, read_rgb
-from rdmc.data.pairs import Entry, write_pair
+from rdmc.data.pairs import PairEntry, write_pair
 from rdmc.datasets.rain import render
 from rdmc.errors import DataError
 
@@ -72,7 +72,7 @@ class Shower:
     variant: int
     seed: int
 
-    def make(self, folder: Path) -> Entry:
+    def make(self, folder: Path) -> PairEntry:
         """Render and write the pair below ``folder``. Raises DataError where the package lacks the photograph."""
         seed = (self.seed, _number(self.kind, self.photo.name), self.variant)
         clean = photograph(self.photo)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 
-from rdmc.data.pairs import SPLITS, Entry, Fault, Findings
+from rdmc.data.pairs import SPLITS, Fault, Findings, PairEntry
 from rdmc.datasets.benchmarks.registry import Measured
 from rdmc.datasets.checks import Made
 from rdmc.errors import DataError
@@ -44,7 +44,7 @@ def measured(made: Sequence[Made]) -> list[Measured]:
     return found
 
 
-def findings(made: Sequence[Made], entries: Sequence[Entry], warnings: Sequence[Fault], layout: str) -> Findings:
+def findings(made: Sequence[Made], entries: Sequence[PairEntry], warnings: Sequence[Fault], layout: str) -> Findings:
     """The report beside the faults."""
     kept = Counter(entry.split for entry in entries)
     figures = {found.split: found for found in measured(made)}

@@ -16,7 +16,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params, read_params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import datasets as storage
 from pipeline.storage.s3 import bucket_of
@@ -78,11 +78,11 @@ def params() -> Params:
 
 
 @pytest.fixture(scope="session")
-def make_workspace() -> Callable[..., Workspace]:
+def make_workspace() -> Callable[..., Paths]:
     """A workspace with two small packed datasets and a small model, after ``train``."""
 
-    def make(root: Path, tests: tuple[int, int] = (3, 2)) -> Workspace:
-        workspace = Workspace(root)
+    def make(root: Path, tests: tuple[int, int] = (3, 2)) -> Paths:
+        workspace = Paths(root)
         for seed, (name, count) in enumerate(zip(("light", "heavy"), tests, strict=True)):
             _pack(workspace, name, count, seed)
         with torch.random.fork_rng(devices=[]):
@@ -98,7 +98,7 @@ def make_workspace() -> Callable[..., Workspace]:
     return make
 
 
-def _pack(workspace: Workspace, dataset: str, tests: int, seed: int) -> None:
+def _pack(workspace: Paths, dataset: str, tests: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
 
     def image() -> Any:
@@ -128,7 +128,7 @@ def settings(s3: S3Server) -> Settings:
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC repository whose one stage has packed `light` from a source folder."""
     root = tmp_path_factory.mktemp("packed") / "repo"
-    make_repository(root, Workspace(tmp_path_factory.mktemp("made")))
+    make_repository(root, Paths(tmp_path_factory.mktemp("made")))
     return root
 
 

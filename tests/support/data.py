@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.config.params import Params, read_params, with_overrides
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from rdmc.data.images import Image, as_png
 from rdmc.data.pairs import write_index, write_pair
 from rdmc.data.shards import Manifest, write_shards
@@ -35,7 +35,7 @@ def scene(number: int, height: int = 48, width: int = 64) -> Image:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
 
 
-def make_dataset(workspace: Workspace, name: str, counts: Mapping[str, int] | None = None, **size: int) -> Manifest:
+def make_dataset(workspace: Paths, name: str, counts: Mapping[str, int] | None = None, **size: int) -> Manifest:
     """Write pairs and shards of a dataset, as ``prepare`` and ``pack`` leave them; ``name`` is a kind of rain."""
     pairs, entries = workspace.pairs(name), []
     for split, count in (counts or COUNTS).items():

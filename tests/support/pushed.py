@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage.datasets import fetch_dataset, shard_fetch
 from pipeline.storage.s3 import bucket_of
@@ -23,7 +23,7 @@ def dvc(root: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], cwd=root, check=True)
 
 
-def make_repository(root: Path, made: Workspace) -> None:
+def make_repository(root: Path, made: Paths) -> None:
     """A DVC repository whose one stage has packed `light` from a source folder; the dataset is made in ``made``."""
     root.mkdir(parents=True)
     make_dataset(made, "light")
@@ -49,7 +49,7 @@ def objects(settings: Settings, s3: S3Server) -> dict[str, Any]:
     return {"".join(item.key.split("/")[-2:]): item for item in found}
 
 
-def pairs(settings: Settings, workspace: Workspace, split: str = "train") -> list[Pair]:
+def pairs(settings: Settings, workspace: Paths, split: str = "train") -> list[Pair]:
     """All pairs of a split, wherever they are."""
     folder = fetch_dataset(settings, workspace, "light")
     store = PairStore([folder], split, cache_mb=0, fetch=shard_fetch(settings, workspace))

@@ -56,9 +56,8 @@ def short_training(folder: str) -> dict[str, Any]:
     """Four steps of a small network with InfoNCE on the shards of ``folder``: the reports' terms and all that learnt."""
     from rdmc.data.loader import PairStore
     from rdmc.models.rdmc import RDMCConfig
-    from rdmc.training.config import TrainConfig
+    from rdmc.training.config import LossConfig, TrainConfig
     from rdmc.training.loop import Run
-    from rdmc.training.config import LossConfig
 
     config = TrainConfig(steps=4, global_batch_size=4, crop=32, warmup_steps=1, validate_every=2)
     loss = LossConfig(prior="infonce", levels=2, patches=8, projection=4)

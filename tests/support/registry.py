@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.stages import evaluate, register
 from rdmc.checkpoint import write_model
@@ -33,7 +33,7 @@ def add_versions(client: MlflowClient, model: str, count: int) -> None:
 
 
 def register_shifts(
-    workspace: Workspace, params: Params, client: MlflowClient, levels: Sequence[float], patch: pytest.MonkeyPatch
+    workspace: Paths, params: Params, client: MlflowClient, levels: Sequence[float], patch: pytest.MonkeyPatch
 ) -> None:
     """Register a version for each of ``levels``: a network that adds so much (of 255) to every pixel.
 

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from pipeline.config.tune import Choice, Integer, LogUniform, Tune, Uniform, holds, ordered
-from pipeline.experiments.sweep.ledger import OPEN, Entry
+from pipeline.experiments.sweep.ledger import OPEN, SweepTrial
 
 SHIFTS = (0.8, 1.25)
 """What a member multiplies a number by that it takes over and moves."""
@@ -44,7 +44,7 @@ def distribution(domain: Choice | Uniform | LogUniform | Integer) -> BaseDistrib
     return FloatDistribution(*domain.uniform)
 
 
-def study_of(tune: Tune, entries: Sequence[Entry], sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+def study_of(tune: Tune, entries: Sequence[SweepTrial], sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
     """The trials that ended with a score, as an Optuna study in memory; those stopped early count as pruned.
 
     Of two objectives Optuna knows no pruning: there every trial counts with its last score.
@@ -68,13 +68,13 @@ def study_of(tune: Tune, entries: Sequence[Entry], sampler: optuna.samplers.Base
     return study
 
 
-def objectives(tune: Tune, entry: Entry, score: float) -> list[float]:
+def objectives(tune: Tune, entry: SweepTrial, score: float) -> list[float]:
     """The values of what is searched for, in the order of ``tune.objectives``."""
     known = {"psnr_y": score, "gflop": math.inf if entry.gflop is None else entry.gflop}
     return [known[name] for name in tune.objectives]
 
 
-def suggest(tune: Tune, entries: Sequence[Entry], seed: int) -> dict[str, Any]:
+def suggest(tune: Tune, entries: Sequence[SweepTrial], seed: int) -> dict[str, Any]:
     """Values for the next trial: of every param whose condition holds. The same for the same ledger and ``seed``."""
     mixed = int(np.random.default_rng((seed, len(entries))).integers(2**31))
     samplers = {"optuna": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
@@ -106,7 +106,7 @@ def rung(tune: Tune, before: int, step: int) -> int:
     return reached
 
 
-def goes_on(tune: Tune, entry: Entry, entries: Sequence[Entry]) -> bool:
+def goes_on(tune: Tune, entry: SweepTrial, entries: Sequence[SweepTrial]) -> bool:
     """Whether a trial that has just reported may go on: at a rung only with the best one in ``tune.reduction`` so far.
 
     A trial's rank is the number of trials that are better than it in every objective where they differ; each counts with its
@@ -121,7 +121,7 @@ def goes_on(tune: Tune, entry: Entry, entries: Sequence[Entry]) -> bool:
     return better < (len(others) + 1) / tune.reduction
 
 
-def _at(tune: Tune, entry: Entry, step: int) -> list[float] | None:
+def _at(tune: Tune, entry: SweepTrial, step: int) -> list[float] | None:
     score = next((row["psnr_y"] for row in entry.rows if row["step"] >= step), None)
     return None if score is None else objectives(tune, entry, score)
 
@@ -132,7 +132,7 @@ def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
-def front(tune: Tune, entries: Sequence[Entry]) -> list[Entry]:
+def front(tune: Tune, entries: Sequence[SweepTrial]) -> list[SweepTrial]:
     """The trials that none dominates, the best PSNR-Y first; of one objective the best trial and those equal to it."""
     scored = [(entry, objectives(tune, entry, entry.score)) for entry in entries if entry.score is not None]
     scored = [(entry, values) for entry, values in scored if entry.state != "failed"]
@@ -140,14 +140,14 @@ def front(tune: Tune, entries: Sequence[Entry]) -> list[Entry]:
     return sorted(found, key=lambda entry: -(entry.score or 0.0))
 
 
-def next_stretch(tune: Tune, entries: Sequence[Entry]) -> Entry | None:
+def next_stretch(tune: Tune, entries: Sequence[SweepTrial]) -> SweepTrial | None:
     """The member of a population that goes on next, or None while it must wait: nobody is a whole stretch ahead."""
     alive = [entry for entry in entries if entry.state in OPEN]
     behind = min((entry.step if entry.state == "waiting" else entry.until - 1 for entry in alive), default=0)
     return next((entry for entry in alive if entry.state == "waiting" and entry.step <= behind), None)
 
 
-def donor(tune: Tune, entry: Entry, entries: Sequence[Entry], seed: int) -> Entry | None:
+def donor(tune: Tune, entry: SweepTrial, entries: Sequence[SweepTrial], seed: int) -> SweepTrial | None:
     """Whom a waiting member takes over from: one of the best, where it is among the worst at its step."""
     at = {other.number: _at(tune, other, entry.step) for other in entries if other.state in (*OPEN, "finished")}
     scores = {number: found[0] for number, found in at.items() if found is not None}

@@ -11,22 +11,22 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.experiments.sweep.lock import driver_of
-from pipeline.storage.runs import Kept, kept
+from pipeline.storage.runs import RunFiles, kept
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError, ConfigError
 
 LEDGER = "ledger.json"
 PREFIX = "tune-"
-State = Literal["running", "waiting", "finished", "stopped early", "failed"]
+TrialState = Literal["running", "waiting", "finished", "stopped early", "failed"]
 """``waiting``: a member of a population between two stretches. The last three are final."""
 OPEN = ("running", "waiting")
 
 
 @dataclass
-class Entry:
+class SweepTrial:
     """One trial."""
 
     number: int
@@ -34,7 +34,7 @@ class Entry:
     """The searched params and their values."""
     gflop: float | None = None
     """Cost of one image, where it is an objective."""
-    state: State = "running"
+    state: TrialState = "running"
     cause: str = ""
     """What it failed of."""
     rows: list[Row] = field(default_factory=list)
@@ -78,8 +78,8 @@ class Ledger:
     """Digest of the training data."""
     code: str
     """Digest of the code that trains."""
-    place: Kept
-    trials: list[Entry] = field(default_factory=list)
+    place: RunFiles
+    trials: list[SweepTrial] = field(default_factory=list)
     run_id: str | None = None
     """The parent run in MLflow."""
     earlier: float = 0.0
@@ -104,11 +104,11 @@ class Ledger:
         self.place.write(LEDGER, json.dumps({**told, "trials": [asdict(entry) for entry in self.trials]}))
 
 
-def read_ledger(place: Kept, name: str) -> Ledger:
+def read_ledger(place: RunFiles, name: str) -> Ledger:
     """The ledger in a folder. Raises CheckpointError where it is damaged or absent."""
     try:
         told = json.loads(place.read(LEDGER) or "null")
-        trials = [Entry(**entry) for entry in told["trials"]]
+        trials = [SweepTrial(**entry) for entry in told["trials"]]
         return Ledger(
             name, dict(told["params"]), str(told["data"]), str(told["code"]), place, trials, told["run_id"],
             float(told["elapsed"]), resumed=True,
@@ -117,14 +117,14 @@ def read_ledger(place: Kept, name: str) -> Ledger:
         raise CheckpointError(f"{place.path}/{LEDGER}: {error}; delete that folder and start the sweep anew") from None
 
 
-def unfinished(settings: Settings, workspace: Workspace) -> list[str]:
+def unfinished(settings: Settings, workspace: Paths) -> list[str]:
     """The names of the sweeps that were stopped and that nobody drives, the newest last: what ends well is deleted."""
     place = kept(settings, workspace)
     names = [name for name in place.folders() if name.startswith(PREFIX) and place.within(name).read(LEDGER)]
     return [name for name in names if not driver_of(place.within(name))]
 
 
-def stopped(settings: Settings, workspace: Workspace, name: str = "") -> Ledger:
+def stopped(settings: Settings, workspace: Paths, name: str = "") -> Ledger:
     """The sweep of that name, or the newest, that was stopped.
 
     Raises ConfigError where there is none, CheckpointError for a damaged one.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pipeline.storage.runs import Kept
+from pipeline.storage.runs import RunFiles
 from rdmc.errors import ConfigError, ServiceError
 
 DRIVER = "driver.json"
@@ -23,7 +23,7 @@ LATE = 60.0
 
 
 @contextmanager
-def driven(place: Kept) -> Iterator[None]:
+def driven(place: RunFiles) -> Iterator[None]:
     """Hold a sweep for as long as the block lasts. Raises ConfigError where another process holds it."""
     if other := driver_of(place):
         raise ConfigError(f"{place.path}: {other} drives this sweep; wait for its end, or end it and run this again")
@@ -49,7 +49,7 @@ def driven(place: Kept) -> Iterator[None]:
             place.drop(DRIVER)
 
 
-def driver_of(place: Kept) -> str:
+def driver_of(place: RunFiles) -> str:
     """Which process drives a sweep now, for a person; empty where none does."""
     sign = _sign_of(place)
     if not sign or time.time() - sign["at"] > LATE:
@@ -59,11 +59,11 @@ def driver_of(place: Kept) -> str:
     return f"process {sign['pid']} on {sign['host']}"
 
 
-def _beat(place: Kept, sign: dict[str, Any]) -> None:
+def _beat(place: RunFiles, sign: dict[str, Any]) -> None:
     place.write(DRIVER, json.dumps({**sign, "at": time.time()}))
 
 
-def _sign_of(place: Kept) -> dict[str, Any]:
+def _sign_of(place: RunFiles) -> dict[str, Any]:
     """The last sign of life; empty without a readable one."""
     try:
         found = json.loads(place.read(DRIVER) or "{}")

@@ -17,10 +17,10 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.config.tune import Choice, Integer, LogUniform, Tune, Uniform
 from pipeline.evaluation.plots import BLUE, GREY, INK, ORANGE, Image, draw, plain
 from pipeline.experiments.sweep.algorithms import front, study_of
-from pipeline.experiments.sweep.ledger import Entry
+from pipeline.experiments.sweep.ledger import SweepTrial
 
 
-def pictures(tune: Tune, entries: Sequence[Entry]) -> dict[str, Image]:
+def pictures(tune: Tune, entries: Sequence[SweepTrial]) -> dict[str, Image]:
     """All pictures that the trials give, by the names of their files; importance needs several trials that went to the end."""
     scored = [entry for entry in entries if entry.score is not None and entry.state != "failed"]
     if not scored:
@@ -33,7 +33,7 @@ def pictures(tune: Tune, entries: Sequence[Entry]) -> dict[str, Image]:
     return found
 
 
-def importance(tune: Tune, entries: Sequence[Entry]) -> dict[str, float]:
+def importance(tune: Tune, entries: Sequence[SweepTrial]) -> dict[str, float]:
     """How much each param that all trials searched decides of PSNR-Y, in all 1; empty where too few trials tell.
 
     Optuna's PED-ANOVA over the trials that were not stopped early, or over all where those are fewer than four.
@@ -45,7 +45,7 @@ def importance(tune: Tune, entries: Sequence[Entry]) -> dict[str, float]:
     if len(known) < 4 or not shared:
         return {}
     alone = tune.model_copy(update={"objectives": ["psnr_y"]})
-    study = study_of(alone, [Entry(e.number, e.chosen, state="finished", rows=e.rows) for e in known])
+    study = study_of(alone, [SweepTrial(e.number, e.chosen, state="finished", rows=e.rows) for e in known])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -54,7 +54,7 @@ def importance(tune: Tune, entries: Sequence[Entry]) -> dict[str, float]:
         return {}
 
 
-def parallel_coordinates(tune: Tune, entries: Sequence[Entry]) -> Image:
+def parallel_coordinates(tune: Tune, entries: Sequence[SweepTrial]) -> Image:
     """A line per trial across an axis for each param, coloured by PSNR-Y; it skips what a trial did not search."""
     keys = list(tune.space)
     figure = Figure(figsize=(2.2 + 1.6 * (len(keys) + 1), 4.5), dpi=120, layout="constrained")
@@ -112,7 +112,7 @@ def importance_bars(weights: Mapping[str, float]) -> Image:
     return draw(figure)
 
 
-def history(entries: Sequence[Entry]) -> Image:
+def history(entries: Sequence[SweepTrial]) -> Image:
     """PSNR-Y of each trial in the order in which they began, and the best until then."""
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axis = figure.subplots()
@@ -131,7 +131,7 @@ def history(entries: Sequence[Entry]) -> Image:
     return draw(figure)
 
 
-def front_plot(tune: Tune, entries: Sequence[Entry]) -> Image:
+def front_plot(tune: Tune, entries: Sequence[SweepTrial]) -> Image:
     """PSNR-Y over the cost of an image; a line through the trials that none dominates."""
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
     axis: Axes = figure.subplots()

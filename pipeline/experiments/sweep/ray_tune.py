@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from pipeline.config.params import Params, trial_params
 from pipeline.config.tune import Tune
 from pipeline.experiments.sweep.algorithms import donor, explore, goes_on, next_stretch, suggest
-from pipeline.experiments.sweep.ledger import OPEN, Entry, Ledger
+from pipeline.experiments.sweep.ledger import OPEN, Ledger, SweepTrial
 from pipeline.training.in_process import checkpoint_name
 from rdmc.errors import RdmcError
 from rdmc.models.cost import cost
@@ -32,7 +32,7 @@ def folder_of(number: int) -> str:
     return f"trial-{number}"
 
 
-class Conductor:
+class SweepController:
     """Takes what happens into the ledger, and says what is to happen. The ledger is written before anything follows from it."""
 
     def __init__(self, params: Params, ledger: Ledger) -> None:
@@ -76,7 +76,7 @@ class Conductor:
 
     def _begin(self) -> dict[str, Any]:
         """A new trial."""
-        entry = Entry(len(self.ledger.trials), suggest(self.tune, self.ledger.trials, self.params.seed))
+        entry = SweepTrial(len(self.ledger.trials), suggest(self.tune, self.ledger.trials, self.params.seed))
         entry.until = min(self.tune.pbt.every, self.tune.steps) if self.tune.algorithm == "pbt" else 0
         if "gflop" in self.tune.objectives:
             try:
@@ -87,7 +87,7 @@ class Conductor:
         self.ledger.save()
         return self._config(entry)
 
-    def _stretch(self, entry: Entry) -> dict[str, Any]:
+    def _stretch(self, entry: SweepTrial) -> dict[str, Any]:
         """The next stretch of a member: from its own weights, or from those of a better one with other params."""
         seed = self.params.seed
         if source := donor(self.tune, entry, self.ledger.trials, seed):
@@ -97,7 +97,7 @@ class Conductor:
         self.ledger.save()
         return self._config(entry)
 
-    def _config(self, entry: Entry) -> dict[str, Any]:
+    def _config(self, entry: SweepTrial) -> dict[str, Any]:
         """What a trial is told."""
         copied = entry.parent is not None
         start = f"{folder_of(int(entry.parent or 0))}/{checkpoint_name(entry.begun)}" if copied else ""
@@ -121,7 +121,7 @@ class Conductor:
         self.ledger.save()
         return stays
 
-    def ended(self, number: int, cause: str = "") -> Entry:
+    def ended(self, number: int, cause: str = "") -> SweepTrial:
         """A trial is over: of itself, stopped before, or failed of ``cause``."""
         entry = self.ledger.trials[number]
         if entry.state == "running":
@@ -141,10 +141,10 @@ class Conductor:
         self.ledger.save()
 
 
-class Asking(Searcher):
+class LedgerSearcher(Searcher):
     """Ray Tune's searcher: asks the conductor."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: SweepController) -> None:
         super().__init__(metric="psnr_y", mode="max")
         self.conductor = conductor
 
@@ -162,10 +162,10 @@ class Asking(Searcher):
         """Nothing: the ledger is the state."""
 
 
-class Stopping(FIFOScheduler):
+class LedgerScheduler(FIFOScheduler):
     """Ray Tune's scheduler: passes validations to the conductor, and stops what may not go on."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: SweepController) -> None:
         super().__init__()
         self.conductor = conductor
 

@@ -12,13 +12,13 @@ from ruamel.yaml import YAML
 
 from pipeline.config.tune import Tune
 from pipeline.experiments.sweep.algorithms import front
-from pipeline.experiments.sweep.ledger import Entry
+from pipeline.experiments.sweep.ledger import SweepTrial
 
 SHOWN = 20
 """Trials in the table at the end; trials.csv has all."""
 
 
-def rows(tune: Tune, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def rows(tune: Tune, entries: Sequence[SweepTrial]) -> list[dict[str, Any]]:
     """Every trial, by number: what was chosen, its last score, how it ended and, where it failed, of what."""
     best = {entry.number for entry in front(tune, entries)}
     return [
@@ -65,7 +65,7 @@ def command(overrides: Mapping[str, Any]) -> str:
     return shlex.join(["dvc", "exp", "run", *(part for key, value in overrides.items() for part in ("-S", f"{key}={value}"))])
 
 
-def lines(tune: Tune, entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
+def lines(tune: Tune, entries: Sequence[SweepTrial]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table at the end: the front first, then by score."""
     best = [entry.number for entry in front(tune, entries)]
     ranked = sorted(entries, key=lambda e: (best.index(e.number) if e.number in best else len(best), -(e.score or 0)))
@@ -74,7 +74,7 @@ def lines(tune: Tune, entries: Sequence[Entry]) -> tuple[list[str], list[list[st
     return header, [_line(tune, entry, best, costs) for entry in ranked[:SHOWN]]
 
 
-def _line(tune: Tune, entry: Entry, best: Sequence[int], costs: bool) -> list[str]:
+def _line(tune: Tune, entry: SweepTrial, best: Sequence[int], costs: bool) -> list[str]:
     score = f"{entry.score:.2f}" if entry.score is not None else "-"
     cost = [f"{entry.gflop:.3g}" if entry.gflop is not None else "-", "*" if entry.number in best else ""] if costs else []
     values = [_shown(entry.chosen.get(key, "-")) for key in tune.space]

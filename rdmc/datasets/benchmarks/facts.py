@@ -28,7 +28,7 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Result:
+class PublishedResult:
     """A published figure: PSNR in dB and SSIM of a method's output on the test split."""
 
     method: str
@@ -67,5 +67,5 @@ class Benchmark:
     """What the field trains and tests on."""
     copies: Sequence[Copy] = ()
     notes: Sequence[Note] = ()
-    results: Sequence[Result] = ()
+    results: Sequence[PublishedResult] = ()
     hints: Hints = PLAIN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rdmc.datasets.benchmarks.facts import MEASURED, Benchmark, Copy, Note, Result
+from rdmc.datasets.benchmarks.facts import MEASURED, Benchmark, Copy, Note, PublishedResult
 from rdmc.datasets.layouts import Hints
 
 PKU = "http://www.icst.pku.edu.cn/struct/Projects/joint_rain_removal.html"
@@ -20,9 +20,9 @@ FOLDERS, SIDES, MANY = "folder", "side-by-side", "one-clean-many-rainy"
 MET = "copies met by this project"
 
 
-def published(*rows: tuple[str, float]) -> tuple[Result, ...]:
+def published(*rows: tuple[str, float]) -> tuple[PublishedResult, ...]:
     """Luma PSNR of methods, from the tables that are quoted most."""
-    return tuple(Result(method, psnr, None, Y, TABLES) for method, psnr in rows)
+    return tuple(PublishedResult(method, psnr, None, Y, TABLES) for method, psnr in rows)
 
 
 SYNTHETIC = (
@@ -52,9 +52,9 @@ SYNTHETIC = (
             Note("copies cropped to 480x320, re-encoded, rotated and partial ones circulate", MET),
         ),
         (
-            Result("PReNet", 37.48, 0.979, Y, PRENET),
-            Result("PRN", 36.99, 0.977, Y, PRENET),
-            Result("JORDER", 36.61, 0.974, Y, PRENET),
+            PublishedResult("PReNet", 37.48, 0.979, Y, PRENET),
+            PublishedResult("PRN", 36.99, 0.977, Y, PRENET),
+            PublishedResult("JORDER", 36.61, 0.974, Y, PRENET),
         ),
         Hints(split="test"),
     ),
@@ -77,9 +77,9 @@ SYNTHETIC = (
             Note("a new version with 200 test pairs carries the same name: see rain100h-new", ZOO),
         ),
         (
-            Result("PReNet", 29.46, 0.899, Y, f"{PRENET}; trained on 1,254"),
-            Result("RESCAN", 28.88, 0.866, Y, f"{PRENET}; trained on all 1,800"),
-            Result("JORDER", 26.54, 0.835, Y, PRENET),
+            PublishedResult("PReNet", 29.46, 0.899, Y, f"{PRENET}; trained on 1,254"),
+            PublishedResult("RESCAN", 28.88, 0.866, Y, f"{PRENET}; trained on all 1,800"),
+            PublishedResult("JORDER", 26.54, 0.835, Y, PRENET),
         ),
         Hints(split="test"),
     ),
@@ -150,7 +150,7 @@ SYNTHETIC = (
         "12 test pairs, no training set; the field tests models of Rain100L on it",
         (Copy("whole", {"test": 12}, PRENET_DATA, {"test": 30.14}, PUBLISHED),),
         (),
-        (Result("PReNet", 36.66, 0.961, Y, PRENET), Result("JORDER", 33.92, 0.953, Y, PRENET)),
+        (PublishedResult("PReNet", 36.66, 0.961, Y, PRENET), PublishedResult("JORDER", 33.92, 0.953, Y, PRENET)),
         Hints(split="test"),
     ),
     Benchmark(
@@ -184,9 +184,9 @@ SYNTHETIC = (
             Note("one training picture has 3907x2211 pixels, far more than the others", MEASURED),
         ),
         (
-            Result("PReNet", 25.18, None, RGB, TOOLBOX),
-            Result("RCDNet", 27.75, None, RGB, TOOLBOX),
-            Result("SPDNet", 27.94, None, RGB, TOOLBOX),
+            PublishedResult("PReNet", 25.18, None, RGB, TOOLBOX),
+            PublishedResult("RCDNet", 27.75, None, RGB, TOOLBOX),
+            PublishedResult("SPDNet", 27.94, None, RGB, TOOLBOX),
         ),
         Hints(left="clean"),
     ),
@@ -222,7 +222,7 @@ SYNTHETIC = (
         ),
         (Note("the split was 9,100 and 4,900 pairs before it became 12,600 and 1,400", "issue 5 of rajeevyasarla/Syn2Real"),),
         (
-            Result("PReNet", 32.60, 0.946, Y, PRENET),
+            PublishedResult("PReNet", 32.60, 0.946, Y, PRENET),
             *published(("RCDNet", 33.04), ("MPRNet", 33.10), ("Restormer", 34.20), ("DRSformer", 34.35)),
         ),
         Hints(tests_from=901),

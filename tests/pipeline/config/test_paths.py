@@ -6,7 +6,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from tests.support.imports import ROOT
 
 NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep", "served"}
@@ -23,7 +23,7 @@ def test_every_out_is_of_the_workspace_and_the_other_way_round() -> None:
         body = stage.get("do", stage)
         for kind in ("outs", "metrics", "plots"):
             declared |= {_path(out).replace("${key}", "NAME") for out in body.get(kind, [])}
-    workspace = Workspace()
-    names = {name for name, value in vars(Workspace).items() if isinstance(value, property)} - NOT_OUTS
+    workspace = Paths()
+    names = {name for name, value in vars(Paths).items() if isinstance(value, property)} - NOT_OUTS
     named = {str(getattr(workspace, name)) for name in names} | {str(workspace.pairs("NAME")), str(workspace.shards("NAME"))}
     assert declared == named

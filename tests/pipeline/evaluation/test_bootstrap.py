@@ -7,15 +7,15 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pipeline.evaluation.bootstrap import Sample, _Ratio, _Tail, bounds
+from pipeline.evaluation.bootstrap import PairedSample, _Ratio, _Tail, bounds
 
 
-def sample(rng: np.random.Generator, scenes: int, variants: int = 1, shift: float = 0.0) -> Sample:
+def sample(rng: np.random.Generator, scenes: int, variants: int = 1, shift: float = 0.0) -> PairedSample:
     """One dataset, ``variants`` images a scene; most of the difference belongs to the scene."""
     unit = np.repeat(np.arange(scenes), variants)
     old = rng.normal(28, 4, scenes)[unit] + rng.normal(0, 1, len(unit))
     new = old + shift + rng.normal(0, 0.3, scenes)[unit] + rng.normal(0, 0.1, len(unit))
-    return Sample.of(["rain"] * len(unit), [str(number) for number in unit], new, old)
+    return PairedSample.of(["rain"] * len(unit), [str(number) for number in unit], new, old)
 
 
 def test_with_many_scenes_it_is_the_normal_bound() -> None:
@@ -36,7 +36,7 @@ def test_the_level_holds_with_few_scenes_of_several_variants(scenes: int) -> Non
     passed = {"scene": 0, "image": 0}
     for world in range(200):
         found = sample(np.random.default_rng(world), scenes, 6)
-        single = Sample(found.new, found.old, found.dataset, np.arange(len(found.new)), found.names)
+        single = PairedSample(found.new, found.old, found.dataset, np.arange(len(found.new)), found.names)
         for by, drawn in (("scene", found), ("image", single)):
             passed[by] += bounds(drawn, 0.1, 0.95, 300, world).overall.low >= 0
     assert passed["scene"] <= 20, "10 are expected; more than 20 in one of 600 such tests"
@@ -46,7 +46,7 @@ def test_the_level_holds_with_few_scenes_of_several_variants(scenes: int) -> Non
 def test_the_error_is_that_of_the_drawn_images_written_out() -> None:
     """A resample's mean and standard error, from its images one by one."""
     rng = np.random.default_rng(3)
-    found = Sample.of(list("aaaabbbb"), list("ppqqpprr"), rng.normal(size=8), rng.normal(size=8))
+    found = PairedSample.of(list("aaaabbbb"), list("ppqqpprr"), rng.normal(size=8), rng.normal(size=8))
     draw = np.array([[2.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
     mean, error = _Ratio.of(found, np.ones(8, bool), [np.arange(3)]).estimate(draw)
     for row, times in enumerate(draw):
@@ -61,7 +61,9 @@ def test_the_error_is_that_of_the_drawn_images_written_out() -> None:
 
 def test_the_tail_is_that_of_the_drawn_images_written_out() -> None:
     rng = np.random.default_rng(4)
-    found = Sample.of(["a"] * 10 + ["b"] * 5, [str(number // 2) for number in range(15)], rng.normal(size=15), np.zeros(15))
+    found = PairedSample.of(
+        ["a"] * 10 + ["b"] * 5, [str(number // 2) for number in range(15)], rng.normal(size=15), np.zeros(15)
+    )
     draw = rng.multinomial(8, np.full(8, 1 / 8), size=20).astype(float)
     means = _Tail.of(found.new, found, 0.25).mean(draw)
     for times, mean in zip(draw, means, strict=True):
@@ -81,16 +83,16 @@ def test_the_tail_is_that_of_the_drawn_images_written_out() -> None:
 def test_strata_are_the_datasets_that_show_a_scene() -> None:
     scenes = [f"a{n}" for n in range(6)] + [f"ab{n}" for n in range(7)] * 2 + ["lone"]
     datasets = ["a"] * 13 + ["b"] * 7 + ["c"]
-    found = Sample.of(datasets, scenes, np.zeros(21), np.zeros(21))
+    found = PairedSample.of(datasets, scenes, np.zeros(21), np.zeros(21))
     assert sorted(len(group) for group in found.strata()) == [6, 8], "a single scene goes with the largest"
     assert sorted(np.concatenate(found.strata())) == list(range(found.units))
     assert (found.units_of("a"), found.units_of("c")) == (13, 1)
-    few = Sample.of(list("abc"), list("xyz"), np.zeros(3), np.zeros(3))
+    few = PairedSample.of(list("abc"), list("xyz"), np.zeros(3), np.zeros(3))
     assert [len(group) for group in few.strata()] == [3]
 
 
 def test_what_has_no_spread_and_what_allows_no_bound() -> None:
-    same = Sample.of(["a"] * 9, [str(n) for n in range(9)], np.full(9, 30.5), np.full(9, 30.0))
+    same = PairedSample.of(["a"] * 9, [str(n) for n in range(9)], np.full(9, 30.5), np.full(9, 30.0))
     assert bounds(same, 0.1, 0.95, 200, 0).overall.low == pytest.approx(0.5)
-    two = Sample.of(["a"] * 2, ["x", "y"], np.array([31.0, 33.0]), np.array([30.0, 30.0]))
+    two = PairedSample.of(["a"] * 2, ["x", "y"], np.array([31.0, 33.0]), np.array([30.0, 30.0]))
     assert bounds(two, 0.1, 0.95, 200, 0).overall.low == -np.inf

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.evaluation import evaluator as measuring
 from pipeline.experiments import ablate
@@ -32,12 +32,12 @@ SETTINGS = Settings(gpu=False)
 PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
 
 
-def kept(workspace: Workspace) -> dict[str, dict[str, Any]]:
+def kept(workspace: Paths) -> dict[str, dict[str, Any]]:
     found = [json.loads(path.read_text()) for path in workspace.ablation.glob("*.json") if path.name != "run.json"]
     return {f"{told['variant']}/{told['seed']}": told for told in found}
 
 
-def by_hand(params: Params, workspace: Workspace) -> dict[str, float]:
+def by_hand(params: Params, workspace: Paths) -> dict[str, float]:
     """The figures of a trial's last averaged weights, trained in this process."""
     folder = [workspace.shards("heavy")]
     run = Run(params.network, params.loss, params.train, params.seed)
@@ -50,7 +50,7 @@ def by_hand(params: Params, workspace: Workspace) -> dict[str, float]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str, tmp_path: Path) -> None:
-    workspace, page = Workspace(tmp_path), tmp_path / "page.md"
+    workspace, page = Paths(tmp_path), tmp_path / "page.md"
     make_dataset(workspace, "heavy")
     page.write_text(PAGE)
     broken = tiny_params({**TINY, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
@@ -97,7 +97,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the trials that an ablation would train; each gets a result at once."""
     names: list[str] = []
 
-    def train(todo: list[Trial], params: Params, settings: Settings, workspace: Workspace, parent: str | None) -> list[str]:
+    def train(todo: list[Trial], params: Params, settings: Settings, workspace: Paths, parent: str | None) -> list[str]:
         for trial in todo:
             means = {"rainy": {"psnr_y": 20.0, "ssim_y": 0.5}, "derained": {"psnr_y": 22.0 + trial.seed, "ssim_y": 0.6}}
             group = {**means, "gain_psnr_y": 2.0 + trial.seed, "images": 2}
@@ -110,7 +110,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, trained: list[str]) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "heavy")
     variants = {"full": {}, "one-pass": {"network.passes": 1}, "two-passes": {"network.passes": 2}}
     params = tiny_params({**TINY, "ablation.variants": variants})
@@ -138,7 +138,7 @@ def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, train
 
 
 def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, page = Workspace(tmp_path), tmp_path / "page.md"
+    workspace, page = Paths(tmp_path), tmp_path / "page.md"
     monkeypatch.setattr(Tracker, "start", lambda *_, **__: pytest.fail("started"))
     variants = {"full": {}, "wide": {"network.widht": 9}}
     params = tiny_params({**TINY, "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}})
@@ -159,7 +159,7 @@ def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_nothing_to_show_is_an_error_and_ends_the_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "heavy")
     monkeypatch.setattr(ablate, "_train", lambda todo, *_: [trial.name for trial in todo])
     with pytest.raises(TrainingError, match="no trial of the ablation ended well"):

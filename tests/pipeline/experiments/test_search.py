@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params, with_architecture, with_overrides
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.experiments import search
 from rdmc.checkpoint import load_model, write_model
@@ -40,7 +40,7 @@ def params() -> Params:
 
 @pytest.mark.slow
 def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, store: str, tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "light")
     search.run(params, Settings(workers=2, gpu=False), workspace)
 
@@ -77,7 +77,7 @@ def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, st
 def test_refused_before_anything_starts(params: Params, tmp_path: Path) -> None:
     def attempt(**changes: object) -> None:
         changed = with_overrides(params, {key.replace("__", "."): value for key, value in changes.items()})
-        search.run(changed, Settings(workers=1, gpu=False), Workspace(tmp_path))
+        search.run(changed, Settings(workers=1, gpu=False), Paths(tmp_path))
 
     with pytest.raises(ConfigError, match=r"search\.keep: 3 exceeds the 1"):
         attempt(network__connections=["enc1->dec2"])
@@ -85,7 +85,7 @@ def test_refused_before_anything_starts(params: Params, tmp_path: Path) -> None:
         attempt(network={"kind": "unet", "width": 2, "stem": 2})
     with pytest.raises(ConfigError, match="architecture: nowhere/genotype.json: no such file"):
         attempt(architecture="nowhere")
-    make_dataset(Workspace(tmp_path), "light", {"train": 1})
+    make_dataset(Paths(tmp_path), "light", {"train": 1})
     with pytest.raises(DataError, match="of one scene, two are needed"):
         attempt()
     assert not (tmp_path / "architectures").exists()

@@ -14,14 +14,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.experiments import tune
-from pipeline.experiments.sweep.ledger import Entry, Ledger, stopped
+from pipeline.experiments.sweep.ledger import Ledger, SweepTrial, stopped
 from pipeline.experiments.sweep.plots import height_of, importance, pictures
-from pipeline.experiments.sweep.ray_tune import Conductor
+from pipeline.experiments.sweep.ray_tune import SweepController
 from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
-from pipeline.storage.runs import Kept
+from pipeline.storage.runs import RunFiles
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
 from rdmc.files import write_text
@@ -64,18 +64,18 @@ def runs_of(store: str) -> tuple[list[Run], list[Run]]:
 
 
 def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, params = Workspace(tmp_path), tiny_params(SWEEP)
+    workspace, params = Paths(tmp_path), tiny_params(SWEEP)
     make_dataset(workspace, "heavy")
     with monkeypatch.context() as patch:
-        report: Callable[..., bool] = Conductor.report
+        report: Callable[..., bool] = SweepController.report
 
-        def dies(self: Conductor, number: int, result: dict[str, Any]) -> bool:
+        def dies(self: SweepController, number: int, result: dict[str, Any]) -> bool:
             stays = report(self, number, result)
             if number == 1:
                 raise Killed
             return stays
 
-        patch.setattr(Conductor, "report", dies)
+        patch.setattr(SweepController, "report", dies)
         with pytest.raises(Killed):
             tune.run(params, SETTINGS, workspace)
     begun = stopped(SETTINGS, workspace)
@@ -108,7 +108,7 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
 def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace, params = Workspace(tmp_path), tiny_params({**SWEEP, "tune.trials": 1})
+    workspace, params = Paths(tmp_path), tiny_params({**SWEEP, "tune.trials": 1})
     make_dataset(workspace, "heavy")
     with monkeypatch.context() as patch:
         save = Ledger.save
@@ -129,7 +129,7 @@ def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
 def test_a_sweep_that_only_fails_leaves_nothing_to_go_on_with(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "heavy")
     write_text(workspace.best_params, "of an earlier sweep")
     monkeypatch.setattr(tune, "run_trials", lambda *_: None)  # nothing is begun: the bounds were reached
@@ -147,7 +147,7 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
     """One worker a trial: population based training; two: trials that are launches of Ray Train."""
     told = {"tune.algorithm": "pbt", "tune.steps": 6, "tune.pbt.every": 2, "tune.pbt.quantile": 0.5, "tune.concurrent": 2}
     changes = {**SWEEP, **(told if workers == 1 else {}), "tune.space": {"train.lr": SPACE["train.lr"]}}
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "heavy")
     tune.run(tiny_params(changes), Settings(workers=workers, gpu=False), workspace)
     found = list(csv.DictReader(workspace.trials.open()))
@@ -185,15 +185,15 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
 def test_bad_space_is_refused_before_anything_starts(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     params = tiny_params({**SWEEP, **{f"tune.{key}": value for key, value in changes.items()}})
     with pytest.raises(ConfigError, match=message) as caught:
-        tune.run(params, SETTINGS, Workspace(tmp_path))
+        tune.run(params, SETTINGS, Paths(tmp_path))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_score_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    make_dataset(Workspace(tmp_path), "heavy", {"train": 1})
+    make_dataset(Paths(tmp_path), "heavy", {"train": 1})
     with pytest.raises(DataError, match="no validation pairs"):
-        tune.run(tiny_params(SWEEP), SETTINGS, Workspace(tmp_path))
+        tune.run(tiny_params(SWEEP), SETTINGS, Paths(tmp_path))
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -202,23 +202,23 @@ def refuse(*_: object, **__: object) -> None:
 
 def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where Ray refuses, nor a trial's where the sweep is stopped; one that goes on has the same run."""
-    make_dataset(Workspace(tmp_path), "heavy")
+    make_dataset(Paths(tmp_path), "heavy")
     params, client = tiny_params(SWEEP), MlflowClient(store)
     with monkeypatch.context() as patch:
         patch.setattr(tune, "cluster", refuse)
         with pytest.raises(ServiceError, match="no Ray"):
-            tune.run(params, SETTINGS, Workspace(tmp_path))
+            tune.run(params, SETTINGS, Paths(tmp_path))
     assert client.get_experiment_by_name(SETTINGS.experiment) is None
     trial = SimpleNamespace(config={"trial": "0", "chosen": {"train.lr": 0.001}})
     ids = []
     for resumed in (False, True):
-        place = Kept(f"{tmp_path}/runs/tune-1", None)
-        entry = Entry(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # its run's id was never written
+        place = RunFiles(f"{tmp_path}/runs/tune-1", None)
+        entry = SweepTrial(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # its run's id was never written
         ledger = Ledger("tune-1", {}, "", "", place, [entry], resumed=resumed)
         tags = {"sweep": "tune-1", "stage": "tune"}
         with (
             Tracker.start(SETTINGS, "tune-1", {}, tags, same=("sweep", "stage")) as parent,
-            tune.Runs(Conductor(params, ledger), SETTINGS, parent.run_id) as children,
+            tune.SweepRuns(SweepController(params, ledger), SETTINGS, parent.run_id) as children,
         ):
             children.on_trial_start(1, [], trial)
         ids.append([parent.run_id, children.trackers["0"].run_id])
@@ -227,7 +227,7 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert client.get_run(str(ids[1][1])).data.metrics["psnr_y"] == 21.0
 
 
-def sweep_of(count: int) -> list[Entry]:
+def sweep_of(count: int) -> list[SweepTrial]:
     rng = np.random.default_rng(0)
     found = []
     for number in range(count):
@@ -238,7 +238,9 @@ def sweep_of(count: int) -> list[Entry]:
         if chosen["loss.prior"] == "infonce":
             chosen["loss.temperature"] = float(rng.uniform(0.03, 0.3))
         score = 25 - abs(float(np.log10(chosen["train.lr"])) + 3) * 5
-        found.append(Entry(number, chosen, 1.0 + number % 3, "finished", rows=[{"step": 4.0, "psnr_y": score, "ssim_y": 0.7}]))
+        found.append(
+            SweepTrial(number, chosen, 1.0 + number % 3, "finished", rows=[{"step": 4.0, "psnr_y": score, "ssim_y": 0.7}])
+        )
     found[0].state, found[0].rows, found[0].cause = "failed", [], "loss nan"
     return found
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.config.registry import Register
 from pipeline.promotion import champion as promotion
 from pipeline.promotion.champion import append, follow, log_name, look, move, read_log, sentence, settle
-from pipeline.promotion.log import State
+from pipeline.promotion.log import PromotionLog
 from pipeline.registry.versions import known_aliases
 from rdmc.errors import ServiceError
 from tests.support.registry import add_versions
@@ -39,12 +39,12 @@ def champion(client: MlflowClient) -> int:
     return known_aliases(client, "rdmc").get("champion", 0)
 
 
-def story(state: State) -> list[tuple[str, int, int]]:
+def story(state: PromotionLog) -> list[tuple[str, int, int]]:
     return [(entry.kind, entry.before, entry.after) for entry in state.entries]
 
 
 def test_promotions_and_rollbacks(client: MlflowClient) -> None:
-    assert settle(client, NAMES) == State(())
+    assert settle(client, NAMES) == PromotionLog(())
     assert champion(client) == 0
     for version in (1, 2, 3):
         promote(client, version)

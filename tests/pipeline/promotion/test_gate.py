@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.config.registry import Gate
-from pipeline.promotion.gate import Check, Image, Outcome, Verdict, judge
+from pipeline.promotion.gate import Check, ImageIdentity, ModelFigures, Verdict, judge
 from rdmc.errors import DataError
 
 DATASETS = ("light", "heavy", "real")
@@ -25,7 +25,7 @@ def rules(params: Params) -> Gate:
 
 def world(
     rng: np.random.Generator, true: tuple[float, float, float], scenes: int = SCENES, last: int | None = None
-) -> tuple[Outcome, Outcome]:
+) -> tuple[ModelFigures, ModelFigures]:
     """Challenger and champion; their true mean difference by dataset is ``true``. Scenes differ by 0.3 dB, variants by 0.15.
 
     ``last`` is how many scenes the last dataset has, where that is another number.
@@ -35,11 +35,11 @@ def world(
         for scene in range(last or scenes if dataset == DATASETS[-1] else scenes):
             level, own = rng.normal(28, 4), shift + rng.normal(0, 0.3)
             for variant in range(VARIANTS):
-                images.append(Image(dataset, f"{scene}-{variant}", f"{dataset}{scene}{variant}", f"{dataset}{scene}"))
+                images.append(ImageIdentity(dataset, f"{scene}-{variant}", f"{dataset}{scene}{variant}", f"{dataset}{scene}"))
                 old.append(level + rng.normal(0, 1))
                 new.append(old[-1] + own + rng.normal(0, 0.15))
     made = [
-        Outcome(label, tuple(images), tuple(psnr), (0.9,) * len(images), (0.1,) * len(images), {"light/0-0": 35.0}, 2.0)
+        ModelFigures(label, tuple(images), tuple(psnr), (0.9,) * len(images), (0.1,) * len(images), {"light/0-0": 35.0}, 2.0)
         for label, psnr in (("version 2", new), ("version 1", old))
     ]
     return made[0], made[1]
@@ -82,12 +82,12 @@ def test_one_exactly_at_the_margin_seldom_passes(rules: Gate) -> None:
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[Outcome, Outcome]:
+def pair() -> tuple[ModelFigures, ModelFigures]:
     """One that passes."""
     return world(np.random.default_rng(1), (0.5, 0.5, 0.5))
 
 
-def test_one_that_passes_and_the_document(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_one_that_passes_and_the_document(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     verdict = judge(*pair, rules, 0, [Check("lineage", True, "known")])
     assert failed(verdict) == []
     assert verdict == judge(*pair, rules, 0, [Check("lineage", True, "known")]), "the same again"
@@ -104,18 +104,18 @@ def test_one_that_passes_and_the_document(pair: tuple[Outcome, Outcome], rules: 
     assert verdict.line.startswith("passed: overall +0.")
 
 
-def test_identical_models_are_refused(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_identical_models_are_refused(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     assert failed(judge(replace(pair[1], label="version 2"), pair[1], rules, 0)) == ["overall"]
 
 
-def test_worst_images_that_are_worse(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_worst_images_that_are_worse(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     """Better by 0.5 dB in general, and worse by 3 dB on the twentieth of the images where it was worst."""
     new, old = np.array(pair[0].psnr_y), np.array(pair[1].psnr_y)
     new[old < np.quantile(old, 0.05)] -= 3
     assert failed(judge(replace(pair[0], psnr_y=tuple(new)), pair[1], rules, 0)) == ["worst 10%"]
 
 
-def test_a_failure_is_refused_where_it_is_new(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_a_failure_is_refused_where_it_is_new(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     broken = [replace(side, psnr_y=(math.nan, *side.psnr_y[1:])) for side in pair]
     verdict = judge(broken[0], pair[1], rules, 0)
     assert failed(verdict) == ["finite"]
@@ -129,7 +129,7 @@ def test_a_failure_is_refused_where_it_is_new(pair: tuple[Outcome, Outcome], rul
     [(31.0, 40.0, True), (29.0, 40.0, False), (27.0, 27.1, True), (26.0, 27.1, False), (math.nan, 40.0, False)],
 )
 def test_clean_images_stay_clean_or_as_clean_as_they_did(
-    pair: tuple[Outcome, Outcome], rules: Gate, new: float, old: float, passes: bool
+    pair: tuple[ModelFigures, ModelFigures], rules: Gate, new: float, old: float, passes: bool
 ) -> None:
     rules = rules.model_copy(update={"clean": 30.0})
     sides = [replace(side, clean={"light/1-0": 50.0, "light/0-0": value}) for side, value in zip(pair, (new, old), strict=True)]
@@ -139,12 +139,12 @@ def test_clean_images_stay_clean_or_as_clean_as_they_did(
     assert failed(judge(replace(pair[0], clean={}), pair[1], rules, 0)) == ["clean images"], "none was tried"
 
 
-def test_cost(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_cost(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     assert failed(judge(replace(pair[0], gflop=rules.cost * 2.0), pair[1], rules, 0)) == []
     assert failed(judge(replace(pair[0], gflop=rules.cost * 2.0 + 0.1), pair[1], rules, 0)) == ["cost"]
 
 
-def test_lineage_counts(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_lineage_counts(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     assert failed(judge(*pair, rules, 0, [Check("lineage", False, "no commit")])) == ["lineage"]
 
 
@@ -173,7 +173,7 @@ def test_a_dataset_of_few_scenes_is_defended_too(rules: Gate, scenes: int) -> No
     assert passed <= (9 if scenes > 3 else 0), "3 are expected; more than 9 in one of 600 such tests"
 
 
-def test_other_images_are_not_compared(pair: tuple[Outcome, Outcome], rules: Gate) -> None:
+def test_other_images_are_not_compared(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     other = replace(pair[1], images=(replace(pair[1].images[0], digest="other"), *pair[1].images[1:]))
     with pytest.raises(DataError, match=r"version 2, version 1: not measured on the same images \(\['light/0-0'\]\)"):
         judge(pair[0], other, rules, 0)

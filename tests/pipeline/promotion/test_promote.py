@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params, with_overrides
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.evaluation import paired as comparing
@@ -31,7 +31,7 @@ from tests.support.registry import EASY, register_shifts
 class Place:
     """The working folder, with versions 1 to 3: good, worse than nothing, and the best."""
 
-    workspace: Workspace
+    workspace: Paths
     client: MlflowClient
     params: Params
 
@@ -56,7 +56,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def made(
-    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, params: Params, make_workspace: Callable[..., Workspace]
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, params: Params, make_workspace: Callable[..., Paths]
 ) -> Path:
     """The folder of it, which no test works in."""
     root = tmp_path_factory.mktemp("made")
@@ -76,7 +76,7 @@ def place(made: Path, tmp_path: Path, params: Params, monkeypatch: pytest.Monkey
     monkeypatch.chdir(made)
     monkeypatch.setattr(promotion, "PAUSE", 0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")
-    return Place(Workspace(), MlflowClient(uri, uri), with_overrides(params, EASY))
+    return Place(Paths(), MlflowClient(uri, uri), with_overrides(params, EASY))
 
 
 def test_the_way_of_a_champion(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_what_is_not_there_is_one_line(place: Place, tmp_path: Path) -> None:
         with pytest.raises(ServiceError, match=r"^[^\n]{1,41}: no version or alias of 'rdmc'"):
             diff.run(place.params, Settings(), text, "1")
     with pytest.raises(DataError, match="light"):
-        promote.run(place.params, Settings(), Workspace(tmp_path), "1")
+        promote.run(place.params, Settings(), Paths(tmp_path), "1")
     assert place.champion() == 0
 
 
@@ -276,7 +276,7 @@ def test_champions_that_were_deleted(place: Place, capsys: pytest.CaptureFixture
 def test_a_benchmark_that_is_dropped_is_defended(place: Place) -> None:
     assert place.promote("1")
     fewer = place.params.model_copy(update={"datasets": {"light": place.params.datasets["light"]}})
-    assert not promote.run(fewer, Settings(), Workspace(), "3")
+    assert not promote.run(fewer, Settings(), Paths(), "3")
     lost = "version 1 was measured on heavy, which has no test images here; name it in params.yaml again"
     assert place.tag("3").endswith(lost)
     assert place.promote("3"), "with it"

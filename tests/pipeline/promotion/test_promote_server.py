@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params, with_overrides
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.promotion import history, promote, rollback
 from pipeline.promotion.champion import move, settle
@@ -34,7 +34,7 @@ def test_the_acts_and_a_race(
     database: str,
     tmp_path: Path,
     params: Params,
-    make_workspace: Callable[..., Workspace],
+    make_workspace: Callable[..., Paths],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -47,7 +47,7 @@ def test_the_acts_and_a_race(
         register_shifts(make_workspace(Path()), params, client, (-0.5, 10.0, -2.0), monkeypatch)
 
         def act(version: str, force: bool = False, reason: str = "") -> bool:
-            return promote.run(rules, Settings(), Workspace(), version, force, reason)
+            return promote.run(rules, Settings(), Paths(), version, force, reason)
 
         assert act("1")
         assert not act("2")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.registry.provenance import COMMITTED, Sources, gaps, leaking, sources
 from rdmc.data.shards import read_manifest
 from rdmc.errors import DataError
@@ -79,7 +79,7 @@ def test_what_is_unknown(project: Path, tmp_path: Path) -> None:
 
 
 def test_leaks_that_are_in_the_shards(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "light", {"train": 3, "test": 1})
     manifest = read_manifest(workspace.shards("light") / "manifest.json")
     assert leaking(workspace.leaks, [manifest]) is None

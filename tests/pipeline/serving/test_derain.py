@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.serving import derain
 from rdmc.checkpoint import load_model
@@ -26,7 +26,7 @@ def photo(seed: int) -> Image:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Workspace]) -> str:
+def model(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Paths]) -> str:
     return str(make_workspace(tmp_path_factory.mktemp("model"), tests=(0, 0)).best)
 
 

@@ -16,13 +16,13 @@ from starlette.responses import Response
 
 from pipeline.serving import ingress as door
 from pipeline.serving.app import address_of
-from pipeline.serving.ingress import Door
-from pipeline.serving.replica import Answer, Plan, State
-from pipeline.serving.requests import Limits
+from pipeline.serving.ingress import Ingress
+from pipeline.serving.replica import Answer, ModelStatus, ServingConfig
+from pipeline.serving.requests import RequestLimits
 from tests.support.serving import png
 
-PLAN = Plan("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, Limits(), Path("cache"), timeout=0.5)
-FIRST = State("rain", "1", "")
+PLAN = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"), timeout=0.5)
+FIRST = ModelStatus("rain", "1", "")
 PHOTO = png(0)
 
 
@@ -59,11 +59,11 @@ def request(path: str = "/derain", body: bytes | None = PHOTO, method: str = "PO
     return Request({"type": "http", "method": method, "path": path, "query_string": b"", "headers": raw}, receive)
 
 
-def opened(*derain: Any, state: Method | None = None, places: int = 8, first: State = FIRST) -> Door:
-    return Door(Replicas(Method(*derain), state), PLAN, first, places)
+def opened(*derain: Any, state: Method | None = None, places: int = 8, first: ModelStatus = FIRST) -> Ingress:
+    return Ingress(Replicas(Method(*derain), state), PLAN, first, places)
 
 
-def counted(found: Door, path: str, status: int) -> float:
+def counted(found: Ingress, path: str, status: int) -> float:
     return float(found.meters.registry.get_sample_value("rdmc_requests_total", {"path": path, "status": str(status)}) or 0)
 
 
@@ -72,7 +72,7 @@ async def hang() -> Answer:
     raise AssertionError
 
 
-GOOD = Answer(b"a png", 200, State("rain", "2", ""), 0.1, 1, 2240)
+GOOD = Answer(b"a png", 200, ModelStatus("rain", "2", ""), 0.1, 1, 2240)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_a_replica_that_fails(acts: list[Any], status: int, asked: int) -> None:
 
 
 def test_a_name_beyond_latin_1() -> None:
-    answer = asyncio.run(opened(Answer(b"a png", 200, State("дождь / 雨", "1", "")))(request()))
+    answer = asyncio.run(opened(Answer(b"a png", 200, ModelStatus("дождь / 雨", "1", "")))(request()))
     assert (answer.status_code, answer.headers["x-model"]) == (200, "%D0%B4%D0%BE%D0%B6%D0%B4%D1%8C%20%2F%20%E9%9B%A8")
 
 
 def test_slow_bodies_leave_room_for_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "running", lambda: 1)
 
-    async def busy(found: Door) -> tuple[Response, Response]:
+    async def busy(found: Ingress) -> tuple[Response, Response]:
         slow = [asyncio.create_task(found(request(body=None))) for _ in range(2)]
         await asyncio.sleep(0)
         refused, state = await found(request(body=None)), await found(request("/healthz", method="GET"))
@@ -128,8 +128,8 @@ def test_slow_bodies_leave_room_for_the_state(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("says", "version", "registry"),
     [
-        (Method(State("rain", "7", "")), "7", "ok"),
-        (Method(State("rain", "7", "away")), "7", "away"),
+        (Method(ModelStatus("rain", "7", "")), "7", "ok"),
+        (Method(ModelStatus("rain", "7", "away")), "7", "away"),
         (Method(RayActorError()), "1", "away at first"),
         (Method(hang), "1", "away at first"),
     ],
@@ -137,7 +137,7 @@ def test_slow_bodies_leave_room_for_the_state(monkeypatch: pytest.MonkeyPatch) -
 def test_the_state_is_asked_of_a_replica(says: Method, version: str, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "running", lambda: 1)
     monkeypatch.setattr(door, "ASK_SECONDS", 0.2)
-    found = opened(GOOD, state=says, first=State("rain", "1", "away at first"))
+    found = opened(GOOD, state=says, first=ModelStatus("rain", "1", "away at first"))
     said = json.loads(bytes(asyncio.run(found(request("/healthz", method="GET"))).body))
     assert (said["version"], said["registry"]) == (version, registry)
     metrics = bytes(asyncio.run(found(request("/metrics", method="GET"))).body).decode()
@@ -147,7 +147,9 @@ def test_the_state_is_asked_of_a_replica(says: Method, version: str, registry: s
 
 def test_the_page_knows_the_limit_and_its_policy_holds() -> None:
     asked: Callable[..., Request] = request
-    found = Door(Replicas(Method(GOOD)), Plan("m", "127.0.0.1", 1, 1, 1, 1, 1.0, Limits(0.5), Path()), FIRST, 8)
+    found = Ingress(
+        Replicas(Method(GOOD)), ServingConfig("m", "127.0.0.1", 1, 1, 1, 1, 1.0, RequestLimits(0.5), Path()), FIRST, 8
+    )
     answer = asyncio.run(found(asked("/", method="GET")))
     assert b'<body data-megabytes="0.5">' in bytes(answer.body)
     assert answer.headers["content-security-policy"] == door.policy(bytes(answer.body).decode())

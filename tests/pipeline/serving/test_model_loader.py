@@ -12,7 +12,7 @@ import torch
 
 from pipeline.config.settings import Settings
 from pipeline.serving import derain, export
-from pipeline.serving.model_loader import KEPT, Followed
+from pipeline.serving.model_loader import KEPT, FollowedModel
 from rdmc.checkpoint import WEIGHTS, load_model, write_model
 from rdmc.data.images import write_png
 from rdmc.errors import CheckpointError, MissingError, ServiceError
@@ -24,12 +24,12 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
 @pytest.fixture
-def followed(models: Registry, tmp_path: Path) -> Followed:
+def followed(models: Registry, tmp_path: Path) -> FollowedModel:
     models.promote(1)
-    return Followed("models:/rain@champion", Settings(), tmp_path / "cache")
+    return FollowedModel("models:/rain@champion", Settings(), tmp_path / "cache")
 
 
-def derained(model: Followed) -> np.ndarray:
+def derained(model: FollowedModel) -> np.ndarray:
     return derain_image(model.current.network, IMAGE)
 
 
@@ -37,7 +37,7 @@ def expected(folder: Path) -> np.ndarray:
     return derain_image(load_model(folder)[0], IMAGE)
 
 
-def test_it_moves_with_the_alias_and_back(models: Registry, followed: Followed) -> None:
+def test_it_moves_with_the_alias_and_back(models: Registry, followed: FollowedModel) -> None:
     before = followed.current
     assert (before.name, before.version) == ("rain", "1")
     assert np.array_equal(derained(followed), expected(models.folders[0]))
@@ -64,73 +64,73 @@ def away(models: Registry) -> Iterator[None]:
         store.with_suffix(".away").rename(store)
 
 
-def test_a_registry_that_is_away(models: Registry, followed: Followed, tmp_path: Path) -> None:
+def test_a_registry_that_is_away(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
     before = followed.current
     with away(models):
         assert not followed.refresh()
         assert followed.current is before
         assert "no MLflow store" in followed.problem
-        again = Followed("models:/rain@champion", Settings(), followed.cache)
+        again = FollowedModel("models:/rain@champion", Settings(), followed.cache)
         assert (again.current.version, again.current.key) == (before.version, before.key), "a new process has the last one"
         assert "no MLflow store" in again.problem
         with pytest.raises(ServiceError, match="no MLflow store"):
-            Followed("models:/rain@champion", Settings(), tmp_path / "empty")
+            FollowedModel("models:/rain@champion", Settings(), tmp_path / "empty")
     assert not again.refresh()
     assert again.problem == ""
 
 
-def test_an_alias_that_is_not_there_is_no_registry_that_is_away(models: Registry, followed: Followed) -> None:
+def test_an_alias_that_is_not_there_is_no_registry_that_is_away(models: Registry, followed: FollowedModel) -> None:
     models.client.delete_registered_model_alias("rain", "champion")
     with pytest.raises(MissingError, match="promote candidate"):
-        Followed("models:/rain@champion", Settings(), followed.cache)
+        FollowedModel("models:/rain@champion", Settings(), followed.cache)
     assert not followed.refresh()
     assert "promote candidate" in followed.problem
 
 
 def test_two_stores_in_one_cache_are_kept_apart(
-    models: Registry, followed: Followed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    models: Registry, followed: FollowedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for uri in ("http://me:secret@127.0.0.1:9", f"sqlite:///{tmp_path}/other.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(ServiceError) as caught:
-            Followed("models:/rain@champion", Settings(), followed.cache)
+            FollowedModel("models:/rain@champion", Settings(), followed.cache)
         assert "secret" not in str(caught.value)
     monkeypatch.chdir(Path(models.uri.removeprefix("sqlite:///")).parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     with away(models):
-        same = Followed("models:/rain@champion", Settings(), followed.cache)
+        same = FollowedModel("models:/rain@champion", Settings(), followed.cache)
     assert same.current.key == followed.current.key, "one store, whatever folder it is named from"
 
 
-def test_each_name_keeps_its_own_last_models(models: Registry, followed: Followed) -> None:
+def test_each_name_keeps_its_own_last_models(models: Registry, followed: FollowedModel) -> None:
     for version in (2, 1):
-        Followed(f"models:/rain/{version}", Settings(), followed.cache)
+        FollowedModel(f"models:/rain/{version}", Settings(), followed.cache)
     assert len([path for path in followed.cache.iterdir() if path.is_dir()]) == 2
     note = next(path for path in followed.cache.glob("*.json") if '"version": "2"' in path.read_text())
     note.write_text("damaged")
-    Followed("models:/rain/1", Settings(), followed.cache)
+    FollowedModel("models:/rain/1", Settings(), followed.cache)
     assert [path.name for path in followed.cache.iterdir() if path.is_dir()] == [followed.current.key], "nobody's is forgotten"
 
 
-def test_a_copy_that_is_damaged_is_fetched_again(models: Registry, followed: Followed) -> None:
+def test_a_copy_that_is_damaged_is_fetched_again(models: Registry, followed: FollowedModel) -> None:
     copy = followed.cache / followed.current.key / WEIGHTS
     for spoilt in (lambda: spoil(copy), lambda: copy.write_bytes(b"x"), copy.unlink):
         spoilt()
         with away(models), pytest.raises(ServiceError, match="no MLflow store"):
-            Followed("models:/rain@champion", Settings(), followed.cache)
-        again = Followed("models:/rain@champion", Settings(), followed.cache)
+            FollowedModel("models:/rain@champion", Settings(), followed.cache)
+        again = FollowedModel("models:/rain@champion", Settings(), followed.cache)
         assert np.array_equal(derained(again), derained(followed))
         assert copy.read_bytes() == (models.folders[0] / WEIGHTS).read_bytes()
 
 
-def test_weights_that_are_not_those_that_were_registered(models: Registry, followed: Followed, tmp_path: Path) -> None:
+def test_weights_that_are_not_those_that_were_registered(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
     made = models.add(models.folders[1])
     spoil(models.files(made) / WEIGHTS)
     png = tmp_path / "a.png"
     write_png(png, IMAGE)
     uri = f"models:/rain/{made}"
     for act in (
-        lambda: Followed(uri, Settings(), tmp_path / "cache"),
+        lambda: FollowedModel(uri, Settings(), tmp_path / "cache"),
         lambda: derain.run(png, tmp_path / "b.png", uri, Settings()),
         lambda: export.run(uri, tmp_path / "out", "pt2", Settings()),
     ):
@@ -142,7 +142,7 @@ def test_weights_that_are_not_those_that_were_registered(models: Registry, follo
     assert (followed.current.version, "artifact is damaged" in followed.problem) == ("1", True)
 
 
-def test_a_disk_that_is_full_stops_no_model(models: Registry, followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_stops_no_model(models: Registry, followed: FollowedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -153,10 +153,12 @@ def test_a_disk_that_is_full_stops_no_model(models: Registry, followed: Followed
         assert followed.refresh()
     assert followed.current.version == "2"
     monkeypatch.setattr("pipeline.serving.model_loader.named_version", full)
-    assert Followed("models:/rain@champion", Settings(), followed.cache).current.version == "1", "the last that could be noted"
+    assert FollowedModel("models:/rain@champion", Settings(), followed.cache).current.version == "1", (
+        "the last that could be noted"
+    )
 
 
-def test_a_version_that_is_no_good_never_serves(models: Registry, followed: Followed, tmp_path: Path) -> None:
+def test_a_version_that_is_no_good_never_serves(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
     torch.nn.init.constant_(network.head.weight, float("nan"))
@@ -178,6 +180,6 @@ def test_what_is_named_wrongly(models: Registry, tmp_path: Path) -> None:
         (str(tmp_path / "none"), CheckpointError),
     ):
         with pytest.raises(error) as caught:
-            Followed(uri, Settings(), tmp_path / "cache")
+            FollowedModel(uri, Settings(), tmp_path / "cache")
         assert "\n" not in str(caught.value)
-    assert Followed(str(models.folders[0]), Settings(), tmp_path / "cache").current.version == ""
+    assert FollowedModel(str(models.folders[0]), Settings(), tmp_path / "cache").current.version == ""

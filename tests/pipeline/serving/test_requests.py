@@ -16,10 +16,10 @@ from PIL import Image
 from starlette.requests import Request
 
 from pipeline.serving import requests as intake
-from pipeline.serving.requests import Limits, Refusal, admit, own_names, picture
+from pipeline.serving.requests import RefusedRequest, RequestLimits, admit, own_names, picture
 from tests.support.serving import encoded, png
 
-LIMITS = Limits(megabytes=0.05, megapixels=0.01, seconds=0.2)
+LIMITS = RequestLimits(megabytes=0.05, megapixels=0.01, seconds=0.2)
 PHOTO = png(0)
 
 
@@ -88,7 +88,7 @@ def test_pictures_come_through_as_they_are() -> None:
     ],
 )
 def test_others_are_refused_with_one_line(parts: list[bytes], kind: str, status: int, said: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         taken(parts, kind)
     answer = refused.value.response()
     assert (answer.status_code, bytes(answer.body).count(b"\n")) == (status, 1)
@@ -104,7 +104,7 @@ def test_a_header_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_header_of_nothing_but_filler_is_refused() -> None:
     jpeg = encoded(np.zeros((8, 9, 3), np.uint8), "JPEG")
-    with pytest.raises(Refusal, match="filler") as refused:
+    with pytest.raises(RefusedRequest, match="filler") as refused:
         taken([jpeg[:2] + b"\xff" * 40_000 + jpeg[2:]])
     assert refused.value.status == 422
 
@@ -112,7 +112,7 @@ def test_a_header_of_nothing_but_filler_is_refused() -> None:
 @pytest.mark.parametrize(("times", "closes"), [(2, None), (100, "close")])
 def test_a_body_that_is_refused_is_let_come_within_bounds(times: int, closes: str | None) -> None:
     """Else the sender sees a connection that breaks, and no answer."""
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         taken([], declared=int(times * LIMITS.megabytes * 2**20), ends=False)
     assert (refused.value.status, refused.value.response().headers.get("connection")) == (413, closes)
 
@@ -139,15 +139,15 @@ def test_what_other_sites_make_a_browser_send_is_refused(listens: str, headers: 
     if fine:
         admit(asked, own_names(listens))
         return
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RefusedRequest) as refused:
         admit(asked, own_names(listens))
     assert refused.value.status == 403
 
 
 def test_a_body_is_refused_by_what_it_says_of_itself_or_when_it_does_not_come() -> None:
-    with pytest.raises(Refusal, match="more than 0.05 MiB"):
+    with pytest.raises(RefusedRequest, match="more than 0.05 MiB"):
         taken([], declared=10**9, ends=False)
-    with pytest.raises(Refusal, match="did not arrive within"):
+    with pytest.raises(RefusedRequest, match="did not arrive within"):
         taken([PHOTO[:50]], ends=False)
 
 
@@ -162,7 +162,7 @@ def test_a_thousand_spoilt_bodies_are_taken_or_refused_and_nothing_else() -> Non
         try:
             taken([bytes(body[: rng.integers(1, len(body) + 1)])], kind)
             seen.add(200)
-        except Refusal as refused:
+        except RefusedRequest as refused:
             seen.add(refused.status)
     assert seen <= {200, 400, 413, 415, 422}
     assert {200, 400, 415, 422} <= seen

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.evaluation import evaluator as measuring
 from pipeline.stages import evaluate
@@ -23,7 +23,7 @@ from rdmc.errors import CheckpointError, DataError
 from rdmc.inference import derain_image
 from rdmc.metrics import measure
 
-MakeWorkspace = Callable[..., Workspace]
+MakeWorkspace = Callable[..., Paths]
 
 
 def test_figures_pictures_and_the_same_again(
@@ -89,7 +89,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace
     with pytest.raises(CheckpointError, match="no such model folder"):
         evaluate.run(params, Settings(), workspace)
     with pytest.raises(DataError, match="manifest"):
-        evaluate.run(params, Settings(), Workspace(tmp_path / "empty"))
+        evaluate.run(params, Settings(), Paths(tmp_path / "empty"))
 
 
 def test_no_gpu_where_the_settings_say_so(

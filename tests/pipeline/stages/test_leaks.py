@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.data import Layout, Leaks, Pack
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.data.leak_report import draw_sheets, read_excluded
 from pipeline.stages import leaks, pack
 from rdmc.data.images import Image, as_png, encode_png, read_rgb
@@ -33,7 +33,7 @@ def mirrored(seed: int) -> Image:
     return np.ascontiguousarray(scene(seed)[2:-3, ::-1])
 
 
-def prepared(workspace: Workspace, name: str, pictures: dict[str, Image], scenes: dict[str, str] | None = None) -> None:
+def prepared(workspace: Paths, name: str, pictures: dict[str, Image], scenes: dict[str, str] | None = None) -> None:
     """Pairs as ``prepare`` leaves them; a picture's key is split/name, its scene the name where ``scenes`` has no other."""
     folder, entries = workspace.pairs(name), []
     for key, clean in pictures.items():
@@ -47,9 +47,9 @@ def report(path: Path) -> Any:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path) -> Paths:
     """Two datasets; training pairs of one show, mirrored and cut, a test scene of the other and its own validation."""
-    found = Workspace(tmp_path)
+    found = Paths(tmp_path)
     light = {"train/a": scene(1), "train/b-1": mirrored(2), "train/b-2": mirrored(2), "test/c": scene(3), "test/d": scene(3)}
     prepared(found, "light", light, {"train/b-1": "b", "train/b-2": "b"})
     heavy = {
@@ -63,7 +63,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return found
 
 
-def test_the_report_of_prepared_datasets(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_of_prepared_datasets(workspace: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert leaks.run(["heavy", "light"], RULES, workspace, tmp_path / "sheets")
     found = report(workspace.leaks)
     pairs = {
@@ -96,7 +96,7 @@ def test_the_report_of_prepared_datasets(workspace: Workspace, tmp_path: Path, c
     assert read_rgb(tmp_path / "sheets/sheet-000.png").std() > 20
 
 
-def test_what_leaks_is_not_packed(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_leaks_is_not_packed(workspace: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leaks.run(["heavy", "light"], RULES, workspace)
     for name in ("heavy", "light"):
         pack.run(name, workspace.pairs(name), Pack(shard_mb=1, pixels="original"), workspace.shards(name), workspace.leaks)
@@ -116,7 +116,7 @@ def test_what_leaks_is_not_packed(workspace: Workspace, tmp_path: Path, capsys: 
     assert everything.digest != light.digest
 
 
-def test_training_pairs_that_all_leak_are_refused(workspace: Workspace) -> None:
+def test_training_pairs_that_all_leak_are_refused(workspace: Paths) -> None:
     prepared(workspace, "mine", {"train/x": scene(2), "validation/w": scene(8)})
     leaks.run(["heavy", "mine"], RULES, workspace)
     with pytest.raises(
@@ -176,7 +176,7 @@ def test_mistakes_are_one_line(places: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bad: no image of test can be read \(first: a\.png zero bytes"):
         leaks.check([places["both"]], [str(tmp_path / "bad")], [Layout.CLEAN], 0.4)
     with pytest.raises(DataError, match=r"index\.json: no such file; run `dvc repro prepare`"):
-        leaks.run(["light"], RULES, Workspace(tmp_path / "w"))
+        leaks.run(["light"], RULES, Paths(tmp_path / "w"))
 
 
 def test_exit_codes_of_the_act(places: dict[str, str], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params, flatten, read_params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.serving import derain
 from pipeline.stages import evaluate, register
@@ -42,7 +42,7 @@ KNOWN = {"git_commit": COMMIT, "git_dirty": "true", "dvc.checkpoints/best": "12.
 class Place:
     """A finished pipeline in a folder of its own, which is the working folder, and its MLflow store."""
 
-    workspace: Workspace
+    workspace: Paths
     uri: str
     client: MlflowClient
 
@@ -53,7 +53,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(
-    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, params: Params, make_workspace: Callable[..., Workspace]
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, params: Params, make_workspace: Callable[..., Paths]
 ) -> Iterator[Place]:
     """After ``register``, of a training that lost MLflow halfway: the run lacks step 200."""
     root = tmp_path_factory.mktemp("place")
@@ -251,7 +251,7 @@ def test_shards_that_only_the_bucket_has(tmp_path: Path, store: str, s3: S3Serve
         files = [{"md5": push(path.read_bytes()), "relpath": path.name} for path in sorted(folder.iterdir())]
         outs.append({"path": folder.as_posix(), "md5": push(json.dumps(files).encode(), ".dir")})
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"pack": {"outs": outs}}}))
-    workspace, settings = Workspace(tmp_path), Settings(bucket="s3://shards-only")
+    workspace, settings = Paths(tmp_path), Settings(bucket="s3://shards-only")
     evaluate.run(params, settings, workspace)
     register.run(params, settings, workspace)
     assert json.loads(workspace.evaluate_metrics.read_text()) == json.loads(place.workspace.evaluate_metrics.read_text())
@@ -284,4 +284,4 @@ def test_results_that_are_missing(place: Place, params: Params, tmp_path: Path) 
             shutil.copytree(place.workspace.root / part, folder / part)
         (folder / name).unlink()
         with pytest.raises(error, match=said):
-            register.run(params, Settings(), Workspace(folder))
+            register.run(params, Settings(), Paths(folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.stages import train
 from pipeline.training.run_log import recall
@@ -32,7 +32,7 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
     (tmp_path / GENOTYPE).write_text(few.to_json())
     params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
-    workspace, settings = Workspace(tmp_path), Settings(workers=1, gpu=False)
+    workspace, settings = Paths(tmp_path), Settings(workers=1, gpu=False)
     make_dataset(workspace, "light")
     with monkeypatch.context() as patch:
         patch.setattr(train, "bring_home", stop)

@@ -11,7 +11,7 @@ import pyarrow.fs
 import pytest
 import ray.train
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import datasets as storage
 from pipeline.storage import dvc_remote as remote
@@ -37,7 +37,7 @@ def test_plain_dvc_push_and_pull_use_the_bucket(pushed: Path, settings: Settings
 def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
     pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Workspace(pushed)
+    workspace = Paths(pushed)
     local = PairStore([pushed / "source"], "train")
     folder = storage.fetch_dataset(settings, workspace, "light")
     assert [path.name for path in folder.iterdir()] == [MANIFEST]
@@ -55,19 +55,19 @@ def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
 
 def test_a_node_may_keep_its_shards_elsewhere_and_few_of_them(pushed: Path, settings: Settings, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"shard_cache": str(tmp_path / "disk"), "shard_cache_mb": 1})
-    assert len(pairs(elsewhere, Workspace(pushed))) == 5
+    assert len(pairs(elsewhere, Paths(pushed))) == 5
     assert list((tmp_path / "disk").glob("*.tar"))
     assert not (pushed / ".cache/shards").exists()
 
 
 def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> None:
     settings = Settings(bucket="s3://nowhere-at-all")
-    assert storage.fetch_dataset(settings, Workspace(repo), "light") == repo / "data/shards/light"
-    assert len(pairs(settings, Workspace(repo))) == 5
+    assert storage.fetch_dataset(settings, Paths(repo), "light") == repo / "data/shards/light"
+    assert len(pairs(settings, Paths(repo))) == 5
     shard = next((repo / "data/shards/light").glob("train-*.tar"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(DataError, match=f"{shard.name}: .* bytes, the manifest says"):
-        pairs(settings, Workspace(repo))
+        pairs(settings, Paths(repo))
 
 
 def test_fetch_without_shards_or_bucket_says_what_to_run(
@@ -75,13 +75,13 @@ def test_fetch_without_shards_or_bucket_says_what_to_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the project's own dvc.lock must not count
     with pytest.raises(DataError, match=r"data/shards/light: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set"):
-        storage.fetch_dataset(Settings(bucket=""), Workspace(tmp_path), "light")
+        storage.fetch_dataset(Settings(bucket=""), Paths(tmp_path), "light")
     with pytest.raises(DataError, match=r"neither on disk nor in dvc.lock"):
-        storage.fetch_dataset(settings, Workspace(tmp_path), "light")
+        storage.fetch_dataset(settings, Paths(tmp_path), "light")
 
 
 def test_ray_checkpoints_go_to_the_bucket_and_back(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
-    path, files = storage.ray_storage(settings, Workspace(tmp_path))
+    path, files = storage.ray_storage(settings, Paths(tmp_path))
     assert isinstance(files, pyarrow.fs.FileSystem)
     assert s3.secret_key.encode() not in pickle.dumps(files)
     worker = pickle.loads(pickle.dumps(files))
@@ -102,7 +102,7 @@ def test_ray_checkpoints_go_to_the_bucket_and_back(settings: Settings, s3: S3Ser
 
 
 def test_ray_storage_is_the_named_folder_or_the_local_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert storage.ray_storage(Settings(storage="/mnt/shared"), Workspace()) == ("/mnt/shared", None)
+    assert storage.ray_storage(Settings(storage="/mnt/shared"), Paths()) == ("/mnt/shared", None)
     monkeypatch.chdir(tmp_path)
-    assert storage.ray_storage(Settings(), Workspace()) == (str(tmp_path / "runs"), None)
-    assert storage.ray_storage(Settings(storage="shared"), Workspace()) == (str(tmp_path / "shared"), None)
+    assert storage.ray_storage(Settings(), Paths()) == (str(tmp_path / "runs"), None)
+    assert storage.ray_storage(Settings(storage="shared"), Paths()) == (str(tmp_path / "shared"), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import dvc_remote as remote
 from pipeline.storage.datasets import fetch_dataset, shard_fetch
@@ -32,11 +32,11 @@ def test_a_damaged_object_is_named_and_the_training_goes_on_when_it_is_mended(
     }.items():
         item.put(Body=damaged)
         with pytest.raises(DataError, match=rf"^light: train-\d+.tar: s3://.*: {said}") as caught:
-            pairs(settings, Workspace(pushed))
+            pairs(settings, Paths(pushed))
         assert "\n" not in str(caught.value)
         assert not list((pushed / ".cache/shards").glob(".*.part"))
     item.put(Body=whole)
-    assert len(pairs(settings, Workspace(pushed))) == 5
+    assert len(pairs(settings, Paths(pushed))) == 5
 
 
 def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Settings, s3: S3Server) -> None:
@@ -45,12 +45,12 @@ def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Setting
     with pytest.raises(
         DataError, match=r"^light: train-\d+\.tar: s3://test-\w+/some/prefix/dvc/.*: no such object; run `dvc push`"
     ):
-        pairs(settings, Workspace(pushed))
+        pairs(settings, Paths(pushed))
     for item in objects(settings, s3).values():
         item.delete()
     shutil.rmtree(pushed / ".cache")
     with pytest.raises(DataError, match=r"\.dir: no such object; run `dvc push`"):
-        fetch_dataset(settings, Workspace(pushed), "light")
+        fetch_dataset(settings, Paths(pushed), "light")
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -67,7 +67,7 @@ def test_a_tenth_of_all_answers_may_be_spoilt(
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         fetch = remote.BucketShards(remote.Remote(bucket, timeout=0.3, pause=0.001), cache)
         for _ in range(4):
-            folder = fetch_dataset(settings, Workspace(pushed), "light")
+            folder = fetch_dataset(settings, Paths(pushed), "light")
             store = PairStore([folder], "train", cache_mb=0, fetch=fetch)
             assert same([store[i] for i in range(len(store))], [local[i] for i in range(len(local))])
             shutil.rmtree(cache.folder)
@@ -88,7 +88,7 @@ def test_a_tenth_of_all_answers_may_be_spoilt(
 def test_a_store_that_only_fails_is_one_line(
     fault: str, said: str, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = fetch_dataset(settings, Workspace(pushed), "light")
+    folder = fetch_dataset(settings, Paths(pushed), "light")
     bucket = bucket_of(settings)
     assert bucket
     monkeypatch.setattr(remote, "TRIES", 3)
@@ -103,7 +103,7 @@ def test_a_store_that_only_fails_is_one_line(
 
 
 def test_another_process_gets_no_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
-    fetch = shard_fetch(settings, Workspace(tmp_path))
+    fetch = shard_fetch(settings, Paths(tmp_path))
     assert isinstance(fetch, remote.BucketShards)
     assert fetch.remote.client
     sent = pickle.dumps(fetch)

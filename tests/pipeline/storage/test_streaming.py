@@ -16,7 +16,7 @@ import ray
 import torch
 from torch import distributed
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import datasets as storage
 from rdmc.data.batches import batches
@@ -35,14 +35,14 @@ COUNTS = {"light": {"train": 11, "validation": 5}, "heavy": {"train": 7, "valida
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    found = Workspace(tmp_path_factory.mktemp("data"))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    found = Paths(tmp_path_factory.mktemp("data"))
     for name, counts in COUNTS.items():
         make_dataset(found, name, counts)
     return found
 
 
-def folders(workspace: Workspace) -> list[Path]:
+def folders(workspace: Paths) -> list[Path]:
     return [workspace.shards(name) for name in COUNTS]
 
 
@@ -54,7 +54,7 @@ def digest(*tensors: torch.Tensor) -> str:
     return hashlib.sha256(b"".join(t.contiguous().numpy().tobytes() for t in tensors)).hexdigest()
 
 
-def whole(workspace: Workspace) -> list[str]:
+def whole(workspace: Paths) -> list[str]:
     """The digests of all global batches, made in this process."""
     store = PairStore(folders(workspace), "train")
     return [digest(b.rainy, b.clean) for b in batches(store, plan(store), crop=24, start=0, steps=STEPS)]
@@ -84,7 +84,7 @@ def _rank(rank: int, world: int, first: int, last: int, loaders: int, root: str,
     distributed.destroy_process_group()
 
 
-def in_processes(workspace: Workspace, world: int, first: int, last: int, folder: Path, loaders: int = 0) -> Any:
+def in_processes(workspace: Paths, world: int, first: int, last: int, folder: Path, loaders: int = 0) -> Any:
     context = multiprocessing.get_context("spawn")
     found = context.Queue()
     meeting = folder / f"meeting-{world}-{first}"
@@ -103,7 +103,7 @@ def in_processes(workspace: Workspace, world: int, first: int, last: int, folder
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "then", "loaders"), [(1, 4, 0), (2, 3, 2), (3, 1, 0), (4, 2, 0)])
 def test_ranks_in_processes_see_the_global_batches_whoever_goes_on(
-    world: int, then: int, loaders: int, workspace: Workspace, tmp_path: Path
+    world: int, then: int, loaders: int, workspace: Paths, tmp_path: Path
 ) -> None:
     expected = whole(workspace)
     stop = int(np.random.default_rng(world).integers(1, STEPS))
@@ -115,7 +115,7 @@ def test_ranks_in_processes_see_the_global_batches_whoever_goes_on(
     assert sorted(validated) == sorted(again) == every
 
 
-def push(workspace: Workspace, bucket: Any) -> str:
+def push(workspace: Paths, bucket: Any) -> str:
     """What `dvc push` leaves in a bucket, and the dvc.lock of it, for a machine without shards."""
     outs = []
     for folder in folders(workspace):
@@ -131,10 +131,10 @@ def push(workspace: Workspace, bucket: Any) -> str:
     return "stages: {pack: {outs: [" + ", ".join(out[2:] for out in outs) + "]}}"
 
 
-def test_a_training_from_the_bucket_is_the_one_from_disk(workspace: Workspace, s3: S3Server, tmp_path: Path) -> None:
+def test_a_training_from_the_bucket_is_the_one_from_disk(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
     bucket = s3.bucket("streamed")
     (tmp_path / "dvc.lock").write_text(push(workspace, bucket))
-    settings, remote = Settings(bucket="s3://streamed"), Workspace(tmp_path)
+    settings, remote = Settings(bucket="s3://streamed"), Paths(tmp_path)
     fetch = storage.shard_fetch(settings, remote)
     config = TrainConfig(steps=4, global_batch_size=4, crop=24, crops_per_decode=2, warmup_steps=1, validate_every=4)
     places = {"disk": (workspace, local_shard), "bucket": (remote, fetch)}
@@ -152,7 +152,7 @@ def test_a_training_from_the_bucket_is_the_one_from_disk(workspace: Workspace, s
     assert {path.stem for path in (tmp_path / ".cache/shards").glob("*.tar")} == shards
 
 
-def test_plain_tarfile_reads_the_shards(workspace: Workspace) -> None:
+def test_plain_tarfile_reads_the_shards(workspace: Paths) -> None:
     store = PairStore(folders(workspace), "train")
     expected = {store[i].key: store[i] for i in range(len(store))}
     for folder in folders(workspace):
@@ -176,7 +176,7 @@ def running_ray() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("running_ray")
-def test_ray_data_reads_the_shards(workspace: Workspace) -> None:
+def test_ray_data_reads_the_shards(workspace: Paths) -> None:
     folder = workspace.shards("light")
     rows = ray.data.read_webdataset([str(path) for path in folder.glob("train-*.tar")]).take_all()
     store = PairStore([folder], "train")
@@ -188,9 +188,9 @@ def test_ray_data_reads_the_shards(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
-def test_loader_processes_read_from_the_bucket(workspace: Workspace, s3: S3Server, tmp_path: Path) -> None:
+def test_loader_processes_read_from_the_bucket(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(push(workspace, s3.bucket("by-processes")))
-    settings, remote = Settings(bucket="s3://by-processes", shard_cache_mb=1), Workspace(tmp_path)
+    settings, remote = Settings(bucket="s3://by-processes", shard_cache_mb=1), Paths(tmp_path)
     found = [storage.fetch_dataset(settings, remote, dataset) for dataset in COUNTS]
     store = PairStore(found, "train", 1, fetch=storage.shard_fetch(settings, remote))
     sampling = replace(plan(store), global_batch_size=BATCH)

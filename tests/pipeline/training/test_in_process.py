@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.storage.runs import Kept
+from pipeline.storage.runs import RunFiles
 from pipeline.training.in_process import LATEST, train_here
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_tensors
@@ -29,8 +29,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    found = Workspace(tmp_path_factory.mktemp("project"))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    found = Paths(tmp_path_factory.mktemp("project"))
     make_dataset(found, "light", {"train": 4, "validation": 1})
     return found
 
@@ -48,10 +48,10 @@ def state_of(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("when", ["before the checkpoint counts", "before it is told", "later"])
 def test_goes_on_after_a_kill_as_if_there_was_none(
-    params: Params, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    params: Params, workspace: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    whole = train_here(params, SETTINGS, workspace, Kept(f"{tmp_path}/whole", None), lambda row: None, CPU)
-    place, told = Kept(f"{tmp_path}/cut", None), list[float]()
+    whole = train_here(params, SETTINGS, workspace, RunFiles(f"{tmp_path}/whole", None), lambda row: None, CPU)
+    place, told = RunFiles(f"{tmp_path}/cut", None), list[float]()
 
     def dies(row: Row) -> None:
         if when == "before it is told" and row["step"] == 4:
@@ -61,14 +61,14 @@ def test_goes_on_after_a_kill_as_if_there_was_none(
             raise Killed
 
     with monkeypatch.context() as patch:
-        write = Kept.write
+        write = RunFiles.write
 
-        def cut(self: Kept, name: str, text: str) -> None:
+        def cut(self: RunFiles, name: str, text: str) -> None:
             if when == "before the checkpoint counts" and json.loads(text)["rows"][-1]["step"] == 4:
                 raise Killed
             write(self, name, text)
 
-        patch.setattr(Kept, "write", cut)
+        patch.setattr(RunFiles, "write", cut)
         with pytest.raises(Killed):
             train_here(params, SETTINGS, workspace, place, dies, CPU)
     outcome = train_here(params, SETTINGS, workspace, place, lambda row: told.append(row["step"]), CPU)
@@ -81,8 +81,8 @@ def test_goes_on_after_a_kill_as_if_there_was_none(
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_member_takes_over_the_weights_of_another(params: Params, workspace: Workspace, tmp_path: Path) -> None:
-    first, second = (Kept(f"{tmp_path}/{name}", None) for name in ("first", "second"))
+def test_a_member_takes_over_the_weights_of_another(params: Params, workspace: Paths, tmp_path: Path) -> None:
+    first, second = (RunFiles(f"{tmp_path}/{name}", None) for name in ("first", "second"))
     other = params.model_copy(update={"train": params.train})
     for place in (first, second):
         train_here(other, SETTINGS, workspace, place, lambda row: None, CPU, begun=0, until=2)
@@ -101,7 +101,7 @@ def test_a_member_takes_over_the_weights_of_another(params: Params, workspace: W
     assert not (Path(first.path) / "step-0000002").is_dir()
 
 
-def test_a_damaged_place_is_named(params: Params, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_damaged_place_is_named(params: Params, workspace: Paths, tmp_path: Path) -> None:
     (tmp_path / LATEST).write_text("{")
     with pytest.raises(CheckpointError, match=rf"{LATEST}: .*; delete that folder"):
-        train_here(params, SETTINGS, workspace, Kept(str(tmp_path), None), lambda row: None, CPU)
+        train_here(params, SETTINGS, workspace, RunFiles(str(tmp_path), None), lambda row: None, CPU)

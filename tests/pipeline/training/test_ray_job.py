@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from tests.support.data import TINY, make_dataset
 from tests.support.imports import ROOT
 from tests.support.ray_head import SCRIPTS, Head, ray_head
@@ -72,7 +72,7 @@ def submit(head: Head, project: Path, variables: dict[str, str], *command: str) 
 
 
 def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: Path, store: str, tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "data")
+    workspace = Paths(tmp_path / "data")
     make_dataset(workspace, "light")
     variables = {
         "RDMC_DATA": str(workspace.root),

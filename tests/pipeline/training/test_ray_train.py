@@ -14,10 +14,10 @@ import torch
 
 from pipeline.cluster import cluster
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.experiments.search import searching
-from pipeline.training.ray_train import Outcome, _following, bring_home, forget, launch, opened
+from pipeline.training.ray_train import TrainingResult, _following, bring_home, forget, launch, opened
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore
@@ -31,8 +31,8 @@ LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    found = Workspace(tmp_path_factory.mktemp("project"))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    found = Paths(tmp_path_factory.mktemp("project"))
     make_dataset(found, "light")
     return found
 
@@ -48,7 +48,7 @@ def params() -> Params:
     return tiny_params(LIGHT)
 
 
-def test_two_workers_learn_what_one_process_does(params: Params, workspace: Workspace, tmp_path: Path) -> None:
+def test_two_workers_learn_what_one_process_does(params: Params, workspace: Paths, tmp_path: Path) -> None:
     rows: list[Row] = []
     outcome = launch(params, SETTINGS, workspace, "same", rows.append)
     home = replace(workspace, root=tmp_path)
@@ -69,7 +69,7 @@ def test_two_workers_learn_what_one_process_does(params: Params, workspace: Work
 
 
 @pytest.mark.slow
-def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: Workspace) -> None:
+def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: Paths) -> None:
     losses: list[list[float]] = []
     for loaders in (0, 2):
         rows: list[Row] = []
@@ -78,7 +78,7 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: 
     assert losses[0] == losses[1]
 
 
-def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Workspace) -> None:
+def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Paths) -> None:
     half = tiny_params({**LIGHT, "train.steps": 3})
     first: list[Row] = []
     launch(half, SETTINGS, workspace, "again", first.append)
@@ -91,7 +91,7 @@ def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, works
 
 
 @pytest.mark.slow
-def test_stopped_search_goes_on_from_its_checkpoint(workspace: Workspace) -> None:
+def test_stopped_search_goes_on_from_its_checkpoint(workspace: Paths) -> None:
     for steps, done in ((2, [2]), (4, [4])):
         params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})
         rows: list[Row] = []
@@ -104,7 +104,7 @@ def test_stopped_search_goes_on_from_its_checkpoint(workspace: Workspace) -> Non
 
 
 def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Paths(tmp_path)
     make_dataset(workspace, "light")
     shard = read_manifest(workspace.shards("light") / "manifest.json").samples("train")[0][0]
     path = workspace.shards("light") / shard.name
@@ -114,8 +114,8 @@ def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> Non
     assert "\n" not in str(error.value)
 
 
-def test_refused_before_any_worker_starts(params: Params, workspace: Workspace, tmp_path: Path) -> None:
-    def attempt(settings: Settings, place: Workspace = workspace) -> None:
+def test_refused_before_any_worker_starts(params: Params, workspace: Paths, tmp_path: Path) -> None:
+    def attempt(settings: Settings, place: Paths = workspace) -> None:
         launch(params, settings, place, "refused", lambda row: None)
 
     with pytest.raises(ConfigError, match="3") as error:
@@ -127,15 +127,15 @@ def test_refused_before_any_worker_starts(params: Params, workspace: Workspace, 
     with pytest.raises(CheckpointError, match=r"^loss\.vgg19_weights: .*vgg19\.pth: No such file"):
         launch(vgg19, SETTINGS, workspace, "refused", print)
     with pytest.raises(DataError, match="dvc repro"):
-        attempt(SETTINGS, Workspace(tmp_path))
-    make_dataset(Workspace(tmp_path), "light", {"validation": 1})
+        attempt(SETTINGS, Paths(tmp_path))
+    make_dataset(Paths(tmp_path), "light", {"validation": 1})
     with pytest.raises(DataError, match="no train pairs"):
-        attempt(SETTINGS, Workspace(tmp_path))
+        attempt(SETTINGS, Paths(tmp_path))
     assert not (tmp_path / "runs").exists()
     assert not (workspace.runs / "refused").exists()
 
 
-def test_gpus_that_are_not_there(params: Params, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_that_are_not_there(params: Params, workspace: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     if ray.cluster_resources().get("GPU"):
         pytest.skip("there are GPUs here")
     with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
@@ -153,13 +153,13 @@ def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
 
 
 def test_storage_that_fails_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert forget(SETTINGS, Workspace(tmp_path), "never made")
+    assert forget(SETTINGS, Paths(tmp_path), "never made")
     (tmp_path / "runs").write_text("a file where a folder should be")
-    assert not forget(SETTINGS, Workspace(tmp_path), "gone")
+    assert not forget(SETTINGS, Paths(tmp_path), "gone")
     assert "runs/gone" in capsys.readouterr().out
     gone = ray.train.Checkpoint.from_directory(str(tmp_path / "gone"))
     with pytest.raises(ServiceError, match="gone") as error:
-        bring_home(Outcome({}, {}, gone, gone), Workspace(tmp_path))
+        bring_home(TrainingResult({}, {}, gone, gone), Paths(tmp_path))
     assert "\n" not in str(error.value)
     assert list(tmp_path.glob("checkpoints/*")) == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import datasets as storage
 from rdmc.data.shards import MANIFEST
@@ -17,7 +17,7 @@ def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
     pushed: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(pushed)
-    folder = storage.fetch_dataset(settings, Workspace(tmp_path / "scratch"), "light")
+    folder = storage.fetch_dataset(settings, Paths(tmp_path / "scratch"), "light")
     assert tmp_path / "scratch" in folder.parents
     assert (folder / MANIFEST).read_bytes() == (pushed / "source" / MANIFEST).read_bytes()
 
@@ -26,7 +26,7 @@ def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
 def test_a_damaged_dvc_lock_is_named(content: str, tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "dvc.lock").write_text(content)
     with pytest.raises(DataError, match=r"dvc.lock: not what DVC writes .*; run `git checkout dvc.lock`") as caught:
-        storage.fetch_dataset(settings, Workspace(tmp_path), "light")
+        storage.fetch_dataset(settings, Paths(tmp_path), "light")
     assert "\n" not in str(caught.value)
 
 

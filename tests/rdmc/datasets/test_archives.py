@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rdmc.datasets.archives import Limits, safe_name, unpack
+from rdmc.datasets.archives import ArchiveLimits, safe_name, unpack
 from rdmc.errors import DataError
 
 Build = Callable[[Path], object]
@@ -131,7 +131,7 @@ def hostile() -> dict[str, tuple[Build, str]]:
 def test_archives_that_mean_harm_are_refused_whole(case: str, tmp_path: Path) -> None:
     build, said = hostile()[case]
     build(tmp_path / "x")
-    limits = Limits(total=10_000_000, ratio=20, free=100_000, members=50)
+    limits = ArchiveLimits(total=10_000_000, ratio=20, free=100_000, members=50)
     with pytest.raises(DataError, match=said) as caught:
         unpack(tmp_path / "x", tmp_path / "out", limits)
     assert "\n" not in str(caught.value)
@@ -143,7 +143,7 @@ def test_a_zip_that_lies_about_its_sizes_gives_no_more(tmp_path: Path) -> None:
     data = path.read_bytes().replace(struct.pack("<I", 3_000_000), struct.pack("<I", 100))
     path.write_bytes(data)
     with pytest.raises(DataError):
-        unpack(path, tmp_path / "out", Limits(free=100_000, ratio=20))
+        unpack(path, tmp_path / "out", ArchiveLimits(free=100_000, ratio=20))
     assert not (tmp_path / "out").exists()
 
 
@@ -172,7 +172,7 @@ def check_mutations(folder: Path, seeds: range) -> None:
         rng = random.Random(seed)
         (folder / "x").write_bytes(mutated(originals[seed % len(originals)], rng))
         try:
-            unpacked += unpack(folder / "x", folder / f"out{seed}", Limits(total=10_000_000, free=1_000_000)) > 0
+            unpacked += unpack(folder / "x", folder / f"out{seed}", ArchiveLimits(total=10_000_000, free=1_000_000)) > 0
         except DataError as error:
             said.append(str(error))
             left += (folder / f"out{seed}").exists()

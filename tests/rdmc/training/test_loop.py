@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from rdmc.checkpoint import load_model
 from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError, TrainingError
@@ -26,7 +26,7 @@ CONFIG = TrainConfig(
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[PairStore, PairStore]:
-    workspace = Workspace(tmp_path_factory.mktemp("data"))
+    workspace = Paths(tmp_path_factory.mktemp("data"))
     make_dataset(workspace, "heavy")
     folder = [workspace.shards("heavy")]
     return PairStore(folder, "train"), PairStore(folder, "validation")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributed
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from tests.support.data import make_dataset
 from tests.support.ranks import in_ranks, infonce_of_a_part, short_training
 
@@ -37,7 +37,7 @@ def test_two_ranks_compare_what_one_does(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("one_rank")
 def test_two_ranks_learn_what_one_does(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "data")
+    workspace = Paths(tmp_path / "data")
     make_dataset(workspace, "light")
     folder = str(workspace.shards("light"))
     alone, pair = short_training(folder), in_ranks(2, short_training, tmp_path, folder)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from rdmc.data.batches import Batch, make_batch
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import Sampling, rank_slots
@@ -36,7 +36,7 @@ LOSS = LossConfig(pixel="mse", ssim=0.0, contrastive=0.0)
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[PairStore, PairStore]:
-    workspace = Workspace(tmp_path_factory.mktemp("data"))
+    workspace = Paths(tmp_path_factory.mktemp("data"))
     for rain in ("light", "heavy"):  # the same scenes in both
         make_dataset(workspace, rain, {"train": 6, "validation": 2})
     folders = [workspace.shards(rain) for rain in ("light", "heavy")]
@@ -81,8 +81,8 @@ def test_split_is_disjoint_and_covers(stores: tuple[PairStore, PairStore], by: s
 
 
 def test_one_scene_cannot_be_split(tmp_path: Path) -> None:
-    make_dataset(Workspace(tmp_path), "light", {"train": 1})
-    pairs = PairStore([Workspace(tmp_path).shards("light")], "train")
+    make_dataset(Paths(tmp_path), "light", {"train": 1})
+    pairs = PairStore([Paths(tmp_path).shards("light")], "train")
     with pytest.raises(DataError, match="of one scene, two are needed"):
         list(make_run().reports(pairs, None))
 

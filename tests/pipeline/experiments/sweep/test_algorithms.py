@@ -11,7 +11,7 @@ import pytest
 from pipeline.config.params import Params
 from pipeline.config.tune import Tune
 from pipeline.experiments.sweep.algorithms import donor, explore, front, goes_on, next_stretch, rung, suggest
-from pipeline.experiments.sweep.ledger import Entry
+from pipeline.experiments.sweep.ledger import SweepTrial
 from rdmc.errors import ConfigError
 from tests.support.data import tiny_params
 
@@ -31,15 +31,15 @@ def tuned(**changes: Any) -> Tune:
 
 def entry(
     number: int, *scores: float, state: Any = "finished", gflop: float | None = None, every: int = 2, **more: Any
-) -> Entry:
+) -> SweepTrial:
     rows = [{"step": float(every * (place + 1)), "psnr_y": score} for place, score in enumerate(scores)]
-    return Entry(number, more.pop("chosen", {}), gflop, state, rows=rows, **more)
+    return SweepTrial(number, more.pop("chosen", {}), gflop, state, rows=rows, **more)
 
 
 @pytest.mark.parametrize("algorithm", ["optuna", "random"])
 def test_values_lie_in_their_domains_and_conditions_hold(algorithm: str) -> None:
     tune = tuned(algorithm=algorithm)
-    entries: list[Entry] = []
+    entries: list[SweepTrial] = []
     for number in range(24):
         chosen = suggest(tune, entries, 7)
         assert chosen == suggest(tune, entries, 7), "the same ledger, the same values"
@@ -58,7 +58,7 @@ def test_optuna_learns_from_the_ledger_and_random_does_not() -> None:
 
     def late(algorithm: str) -> float:
         tune = tuned(algorithm=algorithm, space={"train.lr": {"loguniform": [1e-5, 1e-1]}})
-        entries: list[Entry] = []
+        entries: list[SweepTrial] = []
         for number in range(60):
             chosen = suggest(tune, entries, 0)
             entries.append(entry(number, -abs(np.log(chosen["train.lr"] / 1e-3)), chosen=chosen))

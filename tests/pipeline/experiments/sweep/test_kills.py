@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from tests.support.data import make_dataset, tiny_params
 from tests.support.imports import ROOT
 from tests.support.ray_head import ray_head, ray_node
@@ -77,16 +77,16 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path) -> Paths:
     """One with pairs to train on, and params beside them."""
-    made = Workspace(tmp_path)
+    made = Paths(tmp_path)
     make_dataset(made, "heavy")
     with (tmp_path / "params.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(tiny_params(CHANGES).model_dump(mode="json", by_alias=True), file)
     return made
 
 
-def require_whole(workspace: Workspace, store: str) -> None:
+def require_whole(workspace: Paths, store: str) -> None:
     """Every trial is accounted for in the table and by one run of its own, ended as it should."""
     rows = list(csv.DictReader(workspace.trials.open()))
     assert [row["trial"] for row in rows] == [str(number) for number in range(TRIALS)]
@@ -104,7 +104,7 @@ def require_whole(workspace: Workspace, store: str) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("seed", range(10))
-def test_a_sweep_survives_a_kill(workspace: Workspace, store: str, seed: int) -> None:
+def test_a_sweep_survives_a_kill(workspace: Paths, store: str, seed: int) -> None:
     rng, kind = np.random.default_rng(seed), ("worker", "driver", "raylet")[seed % 3]
     log = workspace.root / "log"
     driver = start(workspace.root, store)
@@ -128,7 +128,7 @@ def test_a_sweep_survives_a_kill(workspace: Workspace, store: str, seed: int) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
-def test_a_sweep_survives_the_loss_of_a_node(workspace: Workspace, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_survives_the_loss_of_a_node(workspace: Paths, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with ray_head(cpus=1) as head, ray_node(head, cpus=1) as node:
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
             monkeypatch.setenv(name, head.environment[name])

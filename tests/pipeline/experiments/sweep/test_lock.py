@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.experiments.sweep.lock import DRIVER, LATE, driven, driver_of
-from pipeline.storage.runs import Kept
+from pipeline.storage.runs import RunFiles
 from rdmc.errors import ConfigError
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Kept:
-    return Kept(str(tmp_path), None)
+def place(tmp_path: Path) -> RunFiles:
+    return RunFiles(str(tmp_path), None)
 
 
-def test_one_at_a_time(place: Kept) -> None:
+def test_one_at_a_time(place: RunFiles) -> None:
     assert driver_of(place) == ""
     with driven(place):
         assert driver_of(place) == f"process {os.getpid()} on {socket.gethostname()}"
@@ -35,12 +35,12 @@ def test_one_at_a_time(place: Kept) -> None:
         pass
 
 
-def sign(place: Kept, **changes: object) -> None:
+def sign(place: RunFiles, **changes: object) -> None:
     known = {"host": socket.gethostname(), "pid": os.getpid(), "token": "x", "at": time.time()}
     place.write(DRIVER, json.dumps({**known, **changes}))
 
 
-def test_who_is_gone_holds_nothing(place: Kept) -> None:
+def test_who_is_gone_holds_nothing(place: RunFiles) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     sign(place, pid=ended.pid)

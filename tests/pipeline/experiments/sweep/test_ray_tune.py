@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Workspace
+from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.experiments.sweep.ledger import Ledger, check_same, read_ledger, stopped
 from pipeline.experiments.sweep.lock import driven
-from pipeline.experiments.sweep.ray_tune import Conductor, choose
-from pipeline.storage.runs import Kept
+from pipeline.experiments.sweep.ray_tune import SweepController, choose
+from pipeline.storage.runs import RunFiles
 from rdmc.errors import CheckpointError, ConfigError
 from tests.support.data import tiny_params
 
@@ -32,7 +32,7 @@ def swept(**changes: Any) -> Params:
 
 
 def new(params: Params, folder: Path) -> Ledger:
-    return Ledger("tune-1", params.model_dump(mode="json", by_alias=True), "data", "code", Kept(f"{folder}/tune-1", None))
+    return Ledger("tune-1", params.model_dump(mode="json", by_alias=True), "data", "code", RunFiles(f"{folder}/tune-1", None))
 
 
 def quality(chosen: dict[str, Any], step: int) -> float:
@@ -41,7 +41,7 @@ def quality(chosen: dict[str, Any], step: int) -> float:
 
 def play(params: Params, ledger: Ledger, kill_after: int | None = None, slots: int = 2) -> list[dict[str, Any]]:
     """Act as Ray Tune and its trials until nothing is left to do, or until ``kill_after`` events; what was started."""
-    conductor, running, started, events = Conductor(params, ledger), list[dict[str, Any]](), list[dict[str, Any]](), 0
+    conductor, running, started, events = SweepController(params, ledger), list[dict[str, Any]](), list[dict[str, Any]](), 0
     while True:
         while len(running) < slots and isinstance(config := conductor.next(), dict):
             running.append({**config, "at": ledger.trials[int(config["trial"])].step})
@@ -114,7 +114,7 @@ def test_bounds_of_steps_and_time_are_kept(tmp_path: Path) -> None:
 def test_a_trial_that_fails_stops_no_other(tmp_path: Path) -> None:
     params = swept(trials=3)
     ledger = new(params, tmp_path)
-    conductor = Conductor(params, ledger)
+    conductor = SweepController(params, ledger)
     given = conductor.next()
     assert isinstance(given, dict)
     assert (given["trial"], given["chosen"]) == ("0", ledger.trials[0].chosen)
@@ -130,7 +130,7 @@ def test_cost_is_that_of_the_trial_s_network(tmp_path: Path) -> None:
     space = {"network.width": {"choice": [2, 4]}}
     params = swept(objectives=["psnr_y", "gflop"], space=space, trials=4, algorithm="random")
     ledger = new(params, tmp_path)
-    conductor = Conductor(params, ledger)
+    conductor = SweepController(params, ledger)
     for _ in range(4):
         conductor.next()
     costs = {entry.chosen["network.width"]: entry.gflop for entry in ledger.trials}
@@ -144,12 +144,12 @@ def test_a_trial_s_params_are_short_and_overridden() -> None:
 
 
 def test_going_on_needs_a_sweep_of_the_same_params_and_data(tmp_path: Path) -> None:
-    workspace, settings, params = Workspace(tmp_path), Settings(), swept()
+    workspace, settings, params = Paths(tmp_path), Settings(), swept()
     with pytest.raises(ConfigError, match="--resume: no sweep was stopped in .*; start one"):
         stopped(settings, workspace)
     for name in ("tune-1", "tune-2"):
         told = params.model_dump(mode="json", by_alias=True)
-        Ledger(name, told, "data", "code", Kept(str(workspace.runs / name), None)).save()
+        Ledger(name, told, "data", "code", RunFiles(str(workspace.runs / name), None)).save()
     (workspace.runs / "tune-3").mkdir()
     found = stopped(settings, workspace)
     assert found.name == "tune-2"
@@ -162,7 +162,7 @@ def test_going_on_needs_a_sweep_of_the_same_params_and_data(tmp_path: Path) -> N
     assert stopped(settings, workspace, "tune-1").name == "tune-1"
     with pytest.raises(ConfigError, match=r"--sweep: tune-9 is no sweep that was stopped \(tune-1, tune-2\)"):
         stopped(settings, workspace, "tune-9")
-    with driven(Kept(str(workspace.runs / "tune-2"), None)):
+    with driven(RunFiles(str(workspace.runs / "tune-2"), None)):
         assert stopped(settings, workspace).name == "tune-1", "the other one is not stopped"
     (workspace.runs / "tune-2/ledger.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"ledger\.json: .*; delete that folder"):
@@ -182,7 +182,7 @@ def test_a_population_does_not_grow(tmp_path: Path) -> None:
 def test_a_validation_that_is_told_again_is_not_judged_again(tmp_path: Path) -> None:
     """It passed its rung; those that came since would stop it only because its process was killed."""
     params = swept(trials=5)
-    conductor = Conductor(params, new(params, tmp_path))
+    conductor = SweepController(params, new(params, tmp_path))
     for _ in range(5):
         conductor.next()
     assert conductor.report(0, {"step": 2, "psnr_y": 20.0}), "nothing to be compared with"
