@@ -26,8 +26,9 @@ from typing import Any
 import torch
 
 from pipeline.config.data import Folders, SideBySide
-from pipeline.config.params import Params, read_params, with_overrides
+from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
+from pipeline.config.recipe import with_overrides
 from pipeline.console import say, track
 from pipeline.stages import pack, prepare
 from rdmc.data.loader import PairStore

@@ -28,8 +28,8 @@ from PIL import Image
 from pipeline.config.settings import Settings
 from pipeline.console import table
 from pipeline.serving.app import serving
-from pipeline.serving.replica import ServingConfig
 from pipeline.serving.requests import RequestLimits
+from pipeline.serving.types import ServingConfig
 from rdmc.checkpoint import load_model, write_model
 from rdmc.inference import derain_image
 from rdmc.models.rdmc import RDMC, RDMCConfig

@@ -22,6 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.console import table
 from pipeline.experiments import tune
@@ -67,7 +68,7 @@ def measure(trials: int, slots: int, steps: int, width: int) -> dict[str, Any]:
         }  # fmt: skip
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         with patch.object(tune, "Conductor", Watched):
-            tune.run(tiny_params(changes), Settings(workers=1, gpu=False), workspace)
+            tune.run(Project(tiny_params(changes), Settings(workers=1, gpu=False), workspace))
     noted = list(Watched.events.values())
     starts = [event["stepped"] - event["given"] for event in noted]
     busy = sum(event["reported"] - event["stepped"] for event in noted)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import PARAMS, ParamsFile, here, known, load
+from pipeline.cli.options import PARAMS, ParamsFile, known, read_project
 from pipeline.config.data import Layout
 from pipeline.config.settings import read_settings
 
@@ -21,9 +21,9 @@ def datasets(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the rain benchmarks that are known: counts, figures, faults, published results, and who says so."""
-    from pipeline.data import benchmarks as stage
+    from pipeline.data import benchmarks as command
 
-    stage.run(name, as_json)
+    command.run(name, as_json)
 
 
 def fetch(
@@ -33,9 +33,9 @@ def fetch(
     dvc: Annotated[bool, typer.Option("--dvc", help="Put the folder under DVC.")] = False,
 ) -> None:
     """Bring a dataset in: download what goes on where it stopped, unpack with suspicion, say what it looks like."""
-    from pipeline.data import fetch as stage
+    from pipeline.data import fetch as command
 
-    stage.run(source, dest, sha256, dvc)
+    command.run(source, dest, sha256, dvc)
 
 
 def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
@@ -43,11 +43,11 @@ def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
 
     Bad files are set aside with their reason in `data/pairs/DATASET/quarantine.json`; too many of them fail the act.
     """
-    from pipeline.stages import prepare as stage
+    from pipeline.stages import prepare as command
 
-    read = load(params)
-    name = known(read, dataset)
-    stage.run(name, read.datasets[name], read.prepare, read.seed, here().pairs(name))
+    project = read_project(params)
+    name, rules = known(project, dataset), project.params
+    command.run(name, rules.datasets[name], rules.prepare, rules.seed, project.paths.pairs(name))
 
 
 def leaks(
@@ -66,28 +66,27 @@ def leaks(
     With `--train` and `--test` (each may be repeated): of these folders; exit code 3 where there are leaks, 0 where there are
     none. Without: of the prepared datasets of params.yaml, and `data/leaks.json` is what `pack` leaves out.
     """
-    from pipeline.stages import leaks as stage
+    from pipeline.stages import leaks as command
 
     if train or test:
-        if stage.check(train or [], test or [], layout or [Layout.CLEAN], score, json, pictures):
+        if command.check(train or [], test or [], layout or [Layout.CLEAN], score, json, pictures):
             raise typer.Exit(LEAKS)
         return
-    read = load(params)
-    stage.run(read.datasets, read.leaks, here(), pictures)
+    project = read_project(params)
+    command.run(project.params.datasets, project.params.leaks, project.paths, pictures)
 
 
 def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
     """Pack a dataset's pairs into WebDataset shards with a manifest of digests and offsets."""
-    from pipeline.stages import pack as stage
+    from pipeline.stages import pack as command
 
-    read = load(params)
-    name = known(read, dataset)
-    workspace = here()
-    stage.run(name, workspace.pairs(name), read.pack, workspace.shards(name), workspace.leaks if read.leaks.exclude else None)
+    project = read_project(params)
+    name, rules, paths = known(project, dataset), project.params, project.paths
+    command.run(name, paths.pairs(name), rules.pack, paths.shards(name), paths.leaks if rules.leaks.exclude else None)
 
 
 def connect() -> None:
     """Point DVC at the bucket of the settings (`RDMC_BUCKET`), so that `dvc push` and `dvc pull` go there."""
-    from pipeline.storage.datasets import connect as act
+    from pipeline.storage.dvc_remote import connect as point_dvc
 
-    act(read_settings(), Path())
+    point_dvc(read_settings(), Path())

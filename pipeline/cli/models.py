@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import PARAMS, ParamsFile, here, load
+from pipeline.cli.options import PARAMS, ParamsFile, read_project
 from pipeline.config.settings import read_settings
-from rdmc.errors import ConfigError
 
 VersionName = Annotated[str, typer.Argument(help="A version's number, or an alias as `candidate`.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Promote what the gate refuses; needs --reason.")]
@@ -20,16 +19,16 @@ REFUSED = 3
 
 def register(params: ParamsFile = PARAMS) -> None:
     """Register the best model in MLflow, with all that made it and all that is known of it, as `candidate`."""
-    from pipeline.stages import register as stage
+    from pipeline.stages import register as command
 
-    stage.run(load(params), read_settings(), here())
+    command.run(read_project(params))
 
 
 def models(params: ParamsFile = PARAMS) -> None:
     """List the versions in the registry: aliases, figures, digests of data, weights and code, age, verdict."""
-    from pipeline.promotion import models as stage
+    from pipeline.promotion import models as command
 
-    stage.run(load(params), read_settings())
+    command.run(read_project(params))
 
 
 def promote(version: VersionName, force: Force = False, reason: Reason = "", params: ParamsFile = PARAMS) -> None:
@@ -38,31 +37,31 @@ def promote(version: VersionName, force: Force = False, reason: Reason = "", par
     `gate` in `params.yaml` has the rules. The verdict is kept with the version, the deed in the history. Exit codes: 0
     promoted, or the champion already; 3 refused by the gate; 1 could not be judged or was overtaken by another promotion.
     """
-    from pipeline.promotion import promote as stage
+    from pipeline.promotion import promote as command
 
-    if not stage.run(load(params), read_settings(), here(), version, force, reason):
+    if not command.run(read_project(params), version, force, reason):
         raise typer.Exit(REFUSED)
 
 
 def rollback(reason: Reason = "", params: ParamsFile = PARAMS) -> None:
     """Make the champion before this one the champion again; each further rollback goes one further back."""
-    from pipeline.promotion import rollback as stage
+    from pipeline.promotion import rollback as command
 
-    stage.run(load(params), read_settings(), reason)
+    command.run(read_project(params), reason)
 
 
 def diff(first: VersionName, second: VersionName, params: ParamsFile = PARAMS) -> None:
     """Show what two versions differ in: params, data, code, and the figures of each dataset."""
-    from pipeline.registry import diff as stage
+    from pipeline.registry import diff as command
 
-    stage.run(load(params), read_settings(), first, second)
+    command.run(read_project(params), first, second)
 
 
 def history(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False, params: ParamsFile = PARAMS) -> None:
     """Show who made which version the champion, when, from which, on what verdict, and why; also what was refused."""
-    from pipeline.promotion import history as stage
+    from pipeline.promotion import history as command
 
-    stage.run(load(params), read_settings(), as_json)
+    command.run(read_project(params), as_json)
 
 
 def rebuild(
@@ -72,23 +71,14 @@ def rebuild(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Build a version again from the registry: its commit, params and data in a new folder, and its figures measured anew."""
-    from pipeline.registry import rebuild as stage
+    from pipeline.registry import rebuild as command
 
-    stage.run(load(params), read_settings(), version, folder, train)
+    command.run(read_project(params), version, folder, train)
 
 
 def release() -> None:
     """Run the pipeline (`dvc repro`) and promote what it registered, for a scheduler. Exit codes are those of `promote`."""
-    from pipeline.promotion import promote as stage
-    from pipeline.storage.datasets import connect as act
-    from pipeline.versioning.git import dvc
+    from pipeline.promotion import release as command
 
-    settings = read_settings()
-    if settings.data:
-        raise ConfigError(f"RDMC_DATA={settings.data}: DVC keeps its files in this folder; unset it for a release")
-    if settings.bucket:
-        act(settings, Path())
-    dvc(Path(), "repro")
-    read = load(PARAMS)
-    if not stage.run(read, settings, here(), read.register_.alias):
+    if not command.run(read_settings(), read_project):
         raise typer.Exit(REFUSED)

@@ -1,4 +1,4 @@
-"""What several acts take."""
+"""Options and arguments that several commands share, and the project that they make of them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from rdmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.config.params import Params
+    from pipeline.config.project import Project
 
 PARAMS = Path("params.yaml")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 
 
-def load(path: Path) -> Params:
-    """The params of a file."""
-    from pipeline.config.params import read_params  # brings torch: too slow for --help
+def read_project(params: Path = PARAMS) -> Project[Params]:
+    """The project of a params file and of this environment. Raises ConfigError."""
+    from pipeline.config.params import read_params  # imports torch: too slow for --help
+    from pipeline.config.project import Project
 
-    return read_params(path)
-
-
-def here() -> Paths:
-    """Where the settings have files."""
-    return Paths(Path(read_settings().data))
+    settings = read_settings()
+    return Project(read_params(params), settings, Paths(Path(settings.data)))
 
 
-def known(params: Params, dataset: str) -> str:
+def known(project: Project[Params], dataset: str) -> str:
     """``dataset``, where the params have it. Raises ConfigError."""
-    if dataset not in params.datasets:
-        raise ConfigError(f"{dataset!r} is not a dataset of params.yaml ({', '.join(params.datasets)}); name one of these")
+    names = project.params.datasets
+    if dataset not in names:
+        raise ConfigError(f"{dataset!r} is not a dataset of params.yaml ({', '.join(names)}); name one of these")
     return dataset

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import PARAMS, ParamsFile, here, load
-from pipeline.config.settings import read_settings
+from pipeline.cli.options import PARAMS, ParamsFile, read_project
 
 
 def train(params: ParamsFile = PARAMS) -> None:
@@ -16,9 +15,9 @@ def train(params: ParamsFile = PARAMS) -> None:
 
     Writes `checkpoints/best` and `checkpoints/last`. A run that was stopped goes on where it was.
     """
-    from pipeline.stages import train as stage
+    from pipeline.stages import train as command
 
-    stage.run(load(params), read_settings(), here())
+    command.run(read_project(params))
 
 
 def search(params: ParamsFile = PARAMS) -> None:
@@ -26,9 +25,9 @@ def search(params: ParamsFile = PARAMS) -> None:
 
     Writes `architectures/searched`, to train with `dvc exp run -S architecture=architectures/searched`.
     """
-    from pipeline.experiments import search as stage
+    from pipeline.experiments import search as command
 
-    stage.run(load(params), read_settings(), here())
+    command.run(read_project(params))
 
 
 def tune(
@@ -41,9 +40,9 @@ def tune(
     Writes `best_params.yaml`, `trials.csv` and the pictures in `sweep/`; each trial is an MLflow run under one parent. A trial
     whose process or node is lost goes on from its last checkpoint.
     """
-    from pipeline.experiments import tune as stage
+    from pipeline.experiments import tune as command
 
-    stage.run(load(params), read_settings(), here(), resume, sweep)
+    command.run(read_project(params), resume, sweep)
 
 
 def ablate(
@@ -62,9 +61,9 @@ def ablate(
     with the table and the plot, so the act goes on where it was, and trains what is new. Each trial is an MLflow run under one
     parent. A trial that fails stops no other; the exit code is 1 then.
     """
-    from pipeline.experiments import ablate as stage
+    from pipeline.experiments import ablate as command
 
-    stage.run(load(params), read_settings(), here(), fresh, write)
+    command.run(read_project(params), fresh, write)
 
 
 def evaluate(params: ParamsFile = PARAMS) -> None:
@@ -72,6 +71,6 @@ def evaluate(params: ParamsFile = PARAMS) -> None:
 
     Writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`.
     """
-    from pipeline.stages import evaluate as stage
+    from pipeline.stages import evaluate as command
 
-    stage.run(load(params), read_settings(), here())
+    command.run(read_project(params))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import here
+from pipeline.config.paths import Paths
 from pipeline.config.settings import read_settings
 
 
@@ -21,9 +21,9 @@ def derain(
     tile: Annotated[int, typer.Option(min=256, help="Derain larger images in tiles of this many pixels a side.")] = 1024,
 ) -> None:
     """Remove the rain from a photograph, or from every photograph of a folder."""
-    from pipeline.serving import derain as stage
+    from pipeline.serving import derain as command
 
-    stage.run(source, out, model, read_settings(), tile)
+    command.run(source, out, model, read_settings(), tile)
 
 
 def export(
@@ -34,9 +34,9 @@ def export(
     form: Annotated[str, typer.Option("--format", help="`onnx`, or `pt2` for torch.export.")] = "onnx",
 ) -> None:
     """Write a model as one file that runs without this project, on images of any height and width."""
-    from pipeline.serving import export as stage
+    from pipeline.serving import export as command
 
-    stage.run(model, folder, form, read_settings())
+    command.run(model, folder, form, read_settings())
 
 
 def serve(
@@ -61,12 +61,13 @@ def serve(
     `RDMC_WORKERS` is how many processes derain at most; there are as many as the load asks for. It is open to whoever can reach
     it: keep it on this machine or behind a server that asks who is there.
     """
-    from pipeline.serving import serve as stage
-    from pipeline.serving.replica import ServingConfig
+    from pipeline.serving import serve as command
     from pipeline.serving.requests import RequestLimits
+    from pipeline.serving.types import ServingConfig
 
-    limits, cache = RequestLimits(megabytes, megapixels), here().served
-    stage.run(ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout), read_settings())
+    settings = read_settings()
+    limits, cache = RequestLimits(megabytes, megapixels), Paths(Path(settings.data)).served
+    command.run(ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout), settings)
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve it on.")] = 5000) -> None:

@@ -6,32 +6,11 @@ Apart from the rest of the params, so that a change of the training's params or 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
-NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
-
-
-class Strict(BaseModel):
-    """Base of every part: no unknown keys, no conversion, no change after reading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def by_keys(*models: type[BaseModel]) -> Discriminator:
-    """Take the member of a union (its tag: the class's name) with most of the keys, so that an error is about that one."""
-
-    def choose(value: Any) -> str | None:
-        if not isinstance(value, dict):
-            return type(value).__name__
-        shared = {model.__name__: len(model.model_fields.keys() & value.keys()) for model in models}
-        best = max(shared, key=lambda name: shared[name])
-        return best if shared[best] else None
-
-    needed = ([name for name, field in model.model_fields.items() if field.is_required()] for model in models)
-    wanted = ", or ".join(" and ".join(names) for names in needed)
-    return Discriminator(choose, custom_error_type="no_such_keys", custom_error_message=f"Input should be a map with {wanted}")
+from pipeline.config.schema import Strict, by_keys
 
 
 class Layout(StrEnum):

@@ -107,3 +107,13 @@ class Paths:
     def served(self) -> Path:
         """``serve``: models that it downloaded, by what they are."""
         return self.root / ".cache/served"
+
+    @property
+    def manifests(self) -> Path:
+        """Manifests of datasets whose shards stay in the bucket, by DVC's digest."""
+        return self.root / ".cache/manifests"
+
+    @property
+    def shard_cache(self) -> Path:
+        """Shards from the bucket, unless the settings name another folder."""
+        return self.root / ".cache/shards"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.data import Strict
+from pipeline.config.schema import Strict
 
 ALIAS = r"^[a-z][a-z0-9-]*$"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, Tag, field_validator, model_validator
 
-from pipeline.config.data import Strict, by_keys
+from pipeline.config.schema import Strict, by_keys
 from rdmc.errors import ConfigError
 
 Value = int | float | str | bool
@@ -104,7 +104,7 @@ class Tune(Strict):
     algorithm: Literal["optuna", "random", "pbt"]
     """``optuna`` (tree-structured Parzen estimator) and ``random`` stop poor trials early; ``pbt`` changes params meanwhile."""
     objectives: list[Literal["psnr_y", "gflop"]] = Field(min_length=1)
-    """What is best: the highest validation PSNR-Y, or the front of it and of the cost of an image of 128x128 (GFLOP)."""
+    """What is best: the highest validation PSNR-Y, or the front of it and of the cost of an image of 256x256 (GFLOP)."""
     trials: int = Field(ge=1)
     """Trials in all; the size of the population of ``pbt``."""
     seconds: float = Field(ge=0)

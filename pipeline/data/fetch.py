@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.console import say
 from pipeline.data.downloads import download
-from pipeline.versioning.dvc import dvc_add
+from pipeline.versioning.dvc import run_dvc
 from rdmc.datasets.archives import safe_name, unpack
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.datasets.layouts import Hints, find_pairs
@@ -47,7 +47,7 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
     say(f"{dest}: {files:,} files")
     _advise(source, dest)
     if dvc:
-        dvc_add(Path(), dest)
+        run_dvc(Path(), "add", str(dest))
         say(f"under DVC: git add {dest}.dvc {dest.parent / '.gitignore'}")
     else:
         say(f"version it: dvc add {dest}")

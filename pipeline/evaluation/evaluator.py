@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config.params import Evaluate
-from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
-from pipeline.storage.datasets import fetch_dataset, shard_fetch
+from pipeline.storage.datasets import open_pairs
 from rdmc.data.loader import PairStore
 from rdmc.errors import DataError
 from rdmc.inference import best_device, derain_image
@@ -47,17 +47,16 @@ def device_of(settings: Settings) -> torch.device:
     return torch.device("cpu") if settings.gpu is False else best_device()
 
 
-def open_stores(datasets: list[str], settings: Settings, workspace: Paths) -> dict[str, PairStore]:
+def open_tests(project: Project[Recipe]) -> dict[str, PairStore]:
     """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
-    folders = {name: fetch_dataset(settings, workspace, name) for name in datasets}
-    fetch = shard_fetch(settings, workspace)
-    stores = {name: PairStore([at], "test", CACHE_MB, allow_empty=True, fetch=fetch) for name, at in folders.items()}
+    names = list(project.params.datasets)
+    stores = {name: open_pairs(project, "test", [name], CACHE_MB, allow_empty=True) for name in names}
     for name, store in stores.items():
         if not len(store):
             say(f"{name}: no test pairs, not evaluated")
     stores = {name: store for name, store in stores.items() if len(store)}
     if not stores:
-        raise DataError(f"{', '.join(datasets)}: no test pairs; give one a `test` in params.yaml, then `dvc repro`")
+        raise DataError(f"{', '.join(names)}: no test pairs; give one a `test` in params.yaml, then `dvc repro`")
     return stores
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from pipeline.config.params import Evaluate
+from pipeline.config.recipe import Evaluate
 from pipeline.console import track
-from pipeline.promotion.gate import ImageIdentity, ModelFigures
+from pipeline.evaluation.figures import ImageIdentity, ModelFigures
 from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256
@@ -41,7 +41,7 @@ class _Figures:
     clean: dict[str, float] = field(default_factory=dict)
 
     def outcome(self, label: str, images: tuple[ImageIdentity, ...]) -> ModelFigures:
-        gflop = None if self.network is None else cost(self.network.config, SIDE, SIDE).gflop
+        gflop = None if self.network is None else cost(self.network.config).gflop
         seconds = () if self.network is None else tuple(self.seconds)
         return ModelFigures(label, images, tuple(self.psnr), tuple(self.ssim), seconds, self.clean, gflop)
 

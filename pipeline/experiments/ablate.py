@@ -14,11 +14,13 @@ from typing import Any
 import torch
 
 from pipeline.cluster import cluster, require_resources, workers
-from pipeline.config.params import Params, flatten, trial_params, with_architecture
+from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import flatten, trial_params, with_architecture
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
-from pipeline.evaluation.evaluator import device_of, measured, open_stores, summary
+from pipeline.evaluation.evaluator import device_of, measured, open_tests, summary
 from pipeline.evaluation.plots import seed_dots
 from pipeline.experiments.ablation import (
     Figures,
@@ -35,73 +37,74 @@ from pipeline.experiments.ablation import (
 from pipeline.experiments.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
 from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
-from pipeline.registry.client import registry
-from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
+from pipeline.registry.publish import attach_files
+from pipeline.storage.datasets import open_pairs
+from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.ray_train import TrainingResult
+from pipeline.training.checkpoints import TrainingResult
 from pipeline.training.worker import Row
-from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
+from pipeline.versioning.git import commit_tags, git_commit, git_dirty
+from pipeline.versioning.lineage import code_digest
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
-from rdmc.data.loader import PairStore
 from rdmc.data.sampling import local_batch_size
-from rdmc.errors import ConfigError, ServiceError, TrainingError
+from rdmc.errors import ConfigError, TrainingError
 from rdmc.files import write_text
 
 
-def run(params: Params, settings: Settings, workspace: Paths, fresh: bool = False, write: Path | None = None) -> None:
+def run(project: Project[Params], fresh: bool = False, write: Path | None = None) -> None:
     """Train what has no result yet, then write the table and the plot of all results, also into the file ``write``.
 
     A trial has one worker unless the settings say otherwise, for trials run side by side. Raises, before anything starts,
     ConfigError for a variant or a file that cannot be used and DataError where there is nothing to train or to test on;
     TrainingError, after all else is done, where a trial failed.
     """
-    params = with_architecture(params)
-    settings = settings.model_copy(update={"workers": settings.workers or 1})
+    project = project.with_params(with_architecture(project.params)).with_workers(project.settings.workers or 1)
+    params, settings, paths = project.params, project.settings, project.paths
     check_bucket(settings)
     if write:
         between_markers(_text(write), "", str(write))
-    folders = [fetch_dataset(settings, workspace, name) for name in params.datasets]
-    data, code = PairStore(folders, "train", fetch=shard_fetch(settings, workspace)).digest, code_digest()
+    data, code = open_pairs(project, "train").digest, code_digest()
     trials = plan(params, data, code)
-    open_stores(list(params.datasets), settings, workspace)
+    open_tests(project)
     local_batch_size(params.train.global_batch_size, settings.workers)
     if fresh:
-        shutil.rmtree(workspace.ablation, ignore_errors=True)
-    todo = _missing(trials, workspace)
+        shutil.rmtree(paths.ablation, ignore_errors=True)
+    todo = _missing(trials, paths)
     say(f"ablate: {len(trials)} trials of {params.ablation.steps} steps, {len(todo)} of them to train")
-    tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "ablate"}
+    tags = {**commit_tags(), "stage": "ablate"}
     name = f"ablate-{digest_of(trial_params(params, params.ablation.steps, {}), data, code)[:12]}"
-    with Tracker.start(settings, name, flatten(params), tags, run_id=_recall(workspace, name)) as parent:
-        write_text(workspace.ablation / "run.json", json.dumps({"name": name, "run_id": parent.run_id}) + "\n")
-        failed = _train(todo, params, settings, workspace, parent.run_id) if todo else []
-        _publish(params, trials, settings, workspace, parent, write)
+    with Tracker.start(settings, name, flatten(params), tags, run_id=_recall(paths, name)) as parent:
+        write_text(paths.ablation / "run.json", json.dumps({"name": name, "run_id": parent.run_id}) + "\n")
+        failed = _train(project, todo, parent.run_id) if todo else []
+        _publish(project, trials, parent, write)
         if failed:
             raise TrainingError(
                 f"{', '.join(failed)}: failed, why is said above; mend that and run it again, the others are kept"
             )
 
 
-def _missing(trials: Sequence[Trial], workspace: Paths) -> list[Trial]:
+def _missing(trials: Sequence[Trial], paths: Paths) -> list[Trial]:
     """The trials without a result, equal ones once."""
     unlike: dict[str, Trial] = {}
     for trial in trials:
         unlike.setdefault(trial.digest, trial)
-    return [trial for trial in unlike.values() if read_score(workspace.ablation, trial) is None]
+    return [trial for trial in unlike.values() if read_score(paths.ablation, trial) is None]
 
 
-def _train(todo: list[Trial], params: Params, settings: Settings, workspace: Paths, parent: str | None) -> list[str]:
+def _train(project: Project[Params], todo: list[Trial], parent: str | None) -> list[str]:
     """Run trials; each result is kept as soon as it is there. Returns the names of those that failed."""
+    params, settings = project.params, project.settings
     name = f"ablate-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with (
         cluster(settings, trials=params.ablation.concurrent),
-        AblationRuns(todo, params, settings, parent, workspace.ablation) as children,
+        AblationRuns(todo, params, settings, parent, project.paths.ablation) as children,
     ):
         require_resources(settings, params.ablation.concurrent)
         say(f"ablate: {params.ablation.concurrent} trials at once, {workers(settings)} worker(s) each")
         space, rules = grid("trial", [trial.name for trial in todo], params.ablation.concurrent)
-        results = run_trials(_choose, params, settings, workspace, name, space, rules, children, _finish)
-    forget_trials(settings, workspace, name)
+        results = run_trials(project, _choose, name, space, rules, children, _finish)
+    forget_trials(project, name)
     causes = {result.config["trial"]: cause(result.error) if result.error else failure(result.metrics) for result in results}
     failed = {trial: why for trial, why in causes.items() if why}
     for trial, why in failed.items():
@@ -114,20 +117,20 @@ def _choose(params: Params, config: dict[str, Any]) -> Params:
     return variant_params(params, variant, int(seed))
 
 
-def _finish(params: Params, settings: Settings, workspace: Paths, outcome: TrainingResult, found: list[Row]) -> dict[str, Any]:
-    figures, machine = like_worker(settings, _measure, params, settings, workspace, outcome.last)
-    return {"figures": figures, "machine": machine, "seconds": sum(row["step_seconds"] for row in found)}
+def _finish(project: Project[Params], result: TrainingResult, rows: list[Row]) -> dict[str, Any]:
+    figures, machine = like_worker(project.settings, _measure, project, result.last)
+    return {"figures": figures, "machine": machine, "seconds": sum(row["step_seconds"] for row in rows)}
 
 
-def _measure(params: Params, settings: Settings, workspace: Paths, checkpoint: Any) -> tuple[Figures, str]:
-    """The averaged weights of a checkpoint on every test image, and what measured them."""
-    device = device_of(settings)
+def _measure(project: Project[Params], checkpoint: Any) -> tuple[Figures, str]:
+    """The figures of a checkpoint's averaged weights on every test image, and the machine that measured them."""
+    device = device_of(project.settings)
     with checkpoint.as_directory() as folder:
         network = load_model(Path(folder))[0]
-    stores = open_stores(list(params.datasets), settings, workspace)
-    found = {name: list(measured(network, store, name, params.evaluate, device)) for name, store in stores.items()}
+    rules = project.params.evaluate
+    results = {name: list(measured(network, store, name, rules, device)) for name, store in open_tests(project).items()}
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    return summary(found), machine
+    return summary(results), machine
 
 
 class AblationRuns(TrialRuns):
@@ -169,16 +172,15 @@ def _flat(score: Score) -> dict[str, float]:
     return flat
 
 
-def _publish(
-    params: Params, trials: Sequence[Trial], settings: Settings, workspace: Paths, parent: Tracker, write: Path | None
-) -> None:
+def _publish(project: Project[Params], trials: Sequence[Trial], parent: Tracker, write: Path | None) -> None:
     """Write, show and log the table and the plot of all results that there are. Raises TrainingError where there is none."""
-    kept = {trial.name: read_score(workspace.ablation, trial) for trial in trials}
+    params, paths = project.params, project.paths
+    kept = {trial.name: read_score(paths.ablation, trial) for trial in trials}
     scores = {name: score for name, score in kept.items() if score}
     if not scores:
         raise TrainingError("no trial of the ablation ended well, why is said above; mend that and run it again")
     found = lines(trials, scores)
-    columns, picture, page = header(found), workspace.ablation / "ablation.png", workspace.ablation / "table.md"
+    columns, picture, page = header(found), paths.ablation / "ablation.png", paths.ablation / "table.md"
     cells = [rainy_row(next(iter(scores.values())).figures, columns), *rows(found)]
     below = conditions(params, trials, scores, _commit())
     write_png(picture, seed_dots({line.variant: line.psnr["overall"].values for line in found}))
@@ -188,7 +190,7 @@ def _publish(
         shutil.copyfile(picture, shown)
         write_text(write, between_markers(_text(write), markdown(columns, cells, below, shown.name), str(write)))
     parent.log(_means(found), params.ablation.steps)
-    _attach(settings, parent.run_id, [page, picture])
+    attach_files(project.settings, parent.run_id, [page, picture])
     table("ablation: test images, mean ± standard deviation over seeds", columns, cells)
     say(f"the table with its conditions: {write or page}")
 
@@ -201,21 +203,9 @@ def _means(found: Sequence[Line]) -> Mapping[str, float]:
     }
 
 
-def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
-    """Add files to a run; what hinders that is said, for they lie on disk too."""
-    if run_id is None:
-        return
-    try:
-        with registry(settings) as client:
-            for file in files:
-                client.log_artifact(run_id, str(file))
-    except ServiceError as error:
-        say(f"warning: MLflow has no table of this ablation: {error}")
-
-
-def _recall(workspace: Paths, name: str) -> str | None:
+def _recall(paths: Paths, name: str) -> str | None:
     """The MLflow run of an ablation of this ``name`` that was stopped or grows; None for another one."""
-    path = workspace.ablation / "run.json"
+    path = paths.ablation / "run.json"
     try:
         noted = json.loads(path.read_text())
         return str(noted["run_id"]) if noted["name"] == name and noted["run_id"] else None

@@ -16,7 +16,8 @@ from typing import Any
 
 from scipy import stats
 
-from pipeline.config.params import Params, fingerprint, trial_params
+from pipeline.config.params import Params
+from pipeline.config.recipe import fingerprint, trial_params
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.files import write_text
 from rdmc.models.cost import cost
@@ -25,8 +26,6 @@ from rdmc.models.factory import NetworkConfig
 PARTS = ("network", "loss", "train")
 PAIRED = ("train.steps", "train.global_batch_size", "train.crop")
 """What every trial has alike, or a pair would be none."""
-SIDE = 256
-"""Height and width, in pixels, of the image that the cost is counted for, as in published tables."""
 Figures = dict[str, Any]
 """Means per dataset and overall (``pipeline.evaluation.evaluator.summary``)."""
 
@@ -177,7 +176,7 @@ def _line(variant: str, own: Mapping[int, Score], first: Mapping[int, Score], co
         gain=Spread(tuple(f["overall"]["gain_psnr_y"] for f in figures)),
         difference=Spread(differences(own, first)),
         seconds=Spread(tuple(score.seconds for score in own.values())),
-        **asdict(cost(config, SIDE, SIDE)),
+        **asdict(cost(config)),
     )
 
 

@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from pipeline.config.params import Params
-from pipeline.experiments.ablation import SIDE, Figures, Line, Score, Spread, Trial
+from pipeline.experiments.ablation import Figures, Line, Score, Spread, Trial
 from rdmc.errors import ConfigError
+from rdmc.models.cost import SIDE
 
 BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 """What a table is written between (`python -m pipeline ablate --write FILE`)."""

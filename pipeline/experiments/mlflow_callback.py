@@ -8,7 +8,8 @@ from typing import Any
 
 from ray import tune
 
-from pipeline.config.params import Params, flatten
+from pipeline.config.params import Params
+from pipeline.config.recipe import flatten
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.tracking.tracker import Tracker

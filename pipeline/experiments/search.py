@@ -7,62 +7,64 @@ from pathlib import Path
 import torch
 
 from pipeline.cluster import cluster, workers
-from pipeline.config.params import Params, fingerprint, flatten, with_architecture
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
+from pipeline.storage.datasets import open_pairs
+from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.ray_train import forget, launch, opened
+from pipeline.training.checkpoints import forget, opened
+from pipeline.training.ray_train import launch
 from pipeline.training.run_log import RunLog
-from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
+from pipeline.versioning.git import commit_tags
+from pipeline.versioning.lineage import code_digest
 from rdmc.checkpoint import load_model, write_model
-from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError
 from rdmc.files import new_folder, write_text
-from rdmc.models.genotype import GENOTYPE, SIDE, Genotype, derive, genotype_of
+from rdmc.models.cost import SIDE
+from rdmc.models.genotype import GENOTYPE, Genotype, derive, genotype_of
 from rdmc.models.rdmc import RDMC
 from rdmc.training.search import SearchRun, require_searchable, split
 
 
-def run(params: Params, settings: Settings, workspace: Paths) -> None:
+def run(project: Project[Recipe]) -> None:
     """Search on the cluster of the settings and write ``architectures/searched``: its genotype, and a model to use at once.
 
     Raises, before anything starts, ConfigError where there is nothing to search and DataError where the training pairs
     cannot be split in two.
     """
-    params = with_architecture(params)
+    project = project.with_params(with_architecture(project.params))
+    params, settings, paths = project.params, project.settings, project.paths
     require_searchable(params.network, params.search)
     check_bucket(settings)
-    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    pairs = PairStore(folders, "train", fetch=shard_fetch(settings, workspace))
+    pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])
-    notes = RunLog(workspace.runs / f"{name}.jsonl")  # of a search that was stopped: it goes on in the same MLflow run
+    log = RunLog(paths.runs / f"{name}.jsonl")  # a search that was stopped resumes in the same MLflow run
     with cluster(settings):
         steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
         say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")
-        tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "search"}
+        tags = {**commit_tags(), "stage": "search"}
         with (
-            Tracker.start(settings, name, flatten(params), tags, run_id=notes.run_id) as tracker,
+            Tracker.start(settings, name, flatten(params), tags, run_id=log.run_id) as tracker,
             TrainingDisplay(steps) as display,
-            notes.following(tracker, display) as follow,
+            log.following(tracker, display) as follow,
         ):
-            outcome = launch(params, settings, workspace, name, follow, make=searching)
-            with opened(outcome.last) as folder:
-                genotype = write_searched(folder, params.search.keep, workspace.searched)
+            result = launch(project, name, follow, validates=len(validation) > 0, make=searching)
+            with opened(result.last) as folder:
+                genotype = write_searched(folder, params.search.keep, paths.searched)
             tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
-    if forget(settings, workspace, name):
-        notes.path.unlink()
-    _summary(genotype, workspace.searched)
+    if forget(project, name):
+        log.path.unlink()
+    _summary(genotype, paths.searched)
 
 
-def searching(params: Params, device: torch.device) -> SearchRun:
+def searching(params: Recipe, device: torch.device) -> SearchRun:
     """What each worker runs."""
     return SearchRun(params.network, params.loss, params.train, params.search, params.seed, device)
 
 
-def run_name(params: Params, digests: list[str]) -> str:
+def run_name(params: Recipe, digests: list[str]) -> str:
     """A name that says what is searched: the same params, data and code give the same one, so a stopped run is found again."""
     return f"search-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train', 'search'), True), *digests)[:12]}"
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.train
 import torch
 from ray import tune
 from ray.exceptions import RayError
@@ -23,14 +22,15 @@ from ray.tune.error import TuneError
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipeline.cluster import COORDINATION, on_gpu, share, workers
-from pipeline.config.params import Params, parse_params
-from pipeline.config.paths import Paths
+from pipeline.config.params import Params
+from pipeline.config.project import Project, from_plain
 from pipeline.config.settings import Settings
 from pipeline.experiments.mlflow_callback import METRIC, Choose, Config, TrialRuns
-from pipeline.storage.datasets import ray_storage
-from pipeline.storage.runs import kept
+from pipeline.storage.datasets import open_pairs
+from pipeline.storage.runs import ray_storage, run_files
+from pipeline.training.checkpoints import TrainingResult, forget
 from pipeline.training.in_process import train_here
-from pipeline.training.ray_train import TrainingResult, forget, launch, root_cause
+from pipeline.training.ray_train import launch, root_cause
 from pipeline.training.worker import Row
 from rdmc.errors import RdmcError, one_line
 
@@ -38,15 +38,13 @@ TUNE = "-ray-tune"
 """What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
 RESTARTS = 10
 """How often a trial is started again whose process died."""
-Finish = Callable[[Params, Settings, Paths, TrainingResult, list[Row]], Mapping[str, Any]]
-"""What a trial does when it is trained, from its params, its checkpoints and its rows; plain figures for the driver."""
+Finish = Callable[[Project[Params], TrainingResult, list[Row]], Mapping[str, Any]]
+"""What a trial does when it is trained, from its project, its checkpoints and its rows; returns plain figures for the driver."""
 
 
 def run_trials(
+    project: Project[Params],
     choose: Choose,
-    params: Params,
-    settings: Settings,
-    workspace: Paths,
     name: str,
     space: Config,
     rules: tune.TuneConfig,
@@ -61,15 +59,14 @@ def run_trials(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the act, and its runs as stopped
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
-    path, filesystem = ray_storage(settings, workspace)
+    settings = project.settings
+    path, filesystem = ray_storage(project)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tracebacks of failed trials: the acts say what they died of
     trial = tune.with_parameters(
         _trial,
         choose=choose,
         finish=finish,
-        params=params.model_dump(mode="json", by_alias=True),
-        settings=settings.model_dump(),
-        root=str(workspace.root.absolute()),
+        project=project.to_plain(),
         folder=str(Path.cwd()),
         name=name,
     )
@@ -104,11 +101,11 @@ def _behind(error: TuneError) -> Exception:
     return inner if isinstance(inner, Exception) else error
 
 
-def forget_trials(settings: Settings, workspace: Paths, name: str) -> None:
+def forget_trials(project: Project[Params], name: str) -> None:
     """Delete what the trials of a sweep or an ablation kept, and what Ray Tune did."""
-    for folder in kept(settings, workspace).folders():
+    for folder in run_files(project).folders():
         if folder == name or folder.startswith((f"{name}{TUNE}", f"{name}-trial-")):
-            forget(settings, workspace, folder)
+            forget(project, folder)
 
 
 def grid(key: str, values: list[str], concurrent: int) -> tuple[Config, tune.TuneConfig]:
@@ -141,66 +138,64 @@ def cause(error: BaseException | str) -> str:
 class Validations(TuneReportCallback):
     """Passes validations on to Tune, and not the reports between them, which have no score."""
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None) -> None:
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called on Ray Train's controller with every report of all ranks."""
         if METRIC in metrics[0]:
             super().after_report(run_context, metrics, checkpoint)
 
 
 def _trial(
-    config: Config,
-    choose: Choose,
-    finish: Finish | None,
-    params: dict[str, Any],
-    settings: dict[str, Any],
-    root: str,
-    folder: str,
-    name: str,
+    config: Config, choose: Choose, finish: Finish | None, project: dict[str, Any], folder: str, name: str
 ) -> dict[str, Any] | None:
-    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is, too.
+    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is reported too.
 
-    What it fails of is returned, as ``failure``, since Tune would start it again. A process of Ray's that died is raised.
+    An error of the trial itself is returned, as ``failure``, since Tune would start the trial again. The death of one of Ray's
+    processes is raised.
     """
-    os.chdir(folder)  # where the act was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
+    os.chdir(folder)  # where the command was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
     try:
-        chosen = choose(parse_params(params, "params"), config)
-        places = Settings(**settings), Paths(Path(root))
+        whole = from_plain(project, Params)
+        own = whole.with_params(choose(whole.params, config))
         rows: list[Row] = []
-        train = _train_solo if workers(places[0]) == 1 else _train_workers
-        outcome = train(config, chosen, *places, name, rows)
-        return dict(finish(chosen, *places, outcome, rows)) if finish else None
+        train = _train_in_process if workers(own.settings) == 1 else _train_workers
+        result = train(config, own, name, rows)
+        return dict(finish(own, result, rows)) if finish else None
     except RayError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it would fail of it again
         return {"failure": cause(error)}
 
 
-def _train_solo(
-    config: Config, params: Params, settings: Settings, workspace: Paths, name: str, rows: list[Row]
-) -> TrainingResult:
+def _train_in_process(config: Config, project: Project[Params], name: str, rows: list[Row]) -> TrainingResult:
     """Train in this process, which may have trained other trials before."""
 
     def follow(row: Row) -> None:
         rows.append(row)
         if METRIC in row:
-            tune.report(dict(row))  # returns when Tune lets the trial go on, and ends its thread where not
+            tune.report(dict(row))  # returns when Tune lets the trial continue, and ends its thread where not
 
-    if on_gpu(settings):
+    gpu = on_gpu(project.settings)
+    if gpu:
         gc.collect()
-        torch.cuda.empty_cache()  # of the trial before
-    own = kept(settings, workspace, name)
+        torch.cuda.empty_cache()  # memory of the trial before
+    sweep = run_files(project, name)
     return train_here(
-        params, settings, workspace, own.within(folder_of(config["trial"])), follow,
-        torch.device("cuda" if on_gpu(settings) else "cpu"), config.get("begun", 0), config.get("until", 0),
-        own.within(config["start"]) if config.get("start") else None, config.get("generation", 0),
-    )  # fmt: skip
+        project,
+        sweep.within(folder_of(config["trial"])),
+        follow,
+        torch.device("cuda" if gpu else "cpu"),
+        begun=config.get("begun", 0),
+        until=config.get("until", 0),
+        start=sweep.within(config["start"]) if config.get("start") else None,
+        generation=config.get("generation", 0),
+    )
 
 
-def _train_workers(
-    config: Config, params: Params, settings: Settings, workspace: Paths, name: str, rows: list[Row]
-) -> TrainingResult:
+def _train_workers(config: Config, project: Project[Params], name: str, rows: list[Row]) -> TrainingResult:
     """Train with Ray Train's workers."""
-    outcome = launch(params, settings, workspace, f"{name}-{folder_of(config['trial'])}", rows.append, [Validations()])
-    if METRIC in outcome.final and not any(row["step"] == outcome.final["step"] for row in rows):
-        tune.report(dict(outcome.final))  # the last step was kept just before a kill, and was perhaps never told
-    return outcome
+    validates = len(open_pairs(project, "validation", allow_empty=True)) > 0
+    own = f"{name}-{folder_of(config['trial'])}"
+    result = launch(project, own, rows.append, validates, callbacks=[Validations()])
+    if METRIC in result.final and not any(row["step"] == result.final["step"] for row in rows):
+        tune.report(dict(result.final))  # a kill just after the last checkpoint may have come before its report
+    return result

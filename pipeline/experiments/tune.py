@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
 
 from pipeline.cluster import cluster, require_resources, workers
-from pipeline.config.params import Params, flatten, with_architecture
+from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import flatten, with_architecture
 from pipeline.config.settings import Settings
 from pipeline.config.tune import Tune, example
 from pipeline.console import say, table
@@ -26,21 +26,22 @@ from pipeline.experiments.sweep.plots import pictures
 from pipeline.experiments.sweep.ray_tune import LedgerScheduler, LedgerSearcher, SweepController, choose
 from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.experiments.trials import cause, forget_trials, run_trials
-from pipeline.registry.client import registry
-from pipeline.storage.datasets import check_bucket, fetch_dataset, shard_fetch
-from pipeline.storage.runs import kept
+from pipeline.registry.publish import attach_files
+from pipeline.storage.datasets import open_pairs
+from pipeline.storage.runs import run_files
+from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
-from pipeline.versioning.lineage import code_digest, git_commit
+from pipeline.versioning.git import git_commit
+from pipeline.versioning.lineage import code_digest
 from rdmc.data.images import write_png
-from rdmc.data.loader import PairStore
 from rdmc.data.sampling import local_batch_size
-from rdmc.errors import ConfigError, ServiceError, TrainingError
+from rdmc.errors import ConfigError, TrainingError
 from rdmc.files import write_text
 
 SEARCHED = ("network", "loss", "train")
 
 
-def run(params: Params, settings: Settings, workspace: Paths, resume: bool = False, sweep: str = "") -> None:
+def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None:
     """Search ``params.tune.space`` and write the best overrides, a table of all trials and pictures of them.
 
     ``resume`` goes on with a sweep that was stopped or killed, the newest or ``sweep``, with its trials, their checkpoints and
@@ -49,13 +50,12 @@ def run(params: Params, settings: Settings, workspace: Paths, resume: bool = Fal
     Raises, before anything starts, ConfigError for a space, bounds or a sweep that cannot be used and DataError where there is
     nothing to train or to score on; TrainingError where every trial failed.
     """
-    params, settings = with_architecture(params), settings.model_copy(update={"workers": settings.workers or 1})
+    project = project.with_params(with_architecture(project.params)).with_workers(project.settings.workers or 1)
+    params, settings, paths = project.params, project.settings, project.paths
     check_space(params, settings.workers)
     check_bucket(settings)
-    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    data, _ = (PairStore(folders, split, fetch=shard_fetch(settings, workspace)).digest for split in ("train", "validation"))
-    going_on = resume or bool(sweep)
-    ledger = _resumed(params, data, settings, workspace, sweep) if going_on else _new(params, data, settings, workspace)
+    data, _ = (open_pairs(project, split).digest for split in ("train", "validation"))
+    ledger = _resumed(project, data, sweep) if resume or sweep else _new(project, data)
     tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
     concurrent = min(params.tune.concurrent, params.tune.trials)
     with cluster(settings, trials=concurrent), driven(ledger.place):
@@ -65,13 +65,13 @@ def run(params: Params, settings: Settings, workspace: Paths, resume: bool = Fal
             settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=("sweep", "stage")
         ) as parent:
             ledger.run_id = parent.run_id
-            best, runs = _search(params, settings, workspace, ledger, parent.run_id)
+            best, runs = _search(project, ledger, parent.run_id)
             score = {f"best_{METRIC}": float(best.score or 0)} if best else {}
             parent.log({**score, "trials": len(ledger.trials), "seconds": ledger.elapsed}, 0)
-            _attach(settings, parent.run_id, [workspace.trials, workspace.best_params, *sorted(workspace.sweep.glob("*.png"))])
+            attach_files(settings, parent.run_id, [paths.trials, paths.best_params, *sorted(paths.sweep.glob("*.png"))])
             parent.finish("FINISHED" if best else "FAILED")
     if parent.sent and runs.sent:
-        forget_trials(settings, workspace, ledger.name)
+        forget_trials(project, ledger.name)
     else:
         say(f"MLflow does not have all of {ledger.name}; when it answers, `python -m pipeline tune --resume` sends the rest")
     if not best:
@@ -79,41 +79,44 @@ def run(params: Params, settings: Settings, workspace: Paths, resume: bool = Fal
         raise TrainingError(f"{ledger.name}: none of {len(ledger.trials)} trials has a {METRIC}; {said}")
 
 
-def _search(
-    params: Params, settings: Settings, workspace: Paths, ledger: Ledger, parent: str | None
-) -> tuple[SweepTrial | None, SweepRuns]:
+def _search(project: Project[Params], ledger: Ledger, parent: str | None) -> tuple[SweepTrial | None, SweepRuns]:
     """Run what is left of the sweep; its best trial, with files and tables written before MLflow has all of it."""
-    conductor, concurrent = SweepController(params, ledger), min(params.tune.concurrent, params.tune.trials)
-    with SweepRuns(conductor, settings, parent) as children:
+    params, settings = project.params, project.settings
+    controller, concurrent = SweepController(params, ledger), min(params.tune.concurrent, params.tune.trials)
+    with SweepRuns(controller, settings, parent) as children:
         say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
         rules = tune.TuneConfig(
-            search_alg=LedgerSearcher(conductor),
-            scheduler=LedgerScheduler(conductor),
+            search_alg=LedgerSearcher(controller),
+            scheduler=LedgerScheduler(controller),
             num_samples=-1,
             max_concurrent_trials=concurrent,
         )
-        if not conductor.finished:  # killed after its last trial
-            run_trials(choose, params, settings, workspace, ledger.name, {}, rules, children)
-        conductor.close()
+        if not controller.finished:  # killed after its last trial
+            run_trials(project, choose, ledger.name, {}, rules, children)
+        controller.close()
         children.settle()
-        best = _write(params.tune, ledger, workspace)
+        best = _write(params.tune, ledger, project.paths)
     ledger.save()  # with what MLflow has
     return best, children
 
 
-def _new(params: Params, data: str, settings: Settings, workspace: Paths) -> Ledger:
-    if names := unfinished(settings, workspace):
+def _new(project: Project[Params], data: str) -> Ledger:
+    if names := unfinished(project):
         say(f"tune: this is a new sweep; stopped ones could go on with --resume --sweep NAME: {', '.join(names)}")
     name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    return Ledger(name, params.model_dump(mode="json", by_alias=True), data, code_digest(), kept(settings, workspace, name))
+    return Ledger(name, _plain(project.params), data, code_digest(), run_files(project, name))
 
 
-def _resumed(params: Params, data: str, settings: Settings, workspace: Paths, sweep: str) -> Ledger:
-    ledger = stopped(settings, workspace, sweep)
-    check_same(ledger, params.model_dump(mode="json", by_alias=True), data, code_digest())
+def _resumed(project: Project[Params], data: str, sweep: str) -> Ledger:
+    ledger = stopped(project, sweep)
+    check_same(ledger, _plain(project.params), data, code_digest())
     over = sum(entry.state in ("finished", "stopped early", "failed") for entry in ledger.trials)
-    say(f"tune: {ledger.name} goes on after {ledger.elapsed:.0f} s, {over} of {params.tune.trials} trials are over")
+    say(f"tune: {ledger.name} goes on after {ledger.elapsed:.0f} s, {over} of {project.params.tune.trials} trials are over")
     return ledger
+
+
+def _plain(params: Params) -> dict[str, Any]:
+    return params.model_dump(mode="json", by_alias=True)
 
 
 def check_space(params: Params, workers: int) -> None:
@@ -155,11 +158,11 @@ def _check_population(params: Params, workers: int) -> None:
 
 
 class SweepRuns(TrialRuns):
-    """One MLflow run a trial, over all sittings of the sweep; passes how trials end to the conductor."""
+    """One MLflow run a trial, over all sittings of the sweep; passes how trials end to the controller."""
 
-    def __init__(self, conductor: SweepController, settings: Settings, parent: str | None) -> None:
-        super().__init__(choose, conductor.params, settings, parent)
-        self.conductor, self.ledger = conductor, conductor.ledger
+    def __init__(self, controller: SweepController, settings: Settings, parent: str | None) -> None:
+        super().__init__(choose, controller.params, settings, parent)
+        self.controller, self.ledger = controller, controller.ledger
 
     def tracker(self, trial: Any) -> Tracker:
         """The run of a trial: a new one, or the one of an earlier sitting, where every validation is sent again."""
@@ -184,13 +187,13 @@ class SweepRuns(TrialRuns):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run, unless a member has only come to the end of a stretch."""
-        if self.conductor.ended(int(trial.config["trial"])).state != "waiting":
+        if self.controller.ended(int(trial.config["trial"])).state != "waiting":
             self.close(trial, status(self._entry(trial)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial whose process died too often."""
         error = trial.get_pickled_error()
-        self.conductor.ended(int(trial.config["trial"]), cause(error) if error else "its process died")
+        self.controller.ended(int(trial.config["trial"]), cause(error) if error else "its process died")
         self.close(trial, status(self._entry(trial)))
 
     def settle(self) -> None:
@@ -218,34 +221,21 @@ def status(entry: SweepTrial) -> str:
     return "FAILED" if entry.state == "failed" else "FINISHED"
 
 
-def _write(told: Tune, ledger: Ledger, workspace: Paths) -> SweepTrial | None:
+def _write(told: Tune, ledger: Ledger, paths: Paths) -> SweepTrial | None:
     """Write and show what was found, in the place of an earlier sweep's; the best trial, None where every one failed."""
     entries = ledger.trials
-    shutil.rmtree(workspace.sweep, ignore_errors=True)
-    workspace.best_params.unlink(missing_ok=True)
-    write_text(workspace.trials, trials_csv(rows(told, entries)))
+    shutil.rmtree(paths.sweep, ignore_errors=True)
+    paths.best_params.unlink(missing_ok=True)
+    write_text(paths.trials, trials_csv(rows(told, entries)))
     for entry in entries:
         if entry.cause:
             say(f"trial {entry.number} failed: {entry.cause}")
     best = front(told, entries)
     if not best:
         return None
-    write_text(workspace.best_params, best_params_yaml(best[0].chosen))
+    write_text(paths.best_params, best_params_yaml(best[0].chosen))
     for name, picture in pictures(told, entries).items():
-        write_png(workspace.sweep / name, picture)
+        write_png(paths.sweep / name, picture)
     table("trials, best first", *lines(told, entries))
     say(f"best params are in best_params.yaml; train with them: {command(best[0].chosen)}")
     return best[0]
-
-
-def _attach(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
-    """Add files to a run; what hinders that is said, for they lie on disk too."""
-    if run_id is None:
-        return
-    try:
-        with registry(settings) as client:
-            for file in files:
-                if file.is_file():
-                    client.log_artifact(run_id, str(file))
-    except ServiceError as error:
-        say(f"warning: MLflow has no pictures of this sweep: {error}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline.config.registry import Register
 from pipeline.console import say
 from pipeline.promotion.log import LogEntry, PromotionLog
-from pipeline.registry.versions import all_versions, known_aliases, known_version
+from pipeline.registry.versions import all_versions, ensure_model, known_aliases, known_version
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -175,14 +175,8 @@ def _restless(names: Register) -> ServiceError:
 
 
 def _make_log(client: MlflowClient, names: Register) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        about = f"Who made which version of {names.model} the champion, when and why; written by `python -m pipeline promote`."
-        client.create_registered_model(log_name(names), description=about)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    about = f"Who made which version of {names.model} the champion, when and why; written by `python -m pipeline promote`."
+    ensure_model(client, log_name(names), about)
 
 
 def _source(client: MlflowClient, names: Register, state: PromotionLog, version: int) -> tuple[str, str | None]:

@@ -16,39 +16,13 @@ from numpy.typing import NDArray
 
 from pipeline.config.registry import Gate
 from pipeline.evaluation.bootstrap import Bound, PairedSample, bounds
+from pipeline.evaluation.figures import ImageIdentity, ModelFigures
 from rdmc.errors import DataError
 
 Floats = NDArray[np.float64]
 FEW = "too few scenes for an interval"
 LEAST = 4
 """Scenes: with three of them the bound of a mean passes what it should not in 8 of 100 worlds at a confidence of 0.95."""
-
-
-@dataclass(frozen=True)
-class ImageIdentity:
-    """A test image; ``digest`` is of the pixels of both sides, ``scene`` is one for all images that are not independent."""
-
-    dataset: str
-    name: str
-    digest: str
-    scene: str
-
-
-@dataclass(frozen=True)
-class ModelFigures:
-    """What a model did: a figure for each image, in the images' order."""
-
-    label: str
-    """As ``version 3`` or ``rainy input``."""
-    images: tuple[ImageIdentity, ...]
-    psnr_y: tuple[float, ...]
-    """dB; NaN where what came out was not finite."""
-    ssim_y: tuple[float, ...]
-    seconds: tuple[float, ...] = ()
-    clean: Mapping[str, float] = field(default_factory=dict)
-    """By dataset/name: PSNR-Y (dB) of what came out for the clean image, against it."""
-    gflop: float | None = None
-    """Of one image of a fixed size; None for what computes nothing."""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ import json
 from dataclasses import asdict
 
 from pipeline.config.params import Params
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
 from pipeline.console import say, table
 from pipeline.promotion.champion import look
 from pipeline.registry.client import registry
 
 
-def run(params: Params, settings: Settings, as_json: bool = False) -> None:
+def run(project: Project[Params], as_json: bool = False) -> None:
     """Show every entry, the oldest first; those that had no effect too. Raises ServiceError where MLflow is away."""
-    with registry(settings) as client:
-        state, differs = look(client, params.register_)
+    with registry(project.settings) as client:
+        state, differs = look(client, project.params.register_)
     counted = {entry.number for entry in state.counted}
     if as_json:
         say(json.dumps([{**asdict(entry), "counts": entry.number in counted} for entry in state.entries], indent=1))
@@ -32,7 +32,7 @@ def run(params: Params, settings: Settings, as_json: bool = False) -> None:
         ]
         for entry in state.entries
     ]
-    names = params.register_
+    names = project.params.register_
     table(f"history of {names.model}@{names.champion}", ["", "when", "who", "what", "from, to", "verdict", "why"], rows)
     say(f"champion: version {state.champion}" if state.champion else "champion: none yet; `python -m pipeline promote VERSION`")
     if differs:

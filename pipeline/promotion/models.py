@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pipeline.config.params import Params
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
 from pipeline.console import say, table
 from pipeline.promotion.champion import look
 from pipeline.registry.client import registry
@@ -14,10 +14,10 @@ from pipeline.registry.versions import Version, all_versions, figures
 UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
-def run(params: Params, settings: Settings) -> None:
+def run(project: Project[Params]) -> None:
     """Show every version: aliases, figures, digests of data, weights and code, age, verdict. Raises ServiceError."""
-    names = params.register_
-    with registry(settings) as client:
+    names = project.params.register_
+    with registry(project.settings) as client:
         _, differs = look(client, names)
         rows = [_row(version, figures(client, version)) for version in all_versions(client, names.model)]
     if not rows:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
-from pipeline.evaluation.evaluator import device_of, open_stores
+from pipeline.evaluation.evaluator import device_of, open_tests
+from pipeline.evaluation.figures import ModelFigures
 from pipeline.evaluation.paired import RAINY, compared
 from pipeline.promotion.champion import append, move, settle
-from pipeline.promotion.gate import Check, ModelFigures, Verdict, judge
+from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks
+from pipeline.promotion.gate import Check, Verdict, judge
 from pipeline.promotion.log import LogEntry, PromotionLog
 from pipeline.promotion.verdict import file_verdict
 from pipeline.registry.client import registry
-from pipeline.registry.provenance import gaps
 from pipeline.registry.versions import Version, figures, find_version, first_known, load_version
-from pipeline.storage.datasets import fetch_dataset
+from pipeline.storage.datasets import read_manifests
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import sha256
-from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.errors import CheckpointError, ConfigError, ServiceError
 from rdmc.models.base import Restorer
 
@@ -46,7 +46,7 @@ class Case:
     """The datasets that the champion was measured on."""
 
 
-def run(params: Params, settings: Settings, workspace: Paths, version: str, force: bool = False, reason: str = "") -> bool:
+def run(project: Project[Params], version: str, force: bool = False, reason: str = "") -> bool:
     """Judge ``version`` (a number or an alias) and promote it; whether it is the champion afterwards.
 
     ``force`` promotes what the gate refuses, for a reason that is recorded; never what cannot be loaded. The verdict is filed
@@ -60,14 +60,15 @@ def run(params: Params, settings: Settings, workspace: Paths, version: str, forc
     """
     if force and not reason.strip():
         raise ConfigError("--force: needs a reason, which the history keeps; add --reason 'why'")
+    params, settings = project.params, project.settings
     names = params.register_
     with registry(settings) as client:
         case = _case(client, names, version)
     if case.state.champion == case.challenger.number:
         say(f"{case.challenger.uri} is the {names.champion} already: nothing to promote")
         return True
-    stores = open_stores(list(params.datasets), settings, workspace)
-    here = _here(params, settings, workspace)
+    stores = open_tests(project)
+    here = {name: manifest.digest for name, manifest in read_manifests(project).items()}
     checks = [*lineage_checks(case.challenger, here, case.state), *benchmark_checks(case.champion, case.defended, stores)]
     basis = _basis(params, here, checks, case)
     known = None if force else case.state.refused(case.challenger.number, basis)
@@ -145,39 +146,6 @@ def _facts(case: Case) -> dict[str, str]:
         other = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
         found |= {"trained on other data than the champion": ", ".join(other)} if other else {}
     return found
-
-
-def _here(params: Params, settings: Settings, workspace: Paths) -> dict[str, str]:
-    """The digests of the datasets that the test images are of."""
-    return {name: read_manifest(fetch_dataset(settings, workspace, name) / MANIFEST).digest for name in params.datasets}
-
-
-def lineage_checks(challenger: Version, here: dict[str, str], state: PromotionLog) -> list[Check]:
-    """Whether it is known what made the challenger, and whether it was in use and fell."""
-    found = gaps(challenger.tags)
-    other = [name for name, digest in here.items() if challenger.data.get(name) != digest]
-    fallen = state.fallen(challenger.number)
-    back = f"rolled back on {fallen.at} ({fallen.why or 'no reason given'})" if fallen else "never rolled back"
-    same = f"registered with other data than is here ({', '.join(other)}), so it may have seen these test images"
-    return [
-        Check("lineage", not found, "; ".join(found) or "code, data and leaks are known"),
-        Check("data", not other, same if other else "registered with the data that is here"),
-        Check("standing", fallen is None, back),
-    ]
-
-
-def benchmarks_of(champion: Version, known: Mapping[str, float]) -> set[str]:
-    """The datasets on whose test images it was registered; all its datasets where its run has no figures any more."""
-    return {name.partition("/")[0] for name in known if name.endswith("/derained/psnr_y")} - {"overall"} or set(champion.data)
-
-
-def benchmark_checks(champion: Version | None, defended: set[str], stores: Collection[str]) -> list[Check]:
-    """Whether all that the champion is good at is asked of the challenger too."""
-    if not champion:
-        return []
-    lost = sorted(defended.difference(stores))
-    said = f"{champion.label} was measured on {', '.join(lost)}, which has no test images here; name it in params.yaml again"
-    return [Check("benchmarks", not lost, said if lost else "all that the champion was measured on")]
 
 
 def _show(verdict: Verdict) -> None:

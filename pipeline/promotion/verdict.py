@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.promotion.gate import ModelFigures, Verdict
+from pipeline.evaluation.figures import ModelFigures
+from pipeline.promotion.gate import Verdict
 from pipeline.registry.versions import Version
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.config.params import Params
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
 from pipeline.console import say, table
 from pipeline.registry.client import registry
 from pipeline.registry.versions import Version, figures, find_version, params_of
@@ -14,10 +14,10 @@ CODE = ("git_commit", "registered_commit", "code", "model_sha256", "leaks")
 SHOWN = ("derained/psnr_y", "gain_psnr_y", "derained/ssim_y")
 
 
-def run(params: Params, settings: Settings, first: str, second: str) -> None:
+def run(project: Project[Params], first: str, second: str) -> None:
     """Show what differs between two versions, numbers or aliases. Raises ServiceError for one that is not there."""
-    with registry(settings) as client:
-        a, b = (find_version(client, params.register_.model, text) for text in (first, second))
+    with registry(project.settings) as client:
+        a, b = (find_version(client, project.params.register_.model, text) for text in (first, second))
         chosen = [params_of(client, version) for version in (a, b)]
         means = [figures(client, version) for version in (a, b)]
     heads = ["", a.label, b.label]

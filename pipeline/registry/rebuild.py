@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.registry.client import registry
-from pipeline.registry.provenance import COMMITTED, LOCK
+from pipeline.registry.provenance import COMMITTED
 from pipeline.registry.versions import Version, find_version
-from pipeline.storage.datasets import connect
-from pipeline.versioning.git import dvc, git
+from pipeline.storage.dvc_remote import connect
+from pipeline.versioning.dvc import LOCK, show_dvc
+from pipeline.versioning.git import git
 from rdmc.errors import ConfigError, DataError, ServiceError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ CLOSE = 0.01
 """dB: other processors and thread counts move figures by less."""
 
 
-def run(params: Params, settings: Settings, version: str, folder: Path, train: bool = False) -> None:
+def run(project: Project[Params], version: str, folder: Path, train: bool = False) -> None:
     """Make ``folder`` the project that made a version: its commit, dvc.lock, params and data; then evaluate and compare.
 
     Data and weights come from DVC's cache of this project, or from the bucket of the settings, by the digests of dvc.lock; what
@@ -42,19 +44,19 @@ def run(params: Params, settings: Settings, version: str, folder: Path, train: b
     if folder.exists():
         raise ConfigError(f"{folder}: is there already; name a folder that is not")
     with tempfile.TemporaryDirectory() as name:
-        with registry(settings) as client:
-            found = find_version(client, params.register_.model, version)
+        with registry(project.settings) as client:
+            found = find_version(client, project.params.register_.model, version)
             commit, kept = _needed(found)
             given = _given(client, found, kept, name)
         expected = _means(given / FIGURES, found)
         place = _code(folder, commit)
         _lay(given, place)
-    _data(place, settings)
-    dvc(place, "repro", "--no-run-cache", "pack" if train else "train", own=False)
+    _data(place, project.settings)
+    show_dvc(place, "repro", "--no-run-cache", "pack" if train else "train", own=False)
     if train:
-        dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "train", own=False)
+        show_dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "train", own=False)
     # by force: DVC's cache has the figures too, and they are to be measured
-    dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "evaluate", own=False)
+    show_dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "evaluate", own=False)
     _compare(found, expected, _means(place / METRICS, found))
     say(f"{found.uri} stands in {place}: go there to run it again, train on or change it")
 
@@ -118,12 +120,12 @@ def _data(place: Path, settings: Settings) -> None:
     """Bring in by their digests all outs that this project's cache or the bucket has."""
     cache = Path(".dvc/cache")
     if cache.is_dir():
-        dvc(place, "config", "--local", "cache.dir", str(cache.absolute()), own=False)
+        show_dvc(place, "config", "--local", "cache.dir", str(cache.absolute()), own=False)
     if settings.bucket:
         connect(settings, place)
-        dvc(place, "pull", "--allow-missing", own=False)
+        show_dvc(place, "pull", "--allow-missing", own=False)
     else:
-        dvc(place, "checkout", "--allow-missing", own=False)
+        show_dvc(place, "checkout", "--allow-missing", own=False)
 
 
 def _compare(version: Version, expected: dict[str, float], found: dict[str, float]) -> None:

@@ -63,6 +63,17 @@ class Version:
         return {name.removeprefix("data."): value for name, value in self.tags.items() if name.startswith("data.")}
 
 
+def ensure_model(client: MlflowClient, name: str, description: str) -> None:
+    """Create a registered model unless it exists."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def all_versions(client: MlflowClient, model: str) -> list[Version]:
     """The versions of a model, oldest first; none of a model that is not there."""
     aliases = known_aliases(client, model)

@@ -28,7 +28,8 @@ from pipeline.cluster import cluster, on_gpu, own_ray, require_resources, share,
 from pipeline.config.settings import Settings
 from pipeline.serving.ingress import APP, Ingress
 from pipeline.serving.model_loader import FollowedModel, tracking_uri
-from pipeline.serving.replica import Derainer, ModelStatus, ServingConfig
+from pipeline.serving.replica import Derainer
+from pipeline.serving.types import ModelStatus, ServingConfig
 from rdmc.errors import ServiceError, one_line
 
 AHEAD = 8

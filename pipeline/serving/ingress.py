@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.serving.metrics import TYPE, ServingMetrics
-from pipeline.serving.replica import Answer, ModelStatus, ServingConfig
 from pipeline.serving.requests import RefusedRequest, admit, own_names, picture, too_long_to_let_come
+from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 
 PAGE = Path(__file__).with_name("page.html")
 APP = "rdmc"

@@ -10,8 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,52 +19,10 @@ from torch import nn
 
 from pipeline.config.settings import Settings
 from pipeline.serving.model_loader import FollowedModel
-from pipeline.serving.requests import RequestLimits
+from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 from rdmc.data.images import encode_png, read_rgb
 from rdmc.errors import CheckpointError, RdmcError
 from rdmc.inference import best_device, derain_images
-
-
-@dataclass(frozen=True)
-class ServingConfig:
-    """How to serve."""
-
-    model: str
-    host: str
-    port: int
-    tile: int
-    batch: int
-    """Pictures of one shape that go through the network together; 1 gives the bytes that ``derain`` writes."""
-    queue: int
-    """Pictures that may wait; more are answered 503."""
-    poll: float
-    """Seconds between two looks at the alias."""
-    limits: RequestLimits
-    cache: Path
-    timeout: float = 300.0
-    """Seconds that a picture may take, waiting included, once its bytes are there."""
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """Which model a replica has."""
-
-    model: str
-    version: str
-    problem: str
-    """Of the registry, empty where it answers."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a replica made of a picture: a PNG, or why not."""
-
-    data: bytes
-    status: int
-    state: ModelStatus
-    seconds: float = 0.0
-    together: int = 1
-    pixels: int = 0
 
 
 class Derainer:

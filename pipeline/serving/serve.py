@@ -10,7 +10,7 @@ from pipeline.cluster import own_ray
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.serving.app import serving
-from pipeline.serving.replica import ServingConfig
+from pipeline.serving.types import ServingConfig
 from pipeline.tracking.ui import check_port
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config.params import Evaluate, Params
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
+from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.console import say, table
-from pipeline.evaluation.evaluator import ImageResult, device_of, measured, open_stores, summary
+from pipeline.evaluation.evaluator import ImageResult, device_of, measured, open_tests, summary
 from pipeline.evaluation.plots import choose, gain_histogram, panel
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
@@ -24,27 +23,27 @@ from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
 
 
-def run(params: Params, settings: Settings, workspace: Paths) -> None:
+def run(project: Project[Recipe]) -> None:
     """Measure ``checkpoints/best`` on every dataset's test pairs; write figures per image, their means, and pictures.
 
     Raises DataError where no dataset has test pairs, CheckpointError for a bad model, ServiceError for a bucket that fails.
     """
-    stores = open_stores(list(params.datasets), settings, workspace)
-    device = device_of(settings)
-    network = load_model(workspace.best)[0]
-    results = {name: list(measured(network, store, name, params.evaluate, device)) for name, store in stores.items()}
-    with new_folder(workspace.pictures) as folder:
+    paths, rules = project.paths, project.params.evaluate
+    stores, device = open_tests(project), device_of(project.settings)
+    network = load_model(paths.best)[0]
+    results = {name: list(measured(network, store, name, rules, device)) for name, store in stores.items()}
+    with new_folder(paths.pictures) as folder:
         for name, store in stores.items():
-            for index in choose([result.gain for result in results[name]], params.evaluate.pictures):
+            for index in choose([result.gain for result in results[name]], rules.pictures):
                 found = results[name][index]
-                picture = _picture(network, store[index], found, params.evaluate, device)
+                picture = _picture(network, store[index], found, rules, device)
                 write_png(folder / f"{name}-{found.image}.png", picture)
         gains = {name: [result.gain for result in found] for name, found in results.items()}
         write_png(folder / "gain.png", gain_histogram(gains))
-    write_text(workspace.images, images_csv(result for found in results.values() for result in found))
-    write_text(workspace.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
+    write_text(paths.images, images_csv(result for found in results.values() for result in found))
+    write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
     _show(results)
-    say(f"every image: {workspace.images}, pictures: {workspace.pictures}")
+    say(f"every image: {paths.images}, pictures: {paths.pictures}")
 
 
 def images_csv(results: Iterable[ImageResult]) -> str:

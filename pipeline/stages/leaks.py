@@ -22,13 +22,13 @@ SHOWN = 20
 """Rows of a table; the report has all."""
 
 
-def run(datasets: Iterable[str], rules: Leaks, workspace: Paths, pictures: Path | None = None) -> bool:
+def run(datasets: Iterable[str], rules: Leaks, paths: Paths, pictures: Path | None = None) -> bool:
     """Compare all ``datasets`` that ``prepare`` wrote and write the report; whether there are leaks.
 
     Raises DataError where pairs are missing or damaged.
     """
-    scenes = [scene for name in datasets for scene in scenes_of(name, workspace.pairs(name))]
-    return _compare(scenes, rules.score, workspace.leaks, pictures)
+    scenes = [scene for name in datasets for scene in scenes_of(name, paths.pairs(name))]
+    return _compare(scenes, rules.score, paths.leaks, pictures)
 
 
 def check(

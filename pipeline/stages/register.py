@@ -5,43 +5,48 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from pipeline.config.params import Params, flatten, read_params
+from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
+from pipeline.config.recipe import flatten
 from pipeline.console import say, table
 from pipeline.evaluation.plots import learning_curve
-from pipeline.registry.client import (
+from pipeline.registry.client import registry
+from pipeline.registry.model_card import Used, write_card
+from pipeline.registry.provenance import Sources, leaking, sources
+from pipeline.registry.publish import (
     PackedDataset,
     Registered,
+    add_checks,
     add_datasets,
+    add_evaluation,
+    add_genotype,
     add_history,
     add_version,
     log_model,
     open_run,
-    registry,
 )
-from pipeline.registry.model_card import Used, write_card
-from pipeline.registry.provenance import LOCK, Sources, leaking, sources
-from pipeline.storage.datasets import check_bucket, fetch_dataset
-from pipeline.storage.s3 import bucket_of
-from pipeline.tracking.client import now_ms, send_metrics, send_params
+from pipeline.storage.datasets import dataset_folder, read_manifests
+from pipeline.storage.s3 import bucket_of, check_bucket
+from pipeline.tracking.client import send_params
+from pipeline.versioning.dvc import LOCK
 from pipeline.versioning.lineage import lineage
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png
-from rdmc.data.pairs import QUARANTINE, SPLITS
-from rdmc.data.shards import read_manifest
+from rdmc.data.pairs import SPLITS
+from rdmc.data.shards import Manifest
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, write_text
 from rdmc.models.base import Restorer
-from rdmc.models.cost import cost
-from rdmc.models.genotype import GENOTYPE, Genotype, genotype_of
+from rdmc.models.cost import SIDE, cost
+from rdmc.models.genotype import genotype_of
 from rdmc.models.rdmc import RDMC
 
 if TYPE_CHECKING:
@@ -51,59 +56,58 @@ CARDS = "cards"
 """Folder of a run with the card of each version that was made of it."""
 
 
-def run(params: Params, settings: Settings, workspace: Paths) -> None:
+def run(project: Project[Params]) -> None:
     """Complete the training's run and register ``checkpoints/best``; the alias is moved last of all.
 
     Raises DataError or CheckpointError for missing results of the stages before, ServiceError where MLflow or the bucket
     fails.
     """
-    network, _ = load_model(workspace.best)  # a model that cannot be loaded is not worth registering
-    evaluation, history = _json(workspace.evaluate_metrics, "evaluate"), read_history(workspace.history)
-    run_id = _json(workspace.run, "train")["run_id"]
+    params, settings, paths = project.params, project.settings, project.paths
+    network, _ = load_model(paths.best)  # a model that cannot be loaded is not worth registering
+    evaluation, history = _json(paths.evaluate_metrics, "evaluate"), read_history(paths.history)
+    run_id = _json(paths.run, "train")["run_id"]
     known = lineage()
-    datasets = [packed(name, settings, workspace, known) for name in params.datasets]
-    digest = file_digest(workspace.best / WEIGHTS)
+    manifests = read_manifests(project)
+    datasets = [packed(project, manifest, known) for manifest in manifests.values()]
+    digest = file_digest(paths.best / WEIGHTS)
     step = int(history[-1]["step"]) if history else 0
     check_bucket(settings)
     with registry(settings) as client:
         run_id = open_run(client, settings, run_id, "train", digest)
         code = attribution(client.get_run(run_id).data.tags, known)
         facts = {"model_sha256": digest, **code, **{f"data.{data.name}": data.digest for data in datasets}}
-        facts |= add_provenance(client, run_id, params, settings, workspace, known.get("git_commit", ""))
+        facts |= add_provenance(client, run_id, project, manifests.values(), known.get("git_commit", ""))
         added = add_history(client, run_id, history)
         send_params(client, run_id, flatten(params), run_tags(facts))
         add_evaluation(client, run_id, evaluation, step)
         add_datasets(client, run_id, datasets)
-        add_files(client, run_id, params, workspace, history)
+        add_results(client, run_id, params, paths, history)
         if isinstance(network, RDMC):
             add_genotype(client, run_id, genotype_of(network))
         used = [Used(data.name, data.digest, data.pairs, params.datasets[data.name]) for data in datasets]
-        add_checks(client, run_id, {name: fetch_dataset(settings, workspace, name) for name in params.datasets})
-        model_id = log_model(client, run_id, params.register_.model, workspace.best, step)
+        add_checks(client, run_id, {name: dataset_folder(project, name) for name in params.datasets})
+        model_id = log_model(client, run_id, params.register_.model, paths.best, step)
         overall = evaluation["overall"]
         tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
         description = describe(evaluation)
         made = add_version(client, params.register_.model, run_id, model_id, tags, description)
         known_as = {**facts, "run_id": run_id, "version": str(made.version)}
-        card = add_card(client, run_id, params, network, used, workspace, known_as)
+        card = add_card(client, run_id, params, network, used, paths, known_as)
         client.set_model_version_tag(made.name, str(made.version), "card", card)
         said = f"{description}\n\n{card} of its run says what it was made of, and where it fails."
         client.update_model_version(made.name, str(made.version), said)
         client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
     result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
-    write_text(workspace.register_metrics, json.dumps(result, indent=2) + "\n")
+    write_text(paths.register_metrics, json.dumps(result, indent=2) + "\n")
     _show(made, params.register_.alias, overall, added)
 
 
-def packed(name: str, settings: Settings, workspace: Paths, known: dict[str, str]) -> PackedDataset:
-    """What MLflow is told of a packed dataset; its source is DVC's listing of the shards in the bucket, where there is one.
-
-    Raises DataError for a missing or damaged manifest.
-    """
-    manifest = read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json")
+def packed(project: Project[Params], manifest: Manifest, known: dict[str, str]) -> PackedDataset:
+    """A packed dataset as MLflow shows it; its source is DVC's listing of the shards in the bucket, where there is one."""
+    name = manifest.dataset
     counts = {split: len(manifest.samples(split)) for split in SPLITS}
-    bucket, md5 = bucket_of(settings), known.get(f"dvc.{Paths().shards(name).as_posix()}")
-    source = bucket.url("dvc/files/md5", md5[:2], md5[2:]) if bucket and md5 else workspace.shards(name).as_posix()
+    bucket, md5 = bucket_of(project.settings), known.get(f"dvc.{Paths().shards(name).as_posix()}")
+    source = bucket.url("dvc/files/md5", md5[:2], md5[2:]) if bucket and md5 else project.paths.shards(name).as_posix()
     return PackedDataset(name, manifest.digest, source, counts)
 
 
@@ -122,30 +126,29 @@ def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str
 
 
 def add_provenance(
-    client: MlflowClient, run_id: str, params: Params, settings: Settings, workspace: Paths, commit: str
+    client: MlflowClient, run_id: str, project: Project[Params], manifests: Iterable[Manifest], commit: str
 ) -> dict[str, str]:
-    """Log what ``rebuild`` needs beside the commit: dvc.lock, the params, and what git does not have; tags that say so.
+    """Log what ``rebuild`` needs beside the commit: dvc.lock, the params, and the files that git does not have.
 
-    The tags are ``code`` and ``leaks`` (pipeline/registry/provenance.py), where they are known, and ``rebuild``, the artifacts' folder.
+    Returns tags: ``code`` and ``leaks`` (pipeline/registry/provenance.py), where they are known, and ``rebuild``, the folder
+    of the artifacts.
     """
-    manifests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json") for name in params.datasets]
-    leaks = leaking(workspace.leaks, manifests)
+    report = project.paths.leaks
+    leaks = leaking(report, manifests)
     facts = {} if leaks is None else {"leaks": str(leaks)}
-    if workspace.leaks.is_file():
-        client.log_artifact(run_id, str(workspace.leaks), "data")
-    found = sources(Path(), commit, params.datasets) if commit else None
-    return (
-        facts
-        if found is None
-        else {**facts, "code": found.tag, "rebuild": _keep_sources(client, run_id, params, workspace, found)}
-    )
+    if report.is_file():
+        client.log_artifact(run_id, str(report), "data")
+    found = sources(Path(), commit, project.params.datasets) if commit else None
+    if found is None:
+        return facts
+    return {**facts, "code": found.tag, "rebuild": _keep_sources(client, run_id, project.params, project.paths, found)}
 
 
-def _keep_sources(client: MlflowClient, run_id: str, params: Params, workspace: Paths, found: Sources) -> str:
+def _keep_sources(client: MlflowClient, run_id: str, params: Params, paths: Paths, found: Sources) -> str:
     """Log the files into a folder named by the digest of dvc.lock, for a run may be registered twice; returns its name."""
     folder = f"rebuild/{file_digest(Path(LOCK))[:12]}"
     client.log_artifact(run_id, LOCK, folder)
-    client.log_artifact(run_id, str(workspace.evaluate_metrics), folder)
+    client.log_artifact(run_id, str(paths.evaluate_metrics), folder)
     client.log_text(run_id, _params_text(params), f"{folder}/params.yaml")
     for path in found.extra:
         if Path(path).is_file():
@@ -183,24 +186,12 @@ def run_tags(facts: dict[str, str]) -> dict[str, str]:
     return {**facts, **({"mlflow.source.git.commit": facts["git_commit"]} if "git_commit" in facts else {})}
 
 
-def add_evaluation(client: MlflowClient, run_id: str, evaluation: dict[str, Any], step: int) -> None:
-    """Log the means as ``evaluate/<dataset>/derained/psnr_y`` and so on, those that the run does not have already."""
-    known = client.get_run(run_id).data.metrics
-    figures = {
-        f"evaluate/{name}/{kind}": value
-        for name, group in evaluation.items()
-        for kind, value in _leaves(group)
-        if kind != "images"
-    }
-    send_metrics(client, run_id, [(name, value, now_ms(), step) for name, value in figures.items() if known.get(name) != value])
-
-
-def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Paths, history: list[dict[str, float]]) -> None:
+def add_results(client: MlflowClient, run_id: str, params: Params, paths: Paths, history: list[dict[str, float]]) -> None:
     """Log metrics, plots, pictures, the learning curve, the params as they were used, and dvc.lock."""
-    for path in (workspace.history, workspace.images):
+    for path in (paths.history, paths.images):
         client.log_artifact(run_id, str(path), "plots")
-    client.log_artifacts(run_id, str(workspace.pictures), "plots/pictures")
-    for path in (workspace.train_metrics, workspace.evaluate_metrics):
+    client.log_artifacts(run_id, str(paths.pictures), "plots/pictures")
+    for path in (paths.train_metrics, paths.evaluate_metrics):
         client.log_artifact(run_id, str(path), "metrics")
     if Path(LOCK).is_file():
         client.log_artifact(run_id, LOCK)
@@ -210,35 +201,22 @@ def add_files(client: MlflowClient, run_id: str, params: Params, workspace: Path
     client.log_text(run_id, _dumped(params), "params.yaml")
 
 
-def add_genotype(client: MlflowClient, run_id: str, genotype: Genotype) -> None:
-    """Log what the model is and costs as params, and with its learned strengths in the place of what ``train`` logged."""
-    send_params(client, run_id, genotype.flat(), {})
-    client.log_text(run_id, genotype.to_json(), GENOTYPE)
-
-
 def add_card(
     client: MlflowClient,
     run_id: str,
     params: Params,
     network: Restorer,
     used: list[Used],
-    workspace: Paths,
+    paths: Paths,
     facts: Mapping[str, str],
 ) -> str:
     """Log the version's model card, which no other version's replaces; returns where it lies in the run."""
-    price = cost(network.config, 256, 256)
-    what = {"kind": network.config.kind, "parameters": f"{price.parameters:,}", "GFLOP at 256x256": f"{price.gflop:.3g}"}
-    card = write_card(params.register_.model, what, used, workspace.images, facts, flatten(params))
+    price = cost(network.config)
+    what = {"kind": network.config.kind, "parameters": f"{price.parameters:,}", f"GFLOP at {SIDE}x{SIDE}": f"{price.gflop:.3g}"}
+    card = write_card(params.register_.model, what, used, paths.images, facts, flatten(params))
     path = f"{CARDS}/{facts['version']}.md"
     client.log_text(run_id, card, path)
     return path
-
-
-def add_checks(client: MlflowClient, run_id: str, folders: Mapping[str, Path]) -> None:
-    """Log what prepare's checks found in each dataset as ``data/<name>/quarantine.json``."""
-    for name, folder in folders.items():
-        if (folder / QUARANTINE).is_file():
-            client.log_artifact(run_id, str(folder / QUARANTINE), f"data/{name}")
 
 
 def describe(evaluation: dict[str, Any]) -> str:
@@ -250,13 +228,6 @@ def describe(evaluation: dict[str, Any]) -> str:
     ]
     head = ["| test images of | images | rainy PSNR-Y, dB | derained | gain | SSIM-Y |", "|---|---|---|---|---|---|"]
     return "\n".join(["RDMC: removes rain from 8-bit RGB images of any size, (N, H, W, 3) in and out.", "", *head, *lines])
-
-
-def _leaves(group: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    for name, value in group.items():
-        found += _leaves(value, f"{prefix}{name}/") if isinstance(value, dict) else [(f"{prefix}{name}", float(value))]
-    return found
 
 
 def _json(path: Path, stage: str) -> Any:

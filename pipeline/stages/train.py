@@ -6,70 +6,75 @@ import csv
 import io
 import json
 import time
+from typing import Any
 
 from pipeline.cluster import cluster, workers
-from pipeline.config.params import Params, fingerprint, flatten, with_architecture
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.storage.datasets import check_bucket, fetch_dataset
+from pipeline.storage.datasets import open_pairs
+from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.ray_train import bring_home, forget, launch
+from pipeline.training.checkpoints import bring_home, forget
+from pipeline.training.ray_train import launch
 from pipeline.training.run_log import RunLog
 from pipeline.training.worker import Row
-from pipeline.versioning.lineage import code_digest, git_commit, git_dirty
-from rdmc.data.shards import read_manifest
+from pipeline.versioning.git import commit_tags
+from pipeline.versioning.lineage import code_digest
 from rdmc.files import write_text
-from rdmc.models.cost import cost
+from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, genotype_for
 
-SIDE = 128
-"""Pixels a side of the image whose cost is named, as in the papers of this field."""
 HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
 TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
 """What the loss is made of, in the history where the training has it."""
 
 
-def run(params: Params, settings: Settings, workspace: Paths) -> None:
+def run(project: Project[Recipe]) -> None:
     """Train on the cluster of the settings and write the model, its state, its history and its MLflow run."""
     started = time.monotonic()
-    params = with_architecture(params)
+    project = project.with_params(with_architecture(project.params))
+    params, settings, paths = project.params, project.settings, project.paths
     check_bucket(settings)
-    digests = [read_manifest(fetch_dataset(settings, workspace, name) / "manifest.json").digest for name in params.datasets]
-    name = run_name(params, [*digests, code_digest()])
-    notes = RunLog(workspace.runs / f"{name}.jsonl")  # of a training that was stopped: it goes on in the same MLflow run
-    costs = cost(params.network, SIDE, SIDE)
+    pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
+    name = run_name(params, [pairs.digest, code_digest()])
+    log = RunLog(paths.runs / f"{name}.jsonl")  # a training that was stopped resumes in the same MLflow run
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
         say(f"train: {params.loss.described}")
-        tags = {"git_commit": git_commit() or "unknown", "git_dirty": str(git_dirty()).lower(), "stage": "train"}
-        shown = {**flatten(params), "cost.parameters": costs.parameters, f"cost.gflop_{SIDE}x{SIDE}": round(costs.gflop, 4)}
+        tags = {**commit_tags(), "stage": "train"}
         with (
-            Tracker.start(settings, name, shown, tags, run_id=notes.run_id) as tracker,
+            Tracker.start(settings, name, _shown(params), tags, run_id=log.run_id) as tracker,
             TrainingDisplay(params.train.steps) as display,
-            notes.following(tracker, display) as follow,
+            log.following(tracker, display) as follow,
         ):
             if genotype := genotype_for(params.network):
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
-            outcome = launch(params, settings, workspace, name, follow)
-        bring_home(outcome, workspace)
-    rows = {int(row["step"]): row for row in (outcome.metrics, outcome.final)} | notes.rows  # Ray knows these two for certain
+            result = launch(project, name, follow, validates=len(validation) > 0)
+        bring_home(result, paths)
+    rows = {int(row["step"]): row for row in (result.metrics, result.final)} | log.rows  # Ray knows these two for certain
     if not tracker.sent:
         say("`python -m pipeline register` adds the figures to the run when MLflow answers")
-    write_text(workspace.run, json.dumps({"run_id": tracker.run_id}) + "\n")
-    write_text(workspace.history, history_csv(rows))
-    write_text(workspace.train_metrics, json.dumps(final_metrics(rows, outcome.metrics), indent=2) + "\n")
-    if forget(settings, workspace, name):
-        notes.path.unlink()
-    network = f"{params.network.kind}: {costs} for {SIDE}x{SIDE} pixels"
-    _summary(network, rows, outcome.metrics, ready - started, notes.stepping, time.monotonic() - started)
+    write_text(paths.run, json.dumps({"run_id": tracker.run_id}) + "\n")
+    write_text(paths.history, history_csv(rows))
+    write_text(paths.train_metrics, json.dumps(final_metrics(rows, result.metrics), indent=2) + "\n")
+    if forget(project, name):
+        log.path.unlink()
+    network = f"{params.network.kind}: {cost(params.network)} for {SIDE}x{SIDE} pixels"
+    _summary(network, rows, result.metrics, ready - started, log.stepping, time.monotonic() - started)
 
 
-def run_name(params: Params, digests: list[str]) -> str:
+def run_name(params: Recipe, digests: list[str]) -> str:
     """A name that says what is trained: the same params, data and code give the same one, so a stopped run is found again."""
     return f"train-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train'), True), *digests)[:12]}"
+
+
+def _shown(params: Recipe) -> dict[str, Any]:
+    """The params as the MLflow run shows them, with the cost of the network."""
+    price = cost(params.network)
+    return {**flatten(params), "cost.parameters": price.parameters, f"cost.gflop_{SIDE}x{SIDE}": round(price.gflop, 4)}
 
 
 def history_csv(rows: dict[int, Row]) -> str:

@@ -15,12 +15,16 @@ from typing import Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 
-from pipeline.storage.s3 import CHUNK, Bucket, refusals, s3_client
+from pipeline.config.settings import Settings
+from pipeline.storage.s3 import CHUNK, Bucket, bucket_of, check_bucket, endpoint, refusals, s3_client
 from pipeline.storage.shard_cache import ShardCache
+from pipeline.versioning.dvc import run_dvc
 from rdmc.data.loader import local_shard
 from rdmc.data.shards import Shard
-from rdmc.errors import DataError
+from rdmc.errors import ConfigError, DataError
 
+REMOTE = "storage"
+"""What DVC calls the bucket."""
 PART = 8 << 20
 """Bytes of a request."""
 TRIES, READS = 7, 6
@@ -136,3 +140,18 @@ class BucketShards:
         if local.is_file():
             return local
         return self.cache.path(shard, lambda file: self.remote.save(file, shard.md5, shard.size, shard.sha256))
+
+
+def connect(settings: Settings, root: Path) -> None:
+    """Make the bucket the default remote of the DVC repository at ``root``, so that plain ``dvc push``/``pull`` use it.
+
+    It is written to ``.dvc/config.local``, which git ignores: address and endpoint, no credentials. Raises ConfigError
+    without a bucket, ServiceError where it cannot be used or DVC refuses.
+    """
+    bucket = bucket_of(settings)
+    if not bucket:
+        raise ConfigError("RDMC_BUCKET: is not set, there is no bucket to connect to; set it to s3://bucket/prefix")
+    check_bucket(settings)
+    run_dvc(root, "remote", "add", "--local", "--default", "--force", REMOTE, bucket.url("dvc"))
+    if address := endpoint():
+        run_dvc(root, "remote", "modify", "--local", REMOTE, "endpointurl", address)

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow.fs
+import s3fs
 
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
-from pipeline.storage.datasets import ray_storage
-from pipeline.storage.s3 import refusals
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe
+from pipeline.storage.s3 import TIMEOUTS, bucket_of, endpoint, refusals
 from rdmc.errors import ServiceError, one_line
 from rdmc.files import write_text
 
@@ -91,9 +91,28 @@ class RunFiles:
             self.files.delete_dir(self.path)
 
 
-def kept(settings: Settings, workspace: Paths, name: str = "") -> RunFiles:
-    """The folder ``name`` of Ray's storage, or all of that."""
-    place = RunFiles(*ray_storage(settings, workspace))
+def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | None]:
+    """``storage_path`` and ``storage_filesystem`` of Ray's RunConfig: a folder that all workers can write, or the bucket.
+
+    The filesystem is pickled to the workers without credentials; each process finds them in its own environment.
+    pyarrow's own S3 client is not used: it writes empty objects for folders, which not every S3 server takes.
+    """
+    if project.settings.storage:
+        return str(Path(project.settings.storage).absolute()), None
+    bucket = bucket_of(project.settings)
+    if not bucket:
+        return str(project.paths.runs.absolute()), None
+    files = s3fs.S3FileSystem(
+        endpoint_url=endpoint() or None,
+        config_kwargs=TIMEOUTS,
+        use_listings_cache=False,  # other processes write here too
+    )
+    return f"{bucket.name}/{bucket.key('ray')}", pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
+
+
+def run_files(project: Project[Recipe], name: str = "") -> RunFiles:
+    """The folder ``name`` of Ray's storage, or all of it."""
+    place = RunFiles(*ray_storage(project))
     return place.within(name) if name else place
 
 

@@ -93,6 +93,14 @@ def refusals(url: str) -> Iterator[None]:
         raise ServiceError(f"{url}: {host}: {type(error).__name__}; start the store or mend AWS_ENDPOINT_URL") from None
 
 
+def check_bucket(settings: Settings) -> None:
+    """See that the bucket is there and lets this environment in; makes nothing. Raises ServiceError, one line."""
+    bucket = bucket_of(settings)
+    if bucket:
+        with refusals(bucket.url()):
+            s3_client().head_bucket(Bucket=bucket.name)
+
+
 def open_object(url: str, start: int, tag: str) -> tuple[Iterator[bytes], int, str]:
     """The bytes of ``s3://bucket/key`` from ``start`` on, where its tag is still ``tag``; else all, from 0.
 

@@ -15,11 +15,10 @@ from pathlib import Path
 import ray.train
 import torch
 
-from pipeline.config.params import Params
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe
 from pipeline.storage.runs import RunFiles
-from pipeline.training.ray_train import TrainingResult
+from pipeline.training.checkpoints import TrainingResult
 from pipeline.training.worker import Row, Work, training
 from rdmc.errors import CheckpointError, TrainingError
 from rdmc.training.loop import Report
@@ -56,9 +55,7 @@ def checkpoint_name(step: float) -> str:
 
 
 def train_here(
-    params: Params,
-    settings: Settings,
-    workspace: Paths,
+    project: Project[Recipe],
     place: RunFiles,
     follow: Callable[[Row], None],
     device: torch.device,
@@ -67,7 +64,7 @@ def train_here(
     start: RunFiles | None = None,
     generation: int = 0,
 ) -> TrainingResult:
-    """Train ``params``, from where ``place`` is, to the step ``until`` (0: the last one of the recipe).
+    """Train the params of ``project``, from where ``place`` is, to the step ``until`` (0: the last one of the recipe).
 
     The checkpoint of the step ``begun`` stays meanwhile, for others may begin from it.
     A place of an older ``generation`` begins from the checkpoint ``start``, with the params of now. ``follow`` is called with
@@ -75,8 +72,8 @@ def train_here(
 
     Raises what a training raises, DataError and CheckpointError among them, and ServiceError where the storage fails.
     """
-    work = Work.open(params, settings, workspace, device, training)
-    until = until or params.train.steps
+    work = Work.open(project, device, training)
+    until = until or project.params.train.steps
     state = _take_up(work, place, start, generation)
     if state.rows and state.last["step"] > begun:
         follow(state.last)  # what was kept just before a kill was perhaps never told

@@ -1,4 +1,4 @@
-"""The only home of ray.train: one ``launch`` for a training and for a trial of a sweep.
+"""Ray Train: one ``launch`` for a training, an architecture search and a trial of several workers.
 
 Workers run ``rdmc.training.loop`` and report; they know nothing of MLflow. Ray's controller, which lives on the driver's node,
 appends each report to a journal file; the driver follows that file to show progress and to track (docs/decisions/0003).
@@ -7,13 +7,11 @@ appends each report to a journal file; the driver follows that file to show prog
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,73 +21,54 @@ import ray.train.torch
 from ray.train.v2.api.callback import UserCallback
 
 from pipeline.cluster import on_gpu, require_resources, share, workers
-from pipeline.config.params import Params, parse_params
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
-from pipeline.console import say
-from pipeline.storage.datasets import fetch_dataset, ray_storage, shard_fetch
-from pipeline.storage.runs import faults, kept
-from pipeline.training.worker import Make, Row, Work, training
-from rdmc.checkpoint import FACTS, WEIGHTS
-from rdmc.data.loader import PairStore
+from pipeline.config.project import Project, from_plain
+from pipeline.config.recipe import Recipe
+from pipeline.storage.runs import ray_storage
+from pipeline.training.checkpoints import TrainingResult
+from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
-from rdmc.errors import RdmcError, ServiceError, TrainingError, one_line
-from rdmc.files import new_folder
+from rdmc.errors import RdmcError, TrainingError, one_line
 from rdmc.training.vgg19 import find_weights
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a launch leaves behind."""
-
-    metrics: Row
-    """The figures of the best checkpoint."""
-    final: Row
-    """The figures of the last one."""
-    best: ray.train.Checkpoint
-    """The checkpoint with the highest validation PSNR; the last one where nothing was validated."""
-    last: ray.train.Checkpoint
-    """The checkpoint of the last step."""
-
-
 def launch(
-    params: Params,
-    settings: Settings,
-    workspace: Paths,
+    project: Project[Recipe],
     name: str,
     follow: Callable[[Row], None],
+    validates: bool,
     callbacks: list[UserCallback] | None = None,
-    make: Make = training,
+    make: MakeRun = training,
 ) -> TrainingResult:
-    """Train ``params`` on the cluster and return its checkpoints; ``follow`` is called with every report, in order.
+    """Train a project's params on the cluster and return the checkpoints.
 
-    ``make`` is called in each worker and gives the training that it runs; it must be a function of a module.
+    A worker that dies is replaced, and the training resumes from the last checkpoint. A launch under the name of one that was
+    stopped resumes that one.
 
-    A worker that dies is replaced and the training goes on from the last checkpoint. A launch under the ``name`` of one
-    that was stopped goes on where that one was. Raises ConfigError for a batch that does not divide, DataError for shards
-    that are damaged or hold nothing to train on, ServiceError or CheckpointError for VGG19 weights that cannot be had,
-    TrainingError for a training that failed, and what ``follow`` raises.
+    Args:
+        project: Its params are what is trained; each worker opens its data.
+        name: The folder of the run in Ray's storage.
+        follow: Called with every report, in order.
+        validates: Whether there are validation pairs; without them the last checkpoint counts as the best one.
+        callbacks: More of Ray Train's callbacks.
+        make: Called in each worker; returns the training that it runs. It must be a function of a module.
+
+    Raises:
+        ConfigError: A batch that does not divide among the workers.
+        CheckpointError: VGG19 weights that cannot be read.
+        TrainingError: The training failed. What ``follow`` raises is raised too.
     """
+    settings, loss = project.settings, project.params.loss
     count = workers(settings)
-    local_batch_size(params.train.global_batch_size, count)
-    folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-    fetch = shard_fetch(settings, workspace)
-    PairStore(folders, "train", fetch=fetch)  # refused before work starts, not by workers that are then replaced
-    validated = len(PairStore(folders, "validation", allow_empty=True, fetch=fetch)) > 0
-    best = {"checkpoint_score_attribute": "psnr_y"} if validated else {}
-    if params.loss.needs_vgg19:
-        find_weights(params.loss.vgg19_weights, params.loss.vgg19_sha256)
+    local_batch_size(project.params.train.global_batch_size, count)
+    best = {"checkpoint_score_attribute": "psnr_y"} if validates else {}
+    if loss.needs_vgg19:
+        find_weights(loss.vgg19_weights, loss.vgg19_sha256)
     require_resources(settings)
-    path, filesystem = ray_storage(settings, workspace)
+    path, filesystem = ray_storage(project)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
         trainer = ray.train.torch.TorchTrainer(
             _train_worker,
-            train_loop_config={
-                "params": params.model_dump(mode="json", by_alias=True),
-                "settings": settings.model_dump(),
-                "root": str(workspace.root.absolute()),
-                "make": make,
-            },
+            train_loop_config={"project": project.to_plain(), "make": make},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=count, use_gpu=on_gpu(settings), resources_per_worker=share(settings)
             ),
@@ -159,10 +138,9 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
 
 def _train_worker(config: dict[str, Any]) -> None:
     """What each worker runs: the training loop, a report for each of its reports, a checkpoint at each validation."""
-    params = parse_params(config["params"], "params")
-    settings, workspace = Settings(**config["settings"]), Paths(Path(config["root"]))
+    project = from_plain(config["project"], Recipe)
     context = ray.train.get_context()
-    work = Work.open(params, settings, workspace, ray.train.torch.get_device(), config["make"])
+    work = Work.open(project, ray.train.torch.get_device(), config["make"])
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
@@ -191,35 +169,3 @@ def root_cause(error: BaseException) -> BaseException:
         if isinstance(inner, BaseException) and inner is not error:
             return root_cause(inner)
     return error
-
-
-def bring_home(outcome: TrainingResult, workspace: Paths) -> None:
-    """Copy the best model and the last state of a run out of Ray's storage, each replaced as a whole.
-
-    Raises ServiceError where one of them cannot be read or written; the run can be brought home again.
-    """
-    with opened(outcome.best) as source, new_folder(workspace.best) as target:
-        for name in (WEIGHTS, FACTS):
-            shutil.copy2(source / name, target / name)
-    with opened(outcome.last) as source, new_folder(workspace.last) as target:
-        shutil.copytree(source, target, dirs_exist_ok=True)
-
-
-@contextmanager
-def opened(checkpoint: ray.train.Checkpoint) -> Iterator[Path]:
-    """A checkpoint of Ray's storage as a folder here. Raises ServiceError where it, or what is made of it, fails."""
-    with faults(checkpoint.path), checkpoint.as_directory() as folder:
-        yield Path(folder)
-
-
-def forget(settings: Settings, workspace: Paths, name: str) -> bool:
-    """Delete a finished run from Ray's storage, so that the same params train anew when asked again.
-
-    Whether it is gone: what hinders it is said and no more, for the run's results are at home by now.
-    """
-    try:
-        kept(settings, workspace, name).remove()
-    except ServiceError as error:
-        say(f"warning: a finished run stays in the storage: {error}")
-        return False
-    return True

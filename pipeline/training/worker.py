@@ -1,4 +1,4 @@
-"""What a training worker does, whoever started it: the data, the run, its reports."""
+"""What a training worker does, whether Ray Train or a trial started it: open the data, make the run, save its reports."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config.params import Params
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
-from pipeline.storage.datasets import fetch_dataset, shard_fetch
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe
+from pipeline.storage.datasets import open_pairs
 from rdmc.data.loader import PairStore
 from rdmc.training.loop import Report, Run
 
 Row = dict[str, float]
-Make = Callable[[Params, torch.device], Run]
+"""The figures of one report, by name."""
+MakeRun = Callable[[Recipe, torch.device], Run]
 
 
-def training(params: Params, device: torch.device) -> Run:
+def training(params: Recipe, device: torch.device) -> Run:
     """The training that ``params`` describe."""
     return Run(params.network, params.loss, params.train, params.seed, device)
 
@@ -29,27 +29,24 @@ def training(params: Params, device: torch.device) -> Run:
 class Work:
     """One worker's part of a training."""
 
-    params: Params
+    project: Project[Recipe]
     run: Run
     train: PairStore
     validation: PairStore
-    loaders: int
 
     @classmethod
-    def open(cls, params: Params, settings: Settings, workspace: Paths, device: torch.device, make: Make) -> Work:
-        """Open the data, wherever they lie, and make the run."""
+    def open(cls, project: Project[Recipe], device: torch.device, make: MakeRun) -> Work:
+        """Open the data, wherever they lie, and make the run. Raises what ``open_pairs`` and ``make`` raise."""
         warnings.filterwarnings("ignore", module="torch")
-        folders = [fetch_dataset(settings, workspace, dataset) for dataset in params.datasets]
-        fetch = shard_fetch(settings, workspace)
-        train = PairStore(folders, "train", settings.cache_mb, fetch=fetch)
-        validation = PairStore(folders, "validation", settings.cache_mb, allow_empty=True, fetch=fetch)
-        return cls(params, make(params, device), train, validation, settings.loaders)
+        train, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
+        return cls(project, make(project.params, device), train, validation)
 
     def reports(self) -> Iterator[Report]:
-        """Train on from where the run is."""
-        return self.run.reports(self.train, self.validation, self.loaders)
+        """Train from the step that the run has reached."""
+        return self.run.reports(self.train, self.validation, self.project.settings.loaders)
 
     def save(self, folder: Path, report: Report) -> None:
-        """Write the checkpoint of a report."""
-        facts = {"seed": self.params.seed, "data": self.train.digest, "datasets": list(self.params.datasets)}
+        """Write the checkpoint of a report into an existing folder."""
+        params = self.project.params
+        facts = {"seed": params.seed, "data": self.train.digest, "datasets": list(params.datasets)}
         self.run.save(folder, {**facts, "validation": report.validation or {}})

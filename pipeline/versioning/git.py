@@ -1,46 +1,90 @@
-"""DVC as an act calls it: with this interpreter's programs, in a folder, seen by whoever waits."""
+"""git, as the pipeline needs it: the commit, whether files differ from it, and the files that a commit has.
+
+git is never asked for a remote, whose URL may hold a credential.
+"""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import subprocess
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from rdmc.errors import ServiceError
 
-OURS = ("RDMC_DATA", "MLFLOW_TRACKING_URI")
-"""What another folder must not take over from this environment: its files and its MLflow store are its own."""
-
-
-def dvc(root: Path, *arguments: str, own: bool = True) -> None:
-    """Run DVC in ``root``; its output is shown.
-
-    Args:
-        root: a DVC project; its own code is what its stages run.
-        arguments: of DVC.
-        own: whether ``root`` is the project of this process, so that its settings hold there too.
-
-    Raises:
-        ServiceError: it fails; what DVC said stands above.
-    """
-    kept = {name: value for name, value in os.environ.items() if own or name not in OURS}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    environment = {**kept, "PATH": path, "PYTHONPATH": str(root.absolute())}
-    code = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False).returncode
-    if code:
-        raise ServiceError(
-            f"{root.absolute()}: `dvc {' '.join(arguments)}` failed with exit code {code}; see what it says above"
-        )
+SECONDS = 60
+"""How long a git command may take."""
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What a git command prints. Raises ServiceError with git's last line."""
+    """What a git command in ``root`` prints. Raises ServiceError with git's last line."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     except OSError as error:
         raise ServiceError(f"git: {error}; install it") from None
     except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ServiceError(f"`git {' '.join(arguments[:2])}` in {root.absolute()}: {said}") from None
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ServiceError(f"`git {' '.join(arguments[:2])}` in {root.absolute()}: {last}") from None
     return done.stdout.strip()
+
+
+def git_commit(root: Path = Path()) -> str | None:
+    """The commit that is checked out; None without git, outside a repository, or before the first commit."""
+    return _text(root, "rev-parse", "--verify", "HEAD")
+
+
+def git_dirty(root: Path = Path()) -> bool | None:
+    """Whether a tracked file differs from the commit; None where there is no commit to differ from."""
+    if git_commit(root) is None:
+        return None
+    changed = _text(root, "status", "--porcelain", "--untracked-files=no")
+    return None if changed is None else bool(changed)
+
+
+def commit_tags(root: Path = Path()) -> dict[str, str]:
+    """The commit and whether files differ from it, as the tags of a run."""
+    return {"git_commit": git_commit(root) or "unknown", "git_dirty": str(git_dirty(root)).lower()}
+
+
+def files_in_commit(root: Path, commit: str, paths: Iterable[str]) -> dict[str, str] | None:
+    """The md5 (hex) of each file that a commit has at or below ``paths``, by path.
+
+    Args:
+        root: A folder of the repository; paths are relative to it.
+        commit: The commit to read.
+        paths: Files and folders. Those that the commit does not have are left out of the result.
+
+    Returns:
+        None without git or without the commit.
+    """
+    listed = _bytes(
+        root, b"", "ls-tree", "-r", "-z", commit, "--", *(f"./{path}" for path in paths if not path.startswith(("../", "/")))
+    )
+    if listed is None:
+        return None
+    entries = [line.partition(b"\t") for line in listed.split(b"\0") if line]
+    blobs = [(name.decode(), facts.split()[2]) for facts, _, name in entries if facts.split()[1] == b"blob"]
+    contents = _bytes(root, b"".join(blob + b"\n" for _, blob in blobs), "cat-file", "--batch")
+    if contents is None:
+        return None
+    found, rest = {}, memoryview(contents)
+    for name, _ in blobs:
+        head = bytes(rest[:200]).partition(b"\n")[0]
+        start, size = len(head) + 1, int(head.split()[2])
+        found[name] = hashlib.md5(rest[start : start + size], usedforsecurity=False).hexdigest()
+        rest = rest[start + size + 1 :]
+    return found
+
+
+def _text(root: Path, *arguments: str) -> str | None:
+    output = _bytes(root, b"", *arguments)
+    return None if output is None else output.decode(errors="replace").strip()
+
+
+def _bytes(root: Path, given: bytes, *arguments: str) -> bytes | None:
+    """What a git command prints; None where it fails or there is no git."""
+    command = ["git", *arguments]
+    try:
+        return subprocess.run(command, cwd=root, input=given, capture_output=True, check=True, timeout=SECONDS).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

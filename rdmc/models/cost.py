@@ -10,6 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from rdmc.models.blocks import Upsample
 from rdmc.models.factory import NetworkConfig, build
 
+SIDE = 256
+"""Height and width, in pixels, of the image for which a cost is stated, as in the tables of the field."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -24,7 +27,7 @@ class Cost:
         return f"{self.parameters / 1e6:.3g} M parameters, {self.gflop:.3g} GFLOP"
 
 
-def cost(config: NetworkConfig, height: int, width: int) -> Cost:
+def cost(config: NetworkConfig, height: int = SIDE, width: int = SIDE) -> Cost:
     """The cost of a network of ``config`` on one image of ``height`` by ``width`` pixels.
 
     Interpolation counts as free, as in published figures and in torch's own counter: RDMC's upsampling, here written as

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.storage import datasets as storage
+from pipeline.storage.dvc_remote import connect as connect_dvc
 from pipeline.storage.s3 import bucket_of
 from pipeline.tracking.client import connect
 from rdmc.checkpoint import write_model
@@ -146,7 +146,7 @@ def remote(packed: Path, s3_host: S3Server, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_host.environment.items():
             patch.setenv(name, value)
-        storage.connect(Settings(bucket="s3://pushed-once/some/prefix"), root)
+        connect_dvc(Settings(bucket="s3://pushed-once/some/prefix"), root)
         dvc(root, "push")
     return bucket
 

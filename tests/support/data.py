@@ -8,8 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.config.params import Params, read_params, with_overrides
+from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import with_overrides
+from pipeline.config.settings import Settings
 from rdmc.data.images import Image, as_png
 from rdmc.data.pairs import write_index, write_pair
 from rdmc.data.shards import Manifest, write_shards
@@ -50,3 +53,9 @@ def make_dataset(workspace: Paths, name: str, counts: Mapping[str, int] | None =
 def tiny_params(overrides: Mapping[str, Any] | None = None) -> Params:
     """The project's params, made small enough to train in a moment."""
     return with_overrides(read_params(ROOT / "params.yaml"), {**TINY, **(overrides or {})})
+
+
+def toy_project(settings: Settings, paths: Paths, *datasets: str) -> Project[Params]:
+    """A project of tiny params with these datasets, or with ``light``."""
+    chosen = {name: {"source": "embedded", "rain": "light", "variants": 1} for name in datasets or ("light",)}
+    return Project(tiny_params({"datasets": chosen}), settings, paths)

@@ -9,7 +9,8 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.config.settings import Settings
-from pipeline.registry.client import add_version, log_model, open_run, registry
+from pipeline.registry.client import registry
+from pipeline.registry.publish import add_version, log_model, open_run
 from rdmc.checkpoint import WEIGHTS, write_model
 from rdmc.files import file_digest
 from rdmc.models.rdmc import RDMC, RDMCConfig

@@ -17,6 +17,13 @@ def modules() -> list[Path]:
 
 
 @cache
+def has_code(module: Path) -> bool:
+    """Whether a module holds more than a docstring; the ``__init__`` of most packages does not."""
+    body = ast.parse((ROOT / module).read_text()).body
+    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
+
+
+@cache
 def names(module: Path) -> frozenset[str]:
     """Dotted names that a module imports, ``from a import b`` counting as both ``a`` and ``a.b``."""
     return frozenset(_imports(ast.parse((ROOT / module).read_text())))

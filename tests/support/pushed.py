@@ -11,11 +11,11 @@ from typing import Any
 
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.storage.datasets import fetch_dataset, shard_fetch
+from pipeline.storage.datasets import open_pairs
 from pipeline.storage.s3 import bucket_of
-from rdmc.data.loader import Pair, PairStore
+from rdmc.data.loader import Pair
 from rdmc.data.shards import MANIFEST, read_manifest
-from tests.support.data import make_dataset
+from tests.support.data import make_dataset, toy_project
 from tests.support.s3 import S3Server
 
 
@@ -51,8 +51,7 @@ def objects(settings: Settings, s3: S3Server) -> dict[str, Any]:
 
 def pairs(settings: Settings, workspace: Paths, split: str = "train") -> list[Pair]:
     """All pairs of a split, wherever they are."""
-    folder = fetch_dataset(settings, workspace, "light")
-    store = PairStore([folder], split, cache_mb=0, fetch=shard_fetch(settings, workspace))
+    store = open_pairs(toy_project(settings, workspace), split, cache_mb=0)
     return [store[i] for i in range(len(store))]
 
 

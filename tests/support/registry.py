@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.stages import evaluate, register
 from rdmc.checkpoint import write_model
@@ -45,8 +46,8 @@ def register_shifts(
         make_dataset(workspace, name, {"train": 2, "validation": 1, "test": 6})
     for number, level in enumerate(levels, 1):
         _write_shift(workspace.best, level)
-        evaluate.run(params, Settings(), workspace)
-        register.run(params, Settings(), workspace)
+        evaluate.run(Project(params, Settings(), workspace))
+        register.run(Project(params, Settings(), workspace))
         client.set_model_version_tag("rdmc", str(number), "code", "committed")  # no git here
 
 

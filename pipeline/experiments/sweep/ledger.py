@@ -11,10 +11,10 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pipeline.config.paths import Paths
-from pipeline.config.settings import Settings
+from pipeline.config.params import Params
+from pipeline.config.project import Project
 from pipeline.experiments.sweep.lock import driver_of
-from pipeline.storage.runs import RunFiles, kept
+from pipeline.storage.runs import RunFiles, run_files
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError, ConfigError
 
@@ -117,26 +117,26 @@ def read_ledger(place: RunFiles, name: str) -> Ledger:
         raise CheckpointError(f"{place.path}/{LEDGER}: {error}; delete that folder and start the sweep anew") from None
 
 
-def unfinished(settings: Settings, workspace: Paths) -> list[str]:
+def unfinished(project: Project[Params]) -> list[str]:
     """The names of the sweeps that were stopped and that nobody drives, the newest last: what ends well is deleted."""
-    place = kept(settings, workspace)
+    place = run_files(project)
     names = [name for name in place.folders() if name.startswith(PREFIX) and place.within(name).read(LEDGER)]
     return [name for name in names if not driver_of(place.within(name))]
 
 
-def stopped(settings: Settings, workspace: Paths, name: str = "") -> Ledger:
+def stopped(project: Project[Params], name: str = "") -> Ledger:
     """The sweep of that name, or the newest, that was stopped.
 
     Raises ConfigError where there is none, CheckpointError for a damaged one.
     """
-    names = unfinished(settings, workspace)
+    names = unfinished(project)
     if name and name not in names:
         raise ConfigError(f"--sweep: {name} is no sweep that was stopped ({', '.join(names) or 'there is none'}); name another")
     if not names:
-        place = kept(settings, workspace).path
+        place = run_files(project).path
         raise ConfigError(f"--resume: no sweep was stopped in {place}; start one with `python -m pipeline tune`")
     chosen = name or names[-1]
-    return read_ledger(kept(settings, workspace, chosen), chosen)
+    return read_ledger(run_files(project, chosen), chosen)
 
 
 def check_same(ledger: Ledger, params: dict[str, Any], data: str, code: str) -> None:

@@ -18,6 +18,7 @@ from pipeline.config.tune import Choice, Integer, LogUniform, Tune, Uniform
 from pipeline.evaluation.plots import BLUE, GREY, INK, ORANGE, Image, draw, plain
 from pipeline.experiments.sweep.algorithms import front, study_of
 from pipeline.experiments.sweep.ledger import SweepTrial
+from rdmc.models.cost import SIDE
 
 
 def pictures(tune: Tune, entries: Sequence[SweepTrial]) -> dict[str, Image]:
@@ -141,7 +142,7 @@ def front_plot(tune: Tune, entries: Sequence[SweepTrial]) -> Image:
         axis.plot([e.gflop or 0.0 for e in found], [e.score or 0.0 for e in found], style, color=colour, alpha=0.7)
     for entry in best:
         axis.annotate(str(entry.number), (entry.gflop or 0, entry.score or 0), (4, 4), textcoords="offset points", fontsize=8)
-    axis.set_xlabel("cost of an image of 128x128, GFLOP")
+    axis.set_xlabel(f"cost of an image of {SIDE}x{SIDE}, GFLOP")
     axis.set_ylabel("validation PSNR-Y, dB")
     plain(axis, "the front: no trial is better and cheaper")
     return draw(figure)

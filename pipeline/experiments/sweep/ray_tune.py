@@ -8,7 +8,8 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from pipeline.config.params import Params, trial_params
+from pipeline.config.params import Params
+from pipeline.config.recipe import trial_params
 from pipeline.config.tune import Tune
 from pipeline.experiments.sweep.algorithms import donor, explore, goes_on, next_stretch, suggest
 from pipeline.experiments.sweep.ledger import OPEN, Ledger, SweepTrial
@@ -16,8 +17,6 @@ from pipeline.training.in_process import checkpoint_name
 from rdmc.errors import RdmcError
 from rdmc.models.cost import cost
 
-SIDE = 128
-"""Height and width, in pixels, of the image whose cost is an objective; the one that ``train`` names."""
 FIGURES = ("step", "loss", "lr", "psnr_y", "ssim_y", "images_per_second", "step_seconds")
 """What is kept of a validation."""
 
@@ -80,7 +79,7 @@ class SweepController:
         entry.until = min(self.tune.pbt.every, self.tune.steps) if self.tune.algorithm == "pbt" else 0
         if "gflop" in self.tune.objectives:
             try:
-                entry.gflop = round(cost(choose(self.params, {"chosen": entry.chosen}).network, SIDE, SIDE).gflop, 6)
+                entry.gflop = round(cost(choose(self.params, {"chosen": entry.chosen}).network).gflop, 6)
             except RdmcError:
                 entry.gflop = None  # the trial fails of it, and says so
         self.ledger.trials.append(entry)
@@ -142,15 +141,15 @@ class SweepController:
 
 
 class LedgerSearcher(Searcher):
-    """Ray Tune's searcher: asks the conductor."""
+    """Ray Tune's searcher: asks the controller."""
 
-    def __init__(self, conductor: SweepController) -> None:
+    def __init__(self, controller: SweepController) -> None:
         super().__init__(metric="psnr_y", mode="max")
-        self.conductor = conductor
+        self.controller = controller
 
     def suggest(self, trial_id: str) -> Any:
         """What is to be started."""
-        return self.conductor.next()
+        return self.controller.next()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the ledger has it."""
@@ -163,13 +162,13 @@ class LedgerSearcher(Searcher):
 
 
 class LedgerScheduler(FIFOScheduler):
-    """Ray Tune's scheduler: passes validations to the conductor, and stops what may not go on."""
+    """Ray Tune's scheduler: passes validations to the controller, and stops what may not go on."""
 
-    def __init__(self, conductor: SweepController) -> None:
+    def __init__(self, controller: SweepController) -> None:
         super().__init__()
-        self.conductor = conductor
+        self.controller = controller
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """CONTINUE or STOP."""
-        stays = self.conductor.report(int(trial.config["trial"]), result)
+        stays = self.controller.report(int(trial.config["trial"]), result)
         return str(self.CONTINUE if stays else self.STOP)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.params import Params, flatten, read_params, with_overrides
+from pipeline.config.params import Params, read_params
+from pipeline.config.recipe import flatten, with_overrides
 from rdmc.errors import ConfigError
 from rdmc.models.baselines import PReNetConfig, UNetConfig
 from rdmc.models.rdmc import RDMCConfig

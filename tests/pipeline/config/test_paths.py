@@ -1,4 +1,4 @@
-"""dvc.yaml and workspace.py name the same files (docs/decisions/0002)."""
+"""dvc.yaml and pipeline/config/paths.py name the same files (docs/decisions/0002)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from pipeline.config.paths import Paths
 from tests.support.imports import ROOT
 
-NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep", "served"}
+NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep", "served", "manifests", "shard_cache"}
 
 
 def _path(out: Any) -> str:

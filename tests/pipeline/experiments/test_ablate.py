@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.evaluation import evaluator as measuring
 from pipeline.experiments import ablate
@@ -55,7 +56,7 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
     page.write_text(PAGE)
     broken = tiny_params({**TINY, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
     with pytest.raises(TrainingError, match="^broken/0: failed"):
-        ablate.run(broken, SETTINGS, workspace, write=page)
+        ablate.run(Project(broken, SETTINGS, workspace), write=page)
     assert list(kept(workspace)) == ["full/0"]
     assert "Missing, for they failed or have not run: broken/0." in " ".join(page.read_text().split())
     first = (workspace.ablation / "table.md").read_text()
@@ -63,7 +64,7 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
     params = tiny_params(
         {**TINY, "ablation.seeds": [0, 1], "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}}
     )
-    ablate.run(params, SETTINGS, workspace, write=page)
+    ablate.run(Project(params, SETTINGS, workspace), write=page)
     found = kept(workspace)
     assert set(found) == {"full/0", "full/1", "one-pass/0", "one-pass/1"}
     assert (workspace.ablation / "table.md").read_text() != first
@@ -114,26 +115,28 @@ def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, train
     make_dataset(workspace, "heavy")
     variants = {"full": {}, "one-pass": {"network.passes": 1}, "two-passes": {"network.passes": 2}}
     params = tiny_params({**TINY, "ablation.variants": variants})
-    ablate.run(params, SETTINGS, workspace)
+    ablate.run(Project(params, SETTINGS, workspace))
     assert trained == ["full/0", "one-pass/0"], "two-passes is full under another name"
     assert "| two-passes | 22.00 |" in (workspace.ablation / "table.md").read_text()
     trained.clear()
-    ablate.run(params, SETTINGS, workspace)
+    ablate.run(Project(params, SETTINGS, workspace))
     assert trained == []
     ablate.run(
-        tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, workspace
+        Project(
+            tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, workspace
+        )
     )
     assert trained == [], "no result depends on these"
-    ablate.run(tiny_params({**TINY, "ablation.variants": variants, "ablation.seeds": [0, 3]}), SETTINGS, workspace)
+    ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "ablation.seeds": [0, 3]}), SETTINGS, workspace))
     assert trained == ["full/3", "one-pass/3"]
     trained.clear()
-    ablate.run(tiny_params({**TINY, "ablation.variants": variants, "train.lr": 1e-5}), SETTINGS, workspace)
+    ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "train.lr": 1e-5}), SETTINGS, workspace))
     assert trained == ["full/0", "one-pass/0"]
     trained.clear()
-    ablate.run(params, SETTINGS, workspace, fresh=True)
+    ablate.run(Project(params, SETTINGS, workspace), fresh=True)
     assert trained == ["full/0", "one-pass/0"]
     make_dataset(workspace, "heavy", {"train": 4, "validation": 3, "test": 2})
-    ablate.run(params, SETTINGS, workspace)
+    ablate.run(Project(params, SETTINGS, workspace))
     assert len(trained) == 4
 
 
@@ -143,18 +146,18 @@ def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.Monk
     variants = {"full": {}, "wide": {"network.widht": 9}}
     params = tiny_params({**TINY, "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}})
     with pytest.raises(ConfigError, match="No such file"):
-        ablate.run(params, SETTINGS, workspace, write=page)
+        ablate.run(Project(params, SETTINGS, workspace), write=page)
     page.write_text(f"{END} {BEGIN}")
     with pytest.raises(ConfigError, match=r"page\.md: needs the lines"):
-        ablate.run(params, SETTINGS, workspace, write=page)
+        ablate.run(Project(params, SETTINGS, workspace), write=page)
     make_dataset(workspace, "heavy", {"train": 4, "validation": 1})
     with pytest.raises(ConfigError, match="ablation.variants.wide: network.widht: no such param"):
-        ablate.run(tiny_params({**TINY, "ablation.variants": variants}), SETTINGS, workspace)
+        ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants}), SETTINGS, workspace))
     with pytest.raises(DataError, match="no test pairs"):
-        ablate.run(params, SETTINGS, workspace)
+        ablate.run(Project(params, SETTINGS, workspace))
     make_dataset(workspace, "heavy")
     with pytest.raises(ConfigError, match="does not divide among 3 workers"):
-        ablate.run(params, Settings(gpu=False, workers=3), workspace)
+        ablate.run(Project(params, Settings(gpu=False, workers=3), workspace))
     assert not workspace.ablation.exists()
 
 
@@ -163,7 +166,7 @@ def test_nothing_to_show_is_an_error_and_ends_the_run(store: str, tmp_path: Path
     make_dataset(workspace, "heavy")
     monkeypatch.setattr(ablate, "_train", lambda todo, *_: [trial.name for trial in todo])
     with pytest.raises(TrainingError, match="no trial of the ablation ended well"):
-        ablate.run(tiny_params(TINY), SETTINGS, workspace)
+        ablate.run(Project(tiny_params(TINY), SETTINGS, workspace))
     client = MlflowClient(store)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FAILED"

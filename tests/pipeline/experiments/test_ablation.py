@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.config.params import flatten, read_params
+from pipeline.config.params import read_params
+from pipeline.config.recipe import flatten
 from pipeline.evaluation.plots import seed_dots
 from pipeline.experiments.ablation import Score, Spread, Trial, digest_of, lines, plan, variant_params
 from pipeline.experiments.ablation_table import (

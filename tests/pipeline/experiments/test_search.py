@@ -9,8 +9,10 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from pipeline.config.params import Params, with_architecture, with_overrides
+from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import with_architecture, with_overrides
 from pipeline.config.settings import Settings
 from pipeline.experiments import search
 from rdmc.checkpoint import load_model, write_model
@@ -42,7 +44,7 @@ def params() -> Params:
 def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, store: str, tmp_path: Path) -> None:
     workspace = Paths(tmp_path)
     make_dataset(workspace, "light")
-    search.run(params, Settings(workers=2, gpu=False), workspace)
+    search.run(Project(params, Settings(workers=2, gpu=False), workspace))
 
     folder = [workspace.shards("light")]
     alone = SearchRun(params.network, params.loss, params.train, params.search, params.seed)
@@ -77,7 +79,7 @@ def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, st
 def test_refused_before_anything_starts(params: Params, tmp_path: Path) -> None:
     def attempt(**changes: object) -> None:
         changed = with_overrides(params, {key.replace("__", "."): value for key, value in changes.items()})
-        search.run(changed, Settings(workers=1, gpu=False), Paths(tmp_path))
+        search.run(Project(changed, Settings(workers=1, gpu=False), Paths(tmp_path)))
 
     with pytest.raises(ConfigError, match=r"search\.keep: 3 exceeds the 1"):
         attempt(network__connections=["enc1->dec2"])

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from ruamel.yaml import YAML
 
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.experiments import tune
 from pipeline.experiments.sweep.ledger import Ledger, SweepTrial, stopped
@@ -25,7 +26,7 @@ from pipeline.storage.runs import RunFiles
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
 from rdmc.files import write_text
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import make_dataset, tiny_params, toy_project
 
 SETTINGS = Settings(workers=1, gpu=False)
 SPACE: dict[str, Any] = {
@@ -77,10 +78,10 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
 
         patch.setattr(SweepController, "report", dies)
         with pytest.raises(Killed):
-            tune.run(params, SETTINGS, workspace)
-    begun = stopped(SETTINGS, workspace)
+            tune.run(Project(params, SETTINGS, workspace))
+    begun = stopped(toy_project(SETTINGS, workspace))
     assert [entry.number for entry in begun.trials if entry.rows] == [0, 1]
-    tune.run(params, SETTINGS, workspace, resume=True)
+    tune.run(Project(params, SETTINGS, workspace), resume=True)
 
     found = list(csv.DictReader(workspace.trials.open()))
     assert [row["trial"] for row in found] == ["0", "1", "2"]
@@ -120,8 +121,8 @@ def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
 
         patch.setattr(Ledger, "save", full)
         with pytest.raises(ServiceError, match="no space left"):
-            tune.run(params, SETTINGS, workspace)
-    tune.run(params, SETTINGS, workspace, resume=True)
+            tune.run(Project(params, SETTINGS, workspace))
+    tune.run(Project(params, SETTINGS, workspace), resume=True)
     parents, children = runs_of(store)
     assert [run.info.status for run in (*parents, *children)] == ["FINISHED", "FINISHED"]
 
@@ -134,7 +135,7 @@ def test_a_sweep_that_only_fails_leaves_nothing_to_go_on_with(
     write_text(workspace.best_params, "of an earlier sweep")
     monkeypatch.setattr(tune, "run_trials", lambda *_: None)  # nothing is begun: the bounds were reached
     with pytest.raises(TrainingError, match=r"none of 0 trials has a psnr_y; trials.csv says"):
-        tune.run(tiny_params(SWEEP), SETTINGS, workspace)
+        tune.run(Project(tiny_params(SWEEP), SETTINGS, workspace))
     assert not workspace.best_params.exists()
     assert list(workspace.runs.iterdir()) == []
     (parent,), _ = runs_of(store)
@@ -149,7 +150,7 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
     changes = {**SWEEP, **(told if workers == 1 else {}), "tune.space": {"train.lr": SPACE["train.lr"]}}
     workspace = Paths(tmp_path)
     make_dataset(workspace, "heavy")
-    tune.run(tiny_params(changes), Settings(workers=workers, gpu=False), workspace)
+    tune.run(Project(tiny_params(changes), Settings(workers=workers, gpu=False), workspace))
     found = list(csv.DictReader(workspace.trials.open()))
     assert [row["trial"] for row in found] == ["0", "1", "2"]
     (parent,), children = runs_of(store)
@@ -185,7 +186,7 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
 def test_bad_space_is_refused_before_anything_starts(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     params = tiny_params({**SWEEP, **{f"tune.{key}": value for key, value in changes.items()}})
     with pytest.raises(ConfigError, match=message) as caught:
-        tune.run(params, SETTINGS, Paths(tmp_path))
+        tune.run(Project(params, SETTINGS, Paths(tmp_path)))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -193,7 +194,7 @@ def test_bad_space_is_refused_before_anything_starts(tmp_path: Path, changes: di
 def test_nothing_to_score_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
     make_dataset(Paths(tmp_path), "heavy", {"train": 1})
     with pytest.raises(DataError, match="no validation pairs"):
-        tune.run(tiny_params(SWEEP), SETTINGS, Paths(tmp_path))
+        tune.run(Project(tiny_params(SWEEP), SETTINGS, Paths(tmp_path)))
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -207,7 +208,7 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(tune, "cluster", refuse)
         with pytest.raises(ServiceError, match="no Ray"):
-            tune.run(params, SETTINGS, Paths(tmp_path))
+            tune.run(Project(params, SETTINGS, Paths(tmp_path)))
     assert client.get_experiment_by_name(SETTINGS.experiment) is None
     trial = SimpleNamespace(config={"trial": "0", "chosen": {"train.lr": 0.001}})
     ids = []

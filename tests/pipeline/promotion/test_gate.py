@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.config.registry import Gate
-from pipeline.promotion.gate import Check, ImageIdentity, ModelFigures, Verdict, judge
+from pipeline.evaluation.figures import ImageIdentity, ModelFigures
+from pipeline.promotion.gate import Check, Verdict, judge
 from rdmc.errors import DataError
 
 DATASETS = ("light", "heavy", "real")

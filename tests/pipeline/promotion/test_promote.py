@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.config.params import Params, with_overrides
+from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import with_overrides
 from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.evaluation import paired as comparing
@@ -51,7 +53,7 @@ class Place:
 
     def promote(self, version: str, *, force: bool = False, reason: str = "", **rules: object) -> bool:
         params = with_overrides(self.params, {f"gate.{name}": value for name, value in rules.items()})
-        return promote.run(params, Settings(), self.workspace, version, force, reason)
+        return promote.run(Project(params, Settings(), self.workspace), version, force, reason)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +98,11 @@ def test_the_way_of_a_champion(place: Place, capsys: pytest.CaptureFixture[str],
         place.promote("2", force=True, reason=" ")
     assert place.promote("2", force=True, reason="a demonstration")
     assert place.champion() == 2
-    rollback.run(place.params, Settings(), "it rained")
+    rollback.run(Project(place.params, Settings(), Paths()), "it rained")
     assert place.champion() == 3
 
     capsys.readouterr()
-    history.run(place.params, Settings(), as_json=True)
+    history.run(Project(place.params, Settings(), Paths()), as_json=True)
     entries = json.loads(capsys.readouterr().out)
     told = [(entry["kind"], entry["before"], entry["after"], entry["why"]) for entry in entries]
     assert told == [
@@ -112,7 +114,7 @@ def test_the_way_of_a_champion(place: Place, capsys: pytest.CaptureFixture[str],
         ("rollback", 2, 3, "it rained"),
     ]
     assert all(entry["counts"] == (entry["kind"] != "refuse") for entry in entries)
-    history.run(place.params, Settings())
+    history.run(Project(place.params, Settings(), Paths()))
     assert "a demonstration" in capsys.readouterr().out
 
     with registry(Settings()) as client:
@@ -143,20 +145,20 @@ def test_models_and_diff(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: 
     run = place.client.create_run("0")
     place.client.create_model_version("rdmc", "file:///nowhere", run.info.run_id, await_creation_for=0)
     capsys.readouterr()
-    models.run(place.params, Settings())
+    models.run(Project(place.params, Settings(), Paths()))
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("\u2502")]
     rows = [[cell for cell in line if cell != "\u2502"] for line in lines]
     assert [row[:2] for row in rows] == [["1", "champion"], ["2", "-"], ["3", "candidate"], ["4", "-"]]
     assert rows[0][-1] == "passed"
     assert set(rows[3][2:7]) == {"-"}, "a version without metrics"
-    diff.run(place.params, Settings(), "1", "candidate")
+    diff.run(Project(place.params, Settings(), Paths()), "1", "candidate")
     shown = capsys.readouterr().out
     assert "params: no difference" in shown
     assert "data: no difference" in shown
     assert "model_sha256" in shown
     found = next(line for line in shown.splitlines() if "heavy/gain_psnr_y" in line).replace("\u2502", " ").split()
     assert float(found[3]) == pytest.approx(float(found[2]) - float(found[1]), abs=2e-4)
-    diff.run(place.params, Settings(), "4", "4")
+    diff.run(Project(place.params, Settings(), Paths()), "4", "4")
     assert "figures: none is known" in capsys.readouterr().out
 
 
@@ -196,7 +198,7 @@ def test_models_that_are_damaged(place: Place, damage: str) -> None:
         assert place.promote("1", force=True, reason="its files are gone")
         assert "the champion could not be loaded" in place.client.get_model_version("rdmc", "1").tags["verdict"]
         with pytest.raises(CheckpointError, match="^models:/rdmc/3"):
-            rollback.run(place.params, Settings())
+            rollback.run(Project(place.params, Settings(), Paths()))
         assert place.champion() == 1
     finally:
         path.write_bytes(kept)
@@ -206,17 +208,17 @@ def test_what_is_not_there_is_one_line(place: Place, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"^9: no version or alias of 'rdmc' \(there are 1, 2, 3, candidate\); name another"):
         place.promote("9")
     with pytest.raises(ServiceError, match="no champion before this one to go back to"):
-        rollback.run(place.params, Settings())
+        rollback.run(Project(place.params, Settings(), Paths()))
     place.client.create_model_version("rdmc", "file:///nowhere", await_creation_for=0)
     with pytest.raises(ServiceError, match="models:/rdmc/4: has no MLflow run"):
         place.promote("4")
-    models.run(place.params, Settings())
-    diff.run(place.params, Settings(), "4", "1")
+    models.run(Project(place.params, Settings(), Paths()))
+    diff.run(Project(place.params, Settings(), Paths()), "4", "1")
     for text in ("0", "1" * 20, "1" * 5000, "\u0661"):
         with pytest.raises(ServiceError, match=r"^[^\n]{1,41}: no version or alias of 'rdmc'"):
-            diff.run(place.params, Settings(), text, "1")
+            diff.run(Project(place.params, Settings(), Paths()), text, "1")
     with pytest.raises(DataError, match="light"):
-        promote.run(place.params, Settings(), Paths(tmp_path), "1")
+        promote.run(Project(place.params, Settings(), Paths(tmp_path)), "1")
     assert place.champion() == 0
 
 
@@ -234,7 +236,7 @@ def test_a_champion_that_changes_during_the_evaluation(place: Place, monkeypatch
     with pytest.raises(ServiceError, match="version 3 was not promoted: another act made version 2 the champion meanwhile"):
         place.promote("3")
     assert place.champion() == 2
-    history.run(place.params, Settings())
+    history.run(Project(place.params, Settings(), Paths()))
 
 
 def test_a_lost_alias_does_not_open_the_gate(place: Place) -> None:
@@ -245,7 +247,7 @@ def test_a_lost_alias_does_not_open_the_gate(place: Place) -> None:
     assert place.tag("1").startswith("refused: overall -")
     with pytest.raises(ServiceError, match=r"^models:/rdmc/3: was models:/rdmc@champion until that was lost; .* rollback`"):
         place.promote("3")
-    rollback.run(place.params, Settings())
+    rollback.run(Project(place.params, Settings(), Paths()))
     assert place.champion() == 3
 
 
@@ -259,24 +261,24 @@ def test_champions_that_were_deleted(place: Place, capsys: pytest.CaptureFixture
     assert verdict["champion"] == "version 1"
     assert verdict["facts"]["champions since then that were deleted"] == "3"
     assert place.promote("2", force=True, reason="a demonstration")
-    rollback.run(place.params, Settings())
+    rollback.run(Project(place.params, Settings(), Paths()))
     assert place.champion() == 1
     assert "passed over version 3: deleted from the registry" in capsys.readouterr().out
     place.client.delete_model_version("rdmc", "1")
     with pytest.raises(ServiceError, match="^the champion cannot be loaded, .*: version 1: deleted from the registry; or"):
         place.promote("2")
     with pytest.raises(ServiceError, match=r"to go back to \(version 1: deleted from the registry\)"):
-        rollback.run(place.params, Settings())
+        rollback.run(Project(place.params, Settings(), Paths()))
     assert place.promote("2", force=True, reason="nothing else is left")
-    history.run(place.params, Settings())
-    models.run(place.params, Settings())
+    history.run(Project(place.params, Settings(), Paths()))
+    models.run(Project(place.params, Settings(), Paths()))
     assert "settles it" not in capsys.readouterr().out
 
 
 def test_a_benchmark_that_is_dropped_is_defended(place: Place) -> None:
     assert place.promote("1")
     fewer = place.params.model_copy(update={"datasets": {"light": place.params.datasets["light"]}})
-    assert not promote.run(fewer, Settings(), Paths(), "3")
+    assert not promote.run(Project(fewer, Settings(), Paths()), "3")
     lost = "version 1 was measured on heavy, which has no test images here; name it in params.yaml again"
     assert place.tag("3").endswith(lost)
     assert place.promote("3"), "with it"
@@ -315,6 +317,6 @@ def test_who_only_looks_changes_nothing(place: Place, capsys: pytest.CaptureFixt
     for act in (models, history):
         act.run(place.params, Settings())
         assert "champion is version 2, but 1 by the history; the next promote" in capsys.readouterr().out
-    history.run(place.params, Settings(), as_json=True)
+    history.run(Project(place.params, Settings(), Paths()), as_json=True)
     assert len(json.loads(capsys.readouterr().out)) == 1
     assert (place.champion(), place.entries()) == (2, 1)

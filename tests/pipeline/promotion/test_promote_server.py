@@ -11,8 +11,10 @@ from threading import Barrier
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.config.params import Params, with_overrides
+from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import with_overrides
 from pipeline.config.settings import Settings
 from pipeline.promotion import history, promote, rollback
 from pipeline.promotion.champion import move, settle
@@ -47,17 +49,17 @@ def test_the_acts_and_a_race(
         register_shifts(make_workspace(Path()), params, client, (-0.5, 10.0, -2.0), monkeypatch)
 
         def act(version: str, force: bool = False, reason: str = "") -> bool:
-            return promote.run(rules, Settings(), Paths(), version, force, reason)
+            return promote.run(Project(rules, Settings(), Paths()), version, force, reason)
 
         assert act("1")
         assert not act("2")
         assert act("candidate")
         assert act("2", force=True, reason="a demonstration")
-        rollback.run(rules, Settings(), "it rained")
+        rollback.run(Project(rules, Settings(), Paths()), "it rained")
         assert known_aliases(client, "rdmc")["champion"] == 3
         assert client.get_model_version("rdmc", "3").tags["verdict"].startswith("passed")
         capsys.readouterr()
-        history.run(rules, Settings(), as_json=True)
+        history.run(Project(rules, Settings(), Paths()), as_json=True)
         kinds = [entry["kind"] for entry in json.loads(capsys.readouterr().out)]
         assert kinds == ["promote", "refuse", "promote", "force", "rollback"]
 

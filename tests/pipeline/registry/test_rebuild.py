@@ -8,6 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.params import Params
+from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.registry import rebuild
 from pipeline.registry.provenance import COMMITTED
@@ -40,6 +42,6 @@ def test_artifacts_that_are_damaged(
     tags = {"registered_commit": "a" * 40, "rebuild": "rebuild/1", "code": COMMITTED}
     client.create_model_version("rdmc", "file:///nowhere", run, tags=tags, await_creation_for=0)
     with pytest.raises(DataError) as caught:
-        rebuild.run(params, Settings(), "1", tmp_path / "one")
+        rebuild.run(Project(params, Settings(), Paths()), "1", tmp_path / "one")
     assert str(caught.value) == f"models:/rdmc/1: its artifacts are damaged ({said}); restore them, or name another version"
     assert not (tmp_path / "one").exists()

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from pipeline.serving import ingress as door
 from pipeline.serving.app import address_of
 from pipeline.serving.ingress import Ingress
-from pipeline.serving.replica import Answer, ModelStatus, ServingConfig
 from pipeline.serving.requests import RequestLimits
+from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 from tests.support.serving import png
 
 PLAN = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"), timeout=0.5)

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.evaluation import evaluator as measuring
 from pipeline.stages import evaluate
@@ -30,7 +31,7 @@ def test_figures_pictures_and_the_same_again(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make_workspace(tmp_path)
-    evaluate.run(params, Settings(), workspace)
+    evaluate.run(Project(params, Settings(), workspace))
     rows = list(csv.DictReader(workspace.images.open()))
     figures = json.loads(workspace.evaluate_metrics.read_text())
 
@@ -64,7 +65,7 @@ def test_figures_pictures_and_the_same_again(
     assert "PSNR-Y" in shown
 
     pictures = {path.name: path.read_bytes() for path in workspace.pictures.iterdir()}
-    evaluate.run(params, Settings(), workspace)
+    evaluate.run(Project(params, Settings(), workspace))
     assert json.loads(workspace.evaluate_metrics.read_text()) == figures
     assert {path.name: path.read_bytes() for path in workspace.pictures.iterdir()} == pictures
 
@@ -73,7 +74,7 @@ def test_a_dataset_without_test_pairs_is_said(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make_workspace(tmp_path, tests=(0, 1))
-    evaluate.run(params, Settings(), workspace)
+    evaluate.run(Project(params, Settings(), workspace))
     assert "light: no test pairs" in capsys.readouterr().out
     assert list(json.loads(workspace.evaluate_metrics.read_text())) == ["heavy", "overall"]
 
@@ -81,15 +82,15 @@ def test_a_dataset_without_test_pairs_is_said(
 def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace(tmp_path / "none", tests=(0, 0))
     with pytest.raises(DataError, match="light, heavy: no test pairs"):
-        evaluate.run(params, Settings(), workspace)
+        evaluate.run(Project(params, Settings(), workspace))
     assert not workspace.pictures.exists()
     assert not workspace.evaluate_metrics.exists()
     workspace = make_workspace(tmp_path / "untrained")
     shutil.rmtree(workspace.best)
     with pytest.raises(CheckpointError, match="no such model folder"):
-        evaluate.run(params, Settings(), workspace)
+        evaluate.run(Project(params, Settings(), workspace))
     with pytest.raises(DataError, match="manifest"):
-        evaluate.run(params, Settings(), Paths(tmp_path / "empty"))
+        evaluate.run(Project(params, Settings(), Paths(tmp_path / "empty")))
 
 
 def test_no_gpu_where_the_settings_say_so(
@@ -97,4 +98,4 @@ def test_no_gpu_where_the_settings_say_so(
 ) -> None:
     workspace = make_workspace(tmp_path, tests=(1, 0))
     monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("a GPU would be taken"))
-    evaluate.run(params, Settings(gpu=False), workspace)
+    evaluate.run(Project(params, Settings(gpu=False), workspace))

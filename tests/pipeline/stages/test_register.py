@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.config.params import Params, flatten, read_params
+from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import flatten
 from pipeline.config.settings import Settings
 from pipeline.serving import derain
 from pipeline.stages import evaluate, register
@@ -67,8 +69,8 @@ def place(
             tracker.log({"loss": 0.5, "psnr_y": 20.25}, 100)
         write_text(workspace.run, json.dumps({"run_id": tracker.run_id}))
         write_text(Path("dvc.lock"), "schema: '2.0'\n")
-        evaluate.run(params, Settings(), workspace)
-        register.run(params, Settings(), workspace)
+        evaluate.run(Project(params, Settings(), workspace))
+        register.run(Project(params, Settings(), workspace))
         yield Place(workspace, uri, MlflowClient(uri, uri))
 
 
@@ -173,7 +175,7 @@ def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytes
     before = place.result()
     card = place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")
     said = Path(card).read_text()
-    register.run(params, Settings(), place.workspace)
+    register.run(Project(params, Settings(), place.workspace))
     again = place.result()
     assert Path(place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")).read_text() == said
     assert Path(place.client.download_artifacts(again["run_id"], f"cards/{again['version']}.md")).is_file()
@@ -199,7 +201,7 @@ def test_a_run_that_this_store_does_not_know(
     client = MlflowClient(uri, uri)
     results = []
     for _ in range(2):
-        register.run(params, Settings(), place.workspace)
+        register.run(Project(params, Settings(), place.workspace))
         results.append(place.result())
     run_id = results[0]["run_id"]
     assert run_id != json.loads(place.workspace.run.read_text())["run_id"]
@@ -214,7 +216,7 @@ def test_artifacts_in_the_bucket(
 ) -> None:
     bucket = s3.bucket("artifacts")
     settings = Settings(bucket="s3://artifacts/rdmc")
-    register.run(params, settings, place.workspace)
+    register.run(Project(params, settings, place.workspace))
     keys = [item.key for item in bucket.objects.all()]
     assert any(key.startswith("rdmc/mlflow/models/") and key.endswith("/model.safetensors") for key in keys)
     assert any(key.endswith("/plots/pictures/gain.png") for key in keys)
@@ -229,7 +231,7 @@ def test_artifacts_in_the_bucket(
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # MLflow keeps its client for the former one
     for act in (
         lambda: derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings),
-        lambda: register.run(params, settings, place.workspace),
+        lambda: register.run(Project(params, settings, place.workspace)),
     ):
         with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the store"):
             act()
@@ -252,8 +254,8 @@ def test_shards_that_only_the_bucket_has(tmp_path: Path, store: str, s3: S3Serve
         outs.append({"path": folder.as_posix(), "md5": push(json.dumps(files).encode(), ".dir")})
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"pack": {"outs": outs}}}))
     workspace, settings = Paths(tmp_path), Settings(bucket="s3://shards-only")
-    evaluate.run(params, settings, workspace)
-    register.run(params, settings, workspace)
+    evaluate.run(Project(params, settings, workspace))
+    register.run(Project(params, settings, workspace))
     assert json.loads(workspace.evaluate_metrics.read_text()) == json.loads(place.workspace.evaluate_metrics.read_text())
     assert workspace.register_metrics.is_file()
 
@@ -265,7 +267,7 @@ def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pyte
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free.getsockname()[1]}")
     start = time.monotonic()
     with pytest.raises(ServiceError, match=r"^http://127.0.0.1:\d+ cannot be reached .*; start that") as caught:
-        register.run(params, Settings(mlflow_timeout=1), place.workspace)
+        register.run(Project(params, Settings(mlflow_timeout=1), place.workspace))
     assert time.monotonic() - start < 5
     assert "secret" not in str(caught.value)
     assert place.result() == before
@@ -284,4 +286,4 @@ def test_results_that_are_missing(place: Place, params: Params, tmp_path: Path) 
             shutil.copytree(place.workspace.root / part, folder / part)
         (folder / name).unlink()
         with pytest.raises(error, match=said):
-            register.run(params, Settings(), Paths(folder))
+            register.run(Project(params, Settings(), Paths(folder)))

@@ -10,12 +10,13 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.stages import train
 from pipeline.training.run_log import recall
 from pipeline.versioning.lineage import code_digest
 from rdmc.checkpoint import load_model
-from rdmc.errors import CheckpointError
+from rdmc.errors import CheckpointError, DataError
 from rdmc.models.cost import cost
 from rdmc.models.genotype import GENOTYPE, Genotype
 from rdmc.models.rdmc import RDMCConfig
@@ -37,12 +38,12 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     with monkeypatch.context() as patch:
         patch.setattr(train, "bring_home", stop)
         with pytest.raises(KeyboardInterrupt):
-            train.run(params, settings, workspace)
+            train.run(Project(params, settings, workspace))
     (notes,) = workspace.runs.glob("*.jsonl")
     run_id, noted = recall(notes)
     assert list(noted) == [3, 6]
 
-    train.run(params, settings, workspace)
+    train.run(Project(params, settings, workspace))
     assert load_model(workspace.best)[1]["step"] in noted
     assert (workspace.last / "training.json").is_file()
     assert json.loads(workspace.run.read_text()) == {"run_id": run_id}
@@ -92,3 +93,14 @@ def test_name_says_what_is_trained_by_what(tmp_path: Path) -> None:
     first = code_digest(tmp_path)
     (tmp_path / "part/code.py").write_text("a = 2")
     assert code_digest(tmp_path) != first
+
+
+def test_data_that_cannot_be_used_is_refused_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "cluster", stop)
+    project = Project(tiny_params(LIGHT), Settings(workers=1, gpu=False), Paths(tmp_path))
+    with pytest.raises(DataError, match="dvc repro"):
+        train.run(project)
+    make_dataset(project.paths, "light", {"validation": 1})
+    with pytest.raises(DataError, match="no train pairs"):
+        train.run(project)
+    assert not project.paths.runs.exists()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from pathlib import Path
 
-import boto3
-import pyarrow.fs
 import pytest
-import ray.train
 
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.storage import datasets as storage
 from pipeline.storage import dvc_remote as remote
+from pipeline.storage.datasets import dataset_folder
+from pipeline.storage.dvc_remote import connect
 from rdmc.data.loader import PairStore
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.errors import DataError
+from tests.support.data import toy_project
 from tests.support.pushed import contents, dvc, objects, pairs, same
 from tests.support.s3 import S3Server
 
@@ -25,7 +22,7 @@ from tests.support.s3 import S3Server
 def test_plain_dvc_push_and_pull_use_the_bucket(pushed: Path, settings: Settings, s3: S3Server) -> None:
     files = contents(pushed / "source")
     assert len(objects(settings, s3)) == len(files) + 1
-    storage.connect(settings, pushed)
+    connect(settings, pushed)
     dvc(pushed, "pull")
     assert contents(pushed / "data/shards/light") == files
     config = (pushed / ".dvc/config.local").read_text()
@@ -39,7 +36,7 @@ def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
 ) -> None:
     workspace = Paths(pushed)
     local = PairStore([pushed / "source"], "train")
-    folder = storage.fetch_dataset(settings, workspace, "light")
+    folder = dataset_folder(toy_project(settings, workspace), "light")
     assert [path.name for path in folder.iterdir()] == [MANIFEST]
     assert pushed / ".cache" in folder.parents
     monkeypatch.setattr(remote, "PART", 5_000)  # several ranges a shard
@@ -62,7 +59,7 @@ def test_a_node_may_keep_its_shards_elsewhere_and_few_of_them(pushed: Path, sett
 
 def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> None:
     settings = Settings(bucket="s3://nowhere-at-all")
-    assert storage.fetch_dataset(settings, Paths(repo), "light") == repo / "data/shards/light"
+    assert dataset_folder(toy_project(settings, Paths(repo)), "light") == repo / "data/shards/light"
     assert len(pairs(settings, Paths(repo))) == 5
     shard = next((repo / "data/shards/light").glob("train-*.tar"))
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -75,34 +72,6 @@ def test_fetch_without_shards_or_bucket_says_what_to_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the project's own dvc.lock must not count
     with pytest.raises(DataError, match=r"data/shards/light: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set"):
-        storage.fetch_dataset(Settings(bucket=""), Paths(tmp_path), "light")
+        dataset_folder(toy_project(Settings(bucket=""), Paths(tmp_path)), "light")
     with pytest.raises(DataError, match=r"neither on disk nor in dvc.lock"):
-        storage.fetch_dataset(settings, Paths(tmp_path), "light")
-
-
-def test_ray_checkpoints_go_to_the_bucket_and_back(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
-    path, files = storage.ray_storage(settings, Paths(tmp_path))
-    assert isinstance(files, pyarrow.fs.FileSystem)
-    assert s3.secret_key.encode() not in pickle.dumps(files)
-    worker = pickle.loads(pickle.dumps(files))
-    (tmp_path / "made/inner").mkdir(parents=True)
-    (tmp_path / "made/model.json").write_text("{}")
-    (tmp_path / "made/inner/model.safetensors").write_bytes(os.urandom(9_000_000))
-    assert not files.get_file_info(f"{path}/run/checkpoint_0").is_file
-    pyarrow.fs.copy_files(str(tmp_path / "made"), f"{path}/run/checkpoint_0", destination_filesystem=worker)
-    listed = files.get_file_info(pyarrow.fs.FileSelector(f"{path}/run"))  # another process's view, not a stale one
-    assert [entry.base_name for entry in listed] == ["checkpoint_0"]
-    back = Path(ray.train.Checkpoint(f"{path}/run/checkpoint_0", files).to_directory(tmp_path / "back"))
-    assert (back / "inner/model.safetensors").read_bytes() == (tmp_path / "made/inner/model.safetensors").read_bytes()
-    assert (
-        boto3.Session().client("s3").list_objects_v2(Bucket=path.split("/")[0], Prefix="some/prefix/ray/run/")["KeyCount"] == 2
-    )
-    files.delete_dir(f"{path}/run/checkpoint_0")
-    assert files.get_file_info(f"{path}/run/checkpoint_0").type == pyarrow.fs.FileType.NotFound
-
-
-def test_ray_storage_is_the_named_folder_or_the_local_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert storage.ray_storage(Settings(storage="/mnt/shared"), Paths()) == ("/mnt/shared", None)
-    monkeypatch.chdir(tmp_path)
-    assert storage.ray_storage(Settings(), Paths()) == (str(tmp_path / "runs"), None)
-    assert storage.ray_storage(Settings(storage="shared"), Paths()) == (str(tmp_path / "shared"), None)
+        dataset_folder(toy_project(settings, Paths(tmp_path)), "light")

@@ -11,11 +11,12 @@ import pytest
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import dvc_remote as remote
-from pipeline.storage.datasets import fetch_dataset, shard_fetch
+from pipeline.storage.datasets import dataset_folder
 from pipeline.storage.s3 import bucket_of
 from pipeline.storage.shard_cache import ShardCache
 from rdmc.data.loader import PairStore
 from rdmc.errors import DataError, ServiceError
+from tests.support.data import toy_project
 from tests.support.faults import FAULTS, FaultyProxy
 from tests.support.pushed import objects, pairs, same, shard_objects
 from tests.support.s3 import S3Server
@@ -50,7 +51,7 @@ def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Setting
         item.delete()
     shutil.rmtree(pushed / ".cache")
     with pytest.raises(DataError, match=r"\.dir: no such object; run `dvc push`"):
-        fetch_dataset(settings, Paths(pushed), "light")
+        dataset_folder(toy_project(settings, Paths(pushed)), "light")
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -67,7 +68,7 @@ def test_a_tenth_of_all_answers_may_be_spoilt(
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         fetch = remote.BucketShards(remote.Remote(bucket, timeout=0.3, pause=0.001), cache)
         for _ in range(4):
-            folder = fetch_dataset(settings, Paths(pushed), "light")
+            folder = dataset_folder(toy_project(settings, Paths(pushed)), "light")
             store = PairStore([folder], "train", cache_mb=0, fetch=fetch)
             assert same([store[i] for i in range(len(store))], [local[i] for i in range(len(local))])
             shutil.rmtree(cache.folder)
@@ -88,7 +89,7 @@ def test_a_tenth_of_all_answers_may_be_spoilt(
 def test_a_store_that_only_fails_is_one_line(
     fault: str, said: str, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = fetch_dataset(settings, Paths(pushed), "light")
+    folder = dataset_folder(toy_project(settings, Paths(pushed)), "light")
     bucket = bucket_of(settings)
     assert bucket
     monkeypatch.setattr(remote, "TRIES", 3)
@@ -103,8 +104,9 @@ def test_a_store_that_only_fails_is_one_line(
 
 
 def test_another_process_gets_no_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
-    fetch = shard_fetch(settings, Paths(tmp_path))
-    assert isinstance(fetch, remote.BucketShards)
+    bucket = bucket_of(settings)
+    assert bucket
+    fetch = remote.BucketShards(remote.Remote(bucket), ShardCache(tmp_path, 1))
     assert fetch.remote.client
     sent = pickle.dumps(fetch)
     assert s3.secret_key.encode() not in sent

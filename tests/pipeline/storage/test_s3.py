@@ -8,7 +8,8 @@ import boto3
 import pytest
 
 from pipeline.config.settings import Settings
-from pipeline.storage import datasets as storage
+from pipeline.storage.dvc_remote import connect
+from pipeline.storage.s3 import check_bucket
 from rdmc.errors import ConfigError, ServiceError
 from tests.support.s3 import S3Server
 
@@ -49,7 +50,7 @@ def test_a_store_that_cannot_be_used_is_one_line_without_secrets(
     assert callable(spoil)
     spoil(monkeypatch)
     with pytest.raises((ServiceError, ConfigError), match=expected) as caught:
-        storage.connect(settings, tmp_path)
+        connect(settings, tmp_path)
     message = str(caught.value)
     assert "\n" not in message
     assert s3.secret_key not in message
@@ -58,9 +59,9 @@ def test_a_store_that_cannot_be_used_is_one_line_without_secrets(
 
 def test_an_absent_bucket_is_named_and_not_made(s3: S3Server, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"s3://absent/x: no such bucket at 127.0.0.1:.*RDMC_BUCKET"):
-        storage.connect(Settings(bucket="s3://absent/x"), tmp_path)
+        connect(Settings(bucket="s3://absent/x"), tmp_path)
     assert "absent" not in [bucket.name for bucket in boto3.Session().resource("s3").buckets.all()]
     with pytest.raises(ConfigError, match="names no bucket"):
-        storage.check_bucket(Settings(bucket="s3://"))
+        check_bucket(Settings(bucket="s3://"))
     with pytest.raises(ConfigError, match="RDMC_BUCKET: is not set.*set it to"):
-        storage.connect(Settings(bucket=""), tmp_path)
+        connect(Settings(bucket=""), tmp_path)

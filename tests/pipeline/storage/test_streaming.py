@@ -18,16 +18,16 @@ from torch import distributed
 
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.storage import datasets as storage
+from pipeline.storage.datasets import open_pairs
 from rdmc.data.batches import batches
 from rdmc.data.images import decode
-from rdmc.data.loader import PairStore, local_shard
+from rdmc.data.loader import PairStore
 from rdmc.data.sampling import Sampling, rank_indices
 from rdmc.data.shards import MANIFEST, read_manifest
 from rdmc.models.rdmc import RDMCConfig
 from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.loop import Run
-from tests.support.data import make_dataset
+from tests.support.data import make_dataset, toy_project
 from tests.support.s3 import S3Server
 
 STEPS, BATCH = 30, 12
@@ -134,14 +134,14 @@ def push(workspace: Paths, bucket: Any) -> str:
 def test_a_training_from_the_bucket_is_the_one_from_disk(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
     bucket = s3.bucket("streamed")
     (tmp_path / "dvc.lock").write_text(push(workspace, bucket))
-    settings, remote = Settings(bucket="s3://streamed"), Paths(tmp_path)
-    fetch = storage.shard_fetch(settings, remote)
     config = TrainConfig(steps=4, global_batch_size=4, crop=24, crops_per_decode=2, warmup_steps=1, validate_every=4)
-    places = {"disk": (workspace, local_shard), "bucket": (remote, fetch)}
+    places = {
+        "disk": toy_project(Settings(), workspace, *COUNTS),
+        "bucket": toy_project(Settings(bucket="s3://streamed"), Paths(tmp_path), *COUNTS),
+    }
     losses, read = {}, {}
-    for name, (place, from_where) in places.items():
-        found = [storage.fetch_dataset(settings, place, dataset) for dataset in COUNTS]
-        train, validation = (PairStore(found, split, 1, fetch=from_where) for split in ("train", "validation"))
+    for name, project in places.items():
+        train, validation = (open_pairs(project, split, cache_mb=1) for split in ("train", "validation"))
         read[name] = [digest(b.rainy, b.clean) for b in batches(train, plan(train), crop=24, start=0, steps=8)]
         run = Run(RDMCConfig(width=2, passes=1), LossConfig(), config, 0)
         losses[name] = [(report.loss, report.validation) for report in run.reports(train, validation)]
@@ -190,9 +190,8 @@ def test_ray_data_reads_the_shards(workspace: Paths) -> None:
 @pytest.mark.slow
 def test_loader_processes_read_from_the_bucket(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(push(workspace, s3.bucket("by-processes")))
-    settings, remote = Settings(bucket="s3://by-processes", shard_cache_mb=1), Paths(tmp_path)
-    found = [storage.fetch_dataset(settings, remote, dataset) for dataset in COUNTS]
-    store = PairStore(found, "train", 1, fetch=storage.shard_fetch(settings, remote))
+    settings = Settings(bucket="s3://by-processes", shard_cache_mb=1)
+    store = open_pairs(toy_project(settings, Paths(tmp_path), *COUNTS), "train", cache_mb=1)
     sampling = replace(plan(store), global_batch_size=BATCH)
     made = batches(store, sampling, crop=24, start=0, steps=STEPS, loaders=2)
     assert [digest(b.rainy, b.clean) for b in made] == whole(workspace)

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.storage.runs import RunFiles
 from pipeline.training.in_process import LATEST, train_here
@@ -50,7 +51,7 @@ def state_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_goes_on_after_a_kill_as_if_there_was_none(
     params: Params, workspace: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    whole = train_here(params, SETTINGS, workspace, RunFiles(f"{tmp_path}/whole", None), lambda row: None, CPU)
+    whole = train_here(Project(params, SETTINGS, workspace), RunFiles(f"{tmp_path}/whole", None), lambda row: None, CPU)
     place, told = RunFiles(f"{tmp_path}/cut", None), list[float]()
 
     def dies(row: Row) -> None:
@@ -70,8 +71,8 @@ def test_goes_on_after_a_kill_as_if_there_was_none(
 
         patch.setattr(RunFiles, "write", cut)
         with pytest.raises(Killed):
-            train_here(params, SETTINGS, workspace, place, dies, CPU)
-    outcome = train_here(params, SETTINGS, workspace, place, lambda row: told.append(row["step"]), CPU)
+            train_here(Project(params, SETTINGS, workspace), place, dies, CPU)
+    outcome = train_here(Project(params, SETTINGS, workspace), place, lambda row: told.append(row["step"]), CPU)
     assert sorted(set(told)) == [2, 4, 6], "every validation is told, one at the kill perhaps twice"
     for name, weight in state_of(Path(whole.last.path)).items():
         assert torch.equal(state_of(Path(outcome.last.path))[name], weight), name
@@ -85,23 +86,23 @@ def test_a_member_takes_over_the_weights_of_another(params: Params, workspace: P
     first, second = (RunFiles(f"{tmp_path}/{name}", None) for name in ("first", "second"))
     other = params.model_copy(update={"train": params.train})
     for place in (first, second):
-        train_here(other, SETTINGS, workspace, place, lambda row: None, CPU, begun=0, until=2)
+        train_here(Project(other, SETTINGS, workspace), place, lambda row: None, CPU, begun=0, until=2)
     marked = load_tensors(Path(first.path) / "step-0000002/training.safetensors")
     start = first.within("step-0000002")
     told: list[Row] = []
-    train_here(params, SETTINGS, workspace, first, told.append, CPU, begun=2, until=4)
+    train_here(Project(params, SETTINGS, workspace), first, told.append, CPU, begun=2, until=4)
     assert (Path(first.path) / "step-0000002").is_dir(), "others may still begin from it"
-    train_here(params, SETTINGS, workspace, second, told.append, CPU, begun=2, until=4, start=start, generation=1)
+    train_here(Project(params, SETTINGS, workspace), second, told.append, CPU, begun=2, until=4, start=start, generation=1)
     assert [row["step"] for row in told] == [4, 4]
     one, two = (state_of(Path(place.path) / "step-0000004") for place in (first, second))
     assert marked.keys() == one.keys()
     assert all(torch.equal(one[name], two[name]) for name in one), "the same weights, params and crops"
     assert json.loads(second.read(LATEST) or "")["generation"] == 1
-    train_here(params, SETTINGS, workspace, first, told.append, CPU, begun=4, until=6)
+    train_here(Project(params, SETTINGS, workspace), first, told.append, CPU, begun=4, until=6)
     assert not (Path(first.path) / "step-0000002").is_dir()
 
 
 def test_a_damaged_place_is_named(params: Params, workspace: Paths, tmp_path: Path) -> None:
     (tmp_path / LATEST).write_text("{")
     with pytest.raises(CheckpointError, match=rf"{LATEST}: .*; delete that folder"):
-        train_here(params, SETTINGS, workspace, RunFiles(str(tmp_path), None), lambda row: None, CPU)
+        train_here(Project(params, SETTINGS, workspace), RunFiles(str(tmp_path), None), lambda row: None, CPU)

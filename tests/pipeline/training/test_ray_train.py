@@ -15,16 +15,18 @@ import torch
 from pipeline.cluster import cluster
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
+from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.experiments.search import searching
-from pipeline.training.ray_train import TrainingResult, _following, bring_home, forget, launch, opened
+from pipeline.training.checkpoints import TrainingResult, bring_home, forget, opened
+from pipeline.training.ray_train import _following, launch
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore
 from rdmc.data.shards import read_manifest
 from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError
 from rdmc.training.loop import Run
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import make_dataset, tiny_params, toy_project
 
 SETTINGS = Settings(workers=2, gpu=False)
 LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
@@ -50,7 +52,7 @@ def params() -> Params:
 
 def test_two_workers_learn_what_one_process_does(params: Params, workspace: Paths, tmp_path: Path) -> None:
     rows: list[Row] = []
-    outcome = launch(params, SETTINGS, workspace, "same", rows.append)
+    outcome = launch(Project(params, SETTINGS, workspace), "same", rows.append, validates=True)
     home = replace(workspace, root=tmp_path)
     bring_home(outcome, home)
     folder = [workspace.shards("light")]
@@ -73,7 +75,12 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: 
     losses: list[list[float]] = []
     for loaders in (0, 2):
         rows: list[Row] = []
-        launch(params, SETTINGS.model_copy(update={"loaders": loaders}), workspace, f"loaders-{loaders}", rows.append)
+        launch(
+            Project(params, SETTINGS.model_copy(update={"loaders": loaders}), workspace),
+            f"loaders-{loaders}",
+            rows.append,
+            validates=True,
+        )
         losses.append([row["loss"] for row in rows])
     assert losses[0] == losses[1]
 
@@ -81,12 +88,12 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: 
 def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Paths) -> None:
     half = tiny_params({**LIGHT, "train.steps": 3})
     first: list[Row] = []
-    launch(half, SETTINGS, workspace, "again", first.append)
+    launch(Project(half, SETTINGS, workspace), "again", first.append, validates=True)
     second: list[Row] = []
-    launch(params, SETTINGS, workspace, "again", second.append)
+    launch(Project(params, SETTINGS, workspace), "again", second.append, validates=True)
     assert [row["step"] for row in first] == [3]
     assert [row["step"] for row in second] == [6]
-    forget(SETTINGS, workspace, "again")
+    forget(toy_project(SETTINGS, workspace), "again")
     assert not (workspace.runs / "again").exists()
 
 
@@ -95,7 +102,7 @@ def test_stopped_search_goes_on_from_its_checkpoint(workspace: Paths) -> None:
     for steps, done in ((2, [2]), (4, [4])):
         params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})
         rows: list[Row] = []
-        outcome = launch(params, SETTINGS, workspace, "searched", rows.append, make=searching)
+        outcome = launch(Project(params, SETTINGS, workspace), "searched", rows.append, validates=True, make=searching)
         assert [row["step"] for row in rows] == done
     with opened(outcome.last) as folder:
         state = load_tensors(folder / "training.safetensors")
@@ -110,28 +117,24 @@ def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> Non
     path = workspace.shards("light") / shard.name
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(DataError, match=shard.name) as error:
-        launch(params, SETTINGS, workspace, "damaged", lambda row: None)
+        launch(Project(params, SETTINGS, workspace), "damaged", lambda row: None, validates=True)
     assert "\n" not in str(error.value)
 
 
 def test_refused_before_any_worker_starts(params: Params, workspace: Paths, tmp_path: Path) -> None:
-    def attempt(settings: Settings, place: Paths = workspace) -> None:
-        launch(params, settings, place, "refused", lambda row: None)
-
     with pytest.raises(ConfigError, match="3") as error:
-        attempt(Settings(workers=3, gpu=False))
+        launch(Project(params, Settings(workers=3, gpu=False), workspace), "refused", print, validates=True)
     assert "4" in str(error.value)
     with pytest.raises(ConfigError, match="64 workers need 64 CPUs"):
-        launch(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace, "x", print)
+        launch(
+            Project(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace),
+            "x",
+            print,
+            validates=True,
+        )
     vgg19 = tiny_params({**LIGHT, "loss.vgg19_weights": str(tmp_path / "vgg19.pth"), "loss.features": "vgg19"})
     with pytest.raises(CheckpointError, match=r"^loss\.vgg19_weights: .*vgg19\.pth: No such file"):
-        launch(vgg19, SETTINGS, workspace, "refused", print)
-    with pytest.raises(DataError, match="dvc repro"):
-        attempt(SETTINGS, Paths(tmp_path))
-    make_dataset(Paths(tmp_path), "light", {"validation": 1})
-    with pytest.raises(DataError, match="no train pairs"):
-        attempt(SETTINGS, Paths(tmp_path))
-    assert not (tmp_path / "runs").exists()
+        launch(Project(vgg19, SETTINGS, workspace), "refused", print, validates=True)
     assert not (workspace.runs / "refused").exists()
 
 
@@ -139,9 +142,9 @@ def test_gpus_that_are_not_there(params: Params, workspace: Paths, monkeypatch: 
     if ray.cluster_resources().get("GPU"):
         pytest.skip("there are GPUs here")
     with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
-        launch(params, Settings(gpu=True), workspace, "x", print)
+        launch(Project(params, Settings(gpu=True), workspace), "x", print, validates=True)
     with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
-        launch(params, Settings(gpu=True, workers=2), workspace, "x", print)
+        launch(Project(params, Settings(gpu=True, workers=2), workspace), "x", print, validates=True)
 
 
 def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
@@ -153,9 +156,9 @@ def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
 
 
 def test_storage_that_fails_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert forget(SETTINGS, Paths(tmp_path), "never made")
+    assert forget(toy_project(SETTINGS, Paths(tmp_path)), "never made")
     (tmp_path / "runs").write_text("a file where a folder should be")
-    assert not forget(SETTINGS, Paths(tmp_path), "gone")
+    assert not forget(toy_project(SETTINGS, Paths(tmp_path)), "gone")
     assert "runs/gone" in capsys.readouterr().out
     gone = ray.train.Checkpoint.from_directory(str(tmp_path / "gone"))
     with pytest.raises(ServiceError, match="gone") as error:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.versioning.lineage import dvc_hashes, git_commit, git_dirty, lineage
+from pipeline.versioning.dvc import locked_outs
+from pipeline.versioning.git import git_commit, git_dirty
+from pipeline.versioning.lineage import lineage
 
 LOCK = """\
 schema: '2.0'
@@ -57,12 +59,12 @@ def test_commit_changes_and_hashes(outside: Path) -> None:
 
 
 def test_nothing_is_known(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (git_commit(outside), git_dirty(outside), dvc_hashes(outside), lineage(outside)) == (None, None, None, {})
+    assert (git_commit(outside), git_dirty(outside), locked_outs(outside), lineage(outside)) == (None, None, {}, {})
     monkeypatch.setenv("PATH", "")
     assert git_commit(outside) is None, "no git"
 
 
 @pytest.mark.parametrize("text", ["", "stages: 3", "stages: {train: {outs: [{path: x}]}}", "a: [", "\x00"])
-def test_a_damaged_lock_is_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_lock_records_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "dvc.lock").write_text(text)
-    assert dvc_hashes(tmp_path) is None
+    assert locked_outs(tmp_path) == {}

@@ -1,0 +1,74 @@
+"""The base of every section of params.yaml: strict types, and an error of one line for what breaks a rule."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
+
+from rdmc.errors import ConfigError
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
+TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "Integer", "[key]"}
+"""What pydantic adds to the place of a problem, from the third part on."""
+
+
+class Strict(BaseModel):
+    """Base of every part: no unknown keys, no conversion, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def by_keys(*models: type[BaseModel]) -> Discriminator:
+    """Take the member of a union (its tag: the class's name) with most of the keys, so that an error is about that one."""
+
+    def choose(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return type(value).__name__
+        shared = {model.__name__: len(model.model_fields.keys() & value.keys()) for model in models}
+        best = max(shared, key=lambda name: shared[name])
+        return best if shared[best] else None
+
+    needed = ([name for name, field in model.model_fields.items() if field.is_required()] for model in models)
+    wanted = ", or ".join(" and ".join(names) for names in needed)
+    return Discriminator(choose, custom_error_type="no_such_keys", custom_error_message=f"Input should be a map with {wanted}")
+
+
+Section = TypeVar("Section", bound=Strict)
+
+
+def parse(model: type[Section], data: Any, source: str) -> Section:
+    """Validate plain data as a section of params.yaml, or as all of it.
+
+    Args:
+        model: The section's type.
+        data: Plain data, as YAML or JSON gives it.
+        source: Where the data comes from; the error names it.
+
+    Raises:
+        ConfigError: An unknown key, an ill-typed value or a broken rule, on one line such as ``params.yaml: train.lr: …``.
+    """
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else f"is a {type(data).__name__}, not a map of params"
+        raise ConfigError(f"{source}: {what}; write the params that pipeline/config/params.py describes")
+    try:
+        return model.model_validate_json(json.dumps(data))  # JSON mode: strict, yet a list may be a tuple
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_problem(error)}") from None
+    except (TypeError, ValueError) as error:  # a date, or an anchor inside itself
+        raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's problems."""
+    first = error.errors()[0]
+    parts = [part for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS]
+    where = ".".join(str(part) for part in parts)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key; remove it or mend its spelling"
+    if first["type"] == "missing":
+        return f"{where}: missing; add it (pipeline/config/params.py describes every param)"
+    return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend it in params.yaml"

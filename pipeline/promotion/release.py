@@ -1,0 +1,34 @@
+"""``release``: run the pipeline and promote what it registered, for a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config.params import Params
+from pipeline.config.project import Project
+from pipeline.config.settings import Settings
+from pipeline.promotion import promote
+from pipeline.storage.dvc_remote import connect
+from pipeline.versioning.dvc import show_dvc
+from rdmc.errors import ConfigError
+
+
+def run(settings: Settings, read_project: Callable[[], Project[Params]]) -> bool:
+    """Run `dvc repro` in the working folder, then judge the newest version; returns whether it is the champion now.
+
+    Args:
+        settings: Where the pipeline runs.
+        read_project: Reads the project after the run, whose stages read params.yaml themselves.
+
+    Raises:
+        ConfigError: The settings move the project's files elsewhere, where DVC does not look.
+        ServiceError: DVC or MLflow fails.
+    """
+    if settings.data:
+        raise ConfigError(f"RDMC_DATA={settings.data}: DVC keeps its files in this folder; unset it for a release")
+    if settings.bucket:
+        connect(settings, Path())
+    show_dvc(Path(), "repro")
+    project = read_project()
+    return promote.run(project, project.params.register_.alias)

@@ -1,0 +1,67 @@
+"""The checkpoints that a training leaves in Ray's storage: opened, copied home, and deleted when they are no longer needed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray.train
+
+from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe
+from pipeline.console import say
+from pipeline.storage.runs import faults, run_files
+from pipeline.training.worker import Row
+from rdmc.checkpoint import FACTS, WEIGHTS
+from rdmc.errors import ServiceError
+from rdmc.files import new_folder
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves behind."""
+
+    metrics: Row
+    """Figures of the best checkpoint."""
+    final: Row
+    """Figures of the last one."""
+    best: ray.train.Checkpoint
+    """The checkpoint with the highest validation PSNR; the last one where nothing was validated."""
+    last: ray.train.Checkpoint
+    """The checkpoint of the last step."""
+
+
+@contextmanager
+def opened(checkpoint: ray.train.Checkpoint) -> Iterator[Path]:
+    """A checkpoint of Ray's storage as a folder on this machine. Raises ServiceError where it cannot be read or written."""
+    with faults(checkpoint.path), checkpoint.as_directory() as folder:
+        yield Path(folder)
+
+
+def bring_home(result: TrainingResult, paths: Paths) -> None:
+    """Copy the best model and the last state out of Ray's storage, each replaced as a whole.
+
+    Raises ServiceError where one of them cannot be read or written; the same result can be copied again.
+    """
+    with opened(result.best) as source, new_folder(paths.best) as target:
+        for name in (WEIGHTS, FACTS):
+            shutil.copy2(source / name, target / name)
+    with opened(result.last) as source, new_folder(paths.last) as target:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def forget(project: Project[Recipe], name: str) -> bool:
+    """Delete a finished run from Ray's storage, so that the same params train again when asked again.
+
+    Returns whether it is gone. A failure is only shown as a warning, because the run's results are already copied.
+    """
+    try:
+        run_files(project, name).remove()
+    except ServiceError as error:
+        say(f"warning: a finished run stays in the storage: {error}")
+        return False
+    return True
