@@ -1,31 +1,31 @@
-# The commands of the project. `make help` lists them.
+# The commands of this project. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
-# dvc and the acts it starts are those of the venv, whatever is on the PATH
+# dvc, and the commands that it starts, are always those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro release test test-slow test-soak check format tune search ablation mlflow plots push pull clean
 
-help: ## List the targets
+help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/.done ## Make .venv with everything in it (other targets do this themselves)
+setup: .venv/.done ## Make .venv with everything in it (the other commands do this when needed)
 
 .venv/.done: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: %s is Python %d.%d, 3.11 or newer is needed; run make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]))'
-	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: this folder is no git clone, which DVC needs; run git init here" >&2; exit 1; }
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: this folder is not a git clone, which DVC needs; run git init here" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-repro: setup ## Run the whole pipeline; what has not changed is skipped
+repro: setup ## Run the whole pipeline and skip what has not changed
 	@[ -z "$$RDMC_DATA" ] || { echo "error: RDMC_DATA=$$RDMC_DATA: DVC keeps its files in this folder; unset it for make repro" >&2; exit 1; }
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
 
-release: setup ## Run the whole pipeline and promote what it registered, where the gate lets it
+release: setup ## Run the whole pipeline, and promote the new model if the gate allows it
 	python -m pipeline release
 
 test: setup ## Run the test suite, in two processes
@@ -34,10 +34,10 @@ test: setup ## Run the test suite, in two processes
 test-slow: setup ## Run the heavy tests, in two processes
 	python -m pytest -q -m 'slow and not soak' -n 2 --dist loadfile
 
-test-soak: setup ## Run what takes longest: ten sweeps with kills, 10,000 requests
+test-soak: setup ## Run the longest tests: ten sweeps with kills, 10,000 requests
 	python -m pytest -q -m soak -n 2 --dist loadfile
 
-check: setup ## Lint, types, formatting
+check: setup ## Check lint, types and formatting
 	ruff check
 	ruff format --check
 	mypy
@@ -46,16 +46,16 @@ format: setup ## Format the code
 	ruff check --fix
 	ruff format
 
-tune: setup ## Search tune.space of params.yaml; ends with best_params.yaml
+tune: setup ## Search tune.space of params.yaml for better params; writes best_params.yaml
 	python -m pipeline tune
 
-ablation: setup ## Compare the recipe with and without its parts; ends with docs/ablation.md
+ablation: setup ## Compare the recipe with and without its parts; writes docs/ablation.md
 	python -m pipeline ablate --write docs/ablation.md
 
-search: setup ## Search for a smaller architecture; ends with architectures/searched
+search: setup ## Search for a smaller architecture; writes architectures/searched
 	python -m pipeline search
 
-mlflow: setup ## Serve the MLflow UI on this machine and say where (PORT=5001 for another port)
+mlflow: setup ## Serve the MLflow UI on this machine and print its address (PORT=5001 for another port)
 	@python -m pipeline ui $(if $(PORT),--port $(PORT))
 
 plots: setup ## Draw DVC's plots as a page (dvc_plots/index.html)
@@ -69,5 +69,5 @@ pull: setup ## Pull data and models from the bucket (RDMC_BUCKET)
 	python -m pipeline connect
 	dvc pull
 
-clean: ## Remove what the pipeline made, except DVC's cache and the MLflow store
+clean: ## Delete what the pipeline made, except DVC's cache and the MLflow store
 	rm -rf data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots
