@@ -98,11 +98,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the trials that an ablation would train; each gets a result at once."""
     names: list[str] = []
 
-    def train(todo: list[Trial], params: Params, settings: Settings, workspace: Paths, parent: str | None) -> list[str]:
+    def train(project: Project[Params], todo: list[Trial], parent: str | None) -> list[str]:
         for trial in todo:
             means = {"rainy": {"psnr_y": 20.0, "ssim_y": 0.5}, "derained": {"psnr_y": 22.0 + trial.seed, "ssim_y": 0.6}}
             group = {**means, "gain_psnr_y": 2.0 + trial.seed, "images": 2}
-            write_score(workspace.ablation, trial, Score({"heavy": group, "overall": group}, 1.5, "a machine"))
+            write_score(project.paths.ablation, trial, Score({"heavy": group, "overall": group}, 1.5, "a machine"))
         names.extend(trial.name for trial in todo)
         return []
 
@@ -164,7 +164,7 @@ def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_to_show_is_an_error_and_ends_the_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Paths(tmp_path)
     make_dataset(workspace, "heavy")
-    monkeypatch.setattr(ablate, "_train", lambda todo, *_: [trial.name for trial in todo])
+    monkeypatch.setattr(ablate, "_train", lambda project, todo, parent: [trial.name for trial in todo])
     with pytest.raises(TrainingError, match="no trial of the ablation ended well"):
         ablate.run(Project(tiny_params(TINY), SETTINGS, workspace))
     client = MlflowClient(store)

@@ -315,7 +315,7 @@ def test_who_only_looks_changes_nothing(place: Place, capsys: pytest.CaptureFixt
     place.client.set_registered_model_alias("rdmc", "champion", "2")
     capsys.readouterr()
     for act in (models, history):
-        act.run(place.params, Settings())
+        act.run(Project(place.params, Settings(), Paths()))
         assert "champion is version 2, but 1 by the history; the next promote" in capsys.readouterr().out
     history.run(Project(place.params, Settings(), Paths()), as_json=True)
     assert len(json.loads(capsys.readouterr().out)) == 1

@@ -126,7 +126,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from pipeline.storage.shard_cache import ShardCache
-from tests.pipeline.test_shard_cache import content, shard
+from tests.pipeline.storage.test_shard_cache import content, shard
 
 def save(file):
     file.write(content(1)[:100_000])

@@ -32,7 +32,7 @@ MUST_STAY = (
     "infra/.env",
     "rdmc/__pycache__/x.pyc",
 )
-TRAVEL = {"params.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
+TRAVEL = {"params.yaml", "dvc.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
 """What travels beside the code."""
 
 
@@ -55,6 +55,7 @@ def project(tmp_path: Path) -> Path:
         part, name = key.split(".")
         params[part][name] = value
     yaml.dump(params, root / "params.yaml")
+    shutil.copy(ROOT / "dvc.yaml", root / "dvc.yaml")
     for name in MUST_STAY:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"must stay")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from pipeline.versioning.dvc import locked_outs
 from pipeline.versioning.git import git_commit, git_dirty
-from pipeline.versioning.lineage import lineage
+from pipeline.versioning.lineage import code_digest, lineage
+from rdmc.errors import ConfigError
+from tests.support.imports import ROOT
 
 LOCK = """\
 schema: '2.0'
@@ -68,3 +71,21 @@ def test_nothing_is_known(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_damaged_lock_records_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "dvc.lock").write_text(text)
     assert locked_outs(tmp_path) == {}
+
+
+def test_code_digest_is_of_the_code_that_train_declares(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    for name in ("rdmc", "pipeline"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    first = code_digest(tmp_path)
+    assert first == code_digest(), "wherever the code lies"
+    for name in ("rdmc/datasets/benchmarks/facts.py", "pipeline/config/registry.py", "pipeline/stages/evaluate.py"):
+        (tmp_path / name).write_text("changed = True")
+        assert code_digest(tmp_path) == first, name
+    for name in ("rdmc/training/loop.py", "pipeline/stages/train.py", "rdmc/models/new.py"):
+        before = code_digest(tmp_path)
+        (tmp_path / name).write_text("changed = True")
+        assert code_digest(tmp_path) != before, name
+    (tmp_path / "dvc.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"dvc.yaml: does not declare the stage train .*; run from a checkout"):
+        code_digest(tmp_path)
