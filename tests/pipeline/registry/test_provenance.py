@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -11,8 +10,10 @@ import pytest
 
 from pipeline.config.paths import Paths
 from pipeline.registry.provenance import COMMITTED, Sources, gaps, leaking, sources
+from pipeline.versioning.dvc import folder_files, folder_md5
 from rdmc.data.shards import read_manifest
 from rdmc.errors import DataError
+from rdmc.files import file_digest
 from tests.support.data import make_dataset
 
 WHOLE = {"registered_commit": "a" * 40, "code": COMMITTED, "leaks": "0", "data.light": "1", "dvc.data/shards/light": "2"}
@@ -24,9 +25,11 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def lock(root: Path, *deps: str) -> None:
-    """A dvc.lock whose stages were made with these files as they are now, and with what other stages made."""
+    """A dvc.lock whose stages ran with these files and folders as they are now, and with outputs of other stages."""
     made = [{"path": "data/shards", "md5": "1.dir"}, {"path": "checkpoints/best/model.json", "md5": "2"}]
-    named = [{"path": dep, "md5": hashlib.md5((root / dep).read_bytes(), usedforsecurity=False).hexdigest()} for dep in deps]
+    digests = {dep: folder_md5(folder_files(root / dep)) for dep in deps if (root / dep).is_dir()}
+    digests |= {dep: file_digest(root / dep, "md5") for dep in deps if dep not in digests}
+    named = [{"path": dep, "md5": md5} for dep, md5 in digests.items()]
     outs = [{"path": "data/shards/light", "md5": "3.dir"}, {"path": "checkpoints/best", "md5": "4.dir"}]
     old = {"deps": [{"path": "rdmc/a.py", "md5": "of another time"}]}
     stages = {"prepare@gone": old, "train": {"deps": [*named, *made], "outs": outs}, "register": old}
@@ -69,6 +72,31 @@ def test_code_and_commit(project: Path) -> None:
     (project / "dvc.yaml").write_text("stages: {other: {}}\n")
     lock(project, "rdmc/b.py")
     assert sources(project, commit, ["light"]) == Sources(("dvc.yaml",), ())
+
+
+def test_folders_of_code_and_commit(project: Path) -> None:
+    for name in ("pipeline/training/worker.py", "pipeline/training/inner/é.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name)
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "two")
+    commit = git(project, "rev-parse", "HEAD")
+    (project / "rdmc/__pycache__").mkdir()
+    (project / "rdmc/__pycache__/a.pyc").write_bytes(b"compiled")
+    lock(project, "rdmc", "pipeline/training")
+    assert sources(project, commit, ["light"]) == Sources((), ())
+    (project / "pipeline/training/worker.py").write_text("changed")
+    (project / "pipeline/training/new.py").write_text("")
+    assert sources(project, commit, ["light"]) == Sources((), ()), "the stages ran before the change"
+    lock(project, "rdmc", "pipeline/training")
+    found = sources(project, commit, ["light"])
+    assert found == Sources(("pipeline/training/new.py", "pipeline/training/worker.py"), ())
+    (project / "pipeline/training/worker.py").write_text("changed again")
+    assert sources(project, commit, ["light"]) == Sources(("pipeline/training",), ()), "which file it was is not known any more"
+    (project / "pipeline/training/worker.py").unlink()
+    (project / "pipeline/training/new.py").unlink()
+    lock(project, "rdmc", "pipeline/training")
+    assert sources(project, commit, ["light"]) == Sources(("pipeline/training/worker.py",), ()), "a file that was missing"
 
 
 def test_what_is_unknown(project: Path, tmp_path: Path) -> None:
