@@ -19,13 +19,11 @@ from torch import Tensor
 from rdmc.checkpoint import load_weights
 from rdmc.errors import CheckpointError, ConfigError, one_line
 from rdmc.models.blocks import MIXES
-from rdmc.models.cost import Cost, cost
+from rdmc.models.cost import SIDE, Cost, cost
 from rdmc.models.factory import NetworkConfig
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 
 GENOTYPE = "genotype.json"
-SIDE = 128
-"""Height and width in pixels of the image whose cost a genotype states."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,8 @@ def genotype_of(network: RDMC, searched: RDMC | None = None) -> Genotype:
         upsample=network.config.upsample,
         strengths=strengths,
         mix=mix,
-        before=cost(searched.config, SIDE, SIDE) if searched else None,
-        after=cost(network.config, SIDE, SIDE),
+        before=cost(searched.config) if searched else None,
+        after=cost(network.config),
     )
 
 
@@ -108,7 +106,7 @@ def genotype_for(config: NetworkConfig) -> Genotype | None:
     if not isinstance(config, RDMCConfig):
         return None
     kept = tuple(name for name in CONNECTIONS if name in config.connections)
-    return Genotype(kept, config.upsample, after=cost(config, SIDE, SIDE))
+    return Genotype(kept, config.upsample, after=cost(config))
 
 
 def learned(network: RDMC) -> tuple[dict[str, float], dict[str, float]]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pipeline.config.params import read_params
 from rdmc.errors import ConfigError
 from rdmc.models.baselines import PReNet, PReNetConfig, UNet, UNetConfig
-from rdmc.models.cost import cost
+from rdmc.models.cost import SIDE, cost
 from rdmc.models.factory import NetworkConfig, build
 from rdmc.training.config import LossConfig
 from rdmc.training.losses import Objective
@@ -62,18 +62,18 @@ def test_prenet_is_the_published_network() -> None:
 
 
 def test_prenet_has_the_published_size() -> None:
-    found = cost(PReNetConfig(), 256, 256)
+    found = cost(PReNetConfig())
     assert found.parameters == 168_963  # published: 169 k
     assert found.gflop / 2 == pytest.approx(66.25, abs=0.005)  # multiply-adds alone
     config = PReNetConfig()
     rectified = config.width * (1 + 5 * 2)  # channels that its layers of ReLU give in a pass
     outputs = config.width * (1 + 4 + 5 * 2) + 3  # channels that its convolutions give, a bias added to each
-    extra = config.passes * 256 * 256 * (rectified + outputs) / 1e9
+    extra = config.passes * SIDE**2 * (rectified + outputs) / 1e9
     assert round(found.gflop / 2 + extra, 1) == 66.6  # the published count: one a multiply-add, a bias and a ReLU each
 
 
 def test_unet_costs_what_rdmc_does() -> None:
-    own, rdmc = (cost(config, 128, 128).gflop for config in (UNetConfig(), read_params(ROOT / "params.yaml").network))
+    own, rdmc = (cost(config).gflop for config in (UNetConfig(), read_params(ROOT / "params.yaml").network))
     assert own == pytest.approx(rdmc, rel=0.05)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rdmc.models.baselines import PReNetConfig, UNetConfig
-from rdmc.models.cost import Cost, cost
+from rdmc.models.cost import SIDE, Cost, cost
 from rdmc.models.factory import NetworkConfig, build
 from rdmc.models.rdmc import RDMCConfig
 
@@ -24,6 +24,13 @@ def test_a_unet_by_hand() -> None:
     assert found.gflop == pytest.approx(sum(2 * i * o * k * k * pixels / 4**halved for i, o, k, halved in convolutions) / 1e9)
 
 
+def test_a_cost_is_stated_for_256_by_256_pixels() -> None:
+    config = UNetConfig(width=2)
+    assert SIDE == 256
+    assert cost(config) == cost(config, 256, 256)
+    assert cost(config).gflop == pytest.approx(2 * cost(config, 128, 256).gflop)
+
+
 def test_passes_cost_and_add_no_parameters() -> None:
     for once in (RDMCConfig(width=2, passes=1), PReNetConfig(width=2, passes=1)):
         one, three = cost(once, 32, 32), cost(replace(once, passes=3), 32, 32)
@@ -35,7 +42,7 @@ def test_passes_cost_and_add_no_parameters() -> None:
 def test_upsampling_is_free_however_it_is_done(size: int) -> None:
     mixed, settled = (cost(RDMCConfig(width=2, passes=1, upsample=kind), size, size) for kind in ("mix", "bilinear"))
     assert mixed.gflop == settled.gflop
-    per_pixel = cost(RDMCConfig(width=2, passes=1), 128, 128).gflop / 128**2
+    per_pixel = cost(RDMCConfig(width=2, passes=1)).gflop / SIDE**2
     assert mixed.gflop / size**2 == pytest.approx(per_pixel)  # small maps take another way
 
 

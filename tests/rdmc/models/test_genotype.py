@@ -14,7 +14,7 @@ from rdmc.checkpoint import load_weights
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.models.baselines import UNetConfig
 from rdmc.models.cost import Cost, cost
-from rdmc.models.genotype import GENOTYPE, SIDE, Genotype, derive, genotype_of, narrowed, read_genotype
+from rdmc.models.genotype import GENOTYPE, Genotype, derive, genotype_of, narrowed, read_genotype
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 from tests.support.imports import ROOT
 
@@ -127,10 +127,13 @@ def test_genotype_says_what_was_searched_and_what_is_left() -> None:
     assert (found.connections, found.upsample) == (("enc1->dec2", "enc4->dec3"), "bicubic")
     assert found.strengths == pytest.approx(STRENGTHS)
     assert found.mix["bicubic"] == pytest.approx(1 / (1 + torch.tensor(-0.7).exp().item()))
-    assert found.before == cost(CONFIG, SIDE, SIDE)
-    assert found.after == cost(config, SIDE, SIDE)
+    assert found.before == cost(CONFIG)
+    assert found.after == cost(config)
     assert found.after.gflop < found.before.gflop
     assert Genotype.from_json(found.to_json(), "x") == found
+    flat = found.flat()
+    assert flat["cost.gflop_256x256"] == round(found.after.gflop, 4)
+    assert flat["cost.before.gflop_256x256"] == round(found.before.gflop, 4)
 
 
 def test_round_trip_of_little_and_much(tmp_path: Path) -> None:
