@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
-from rdmc.models.base import pad_to_multiple, statistics_kept
-from rdmc.models.blocks import Upsample
+from rdmc.models.base import statistics_kept
 from rdmc.models.cost import cost
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 
@@ -79,14 +77,6 @@ def test_any_size_comes_back(stem: int, size: tuple[int, int]) -> None:
     derained = build(RDMCConfig(width=2, passes=1, stem=stem))(rainy)
     assert derained.shape == rainy.shape
     assert torch.isfinite(derained).all()
-
-
-def test_padding_repeats_no_edge_where_it_can_mirror() -> None:
-    x = torch.arange(20.0).reshape(1, 1, 1, 20).expand(1, 1, 20, 20)
-    padded = pad_to_multiple(x, 16)
-    assert padded.shape == (1, 1, 32, 32)
-    assert padded[0, 0, 0, 20:].tolist() == [18 - i for i in range(12)]
-    assert pad_to_multiple(x[..., :3, :3], 16)[0, 0, 0, 3:].eq(2).all()
 
 
 @pytest.mark.parametrize("stem", [1, 2, 4])
@@ -234,31 +224,6 @@ def test_without_strength_connections_are_as_if_cut() -> None:
 def test_the_order_in_which_connections_are_listed_does_not_matter() -> None:
     one, other = (build(RDMCConfig(width=2, connections=names)) for names in (CONNECTIONS, CONNECTIONS[::-1]))
     assert torch.equal(one(image(1, 3, 16, 16)), other(image(1, 3, 16, 16)))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 5)])
-@pytest.mark.parametrize("mix", [(0.0, 0.0), (3.0, -1.0)])
-def test_upsampling_is_a_mix_of_bilinear_and_bicubic(size: tuple[int, int], mix: tuple[float, float]) -> None:
-    upsample = Upsample().double()
-    with torch.no_grad():
-        upsample.mix.copy_(torch.tensor(mix))
-    x = image(2, 3, *size).double().requires_grad_()
-    smooth, sharp = (F.interpolate(x, scale_factor=2, mode=m, align_corners=False) for m in ("bilinear", "bicubic"))
-    weight = torch.tensor(mix, dtype=torch.float64).softmax(0)
-    expected = weight[0] * smooth + weight[1] * sharp
-    assert torch.allclose(upsample(x), expected, atol=1e-12)
-    upstream = torch.rand_like(expected)
-    (ours,), (theirs,) = (torch.autograd.grad(y, x, upstream) for y in (upsample(x), expected))
-    assert torch.allclose(ours, theirs, atol=1e-12)
-
-
-@pytest.mark.parametrize(("kind", "shares"), [("bilinear", [1.0, 0.0]), ("bicubic", [0.0, 1.0])])
-def test_upsampling_that_is_settled(kind: str, shares: list[float]) -> None:
-    upsample = Upsample(kind)
-    assert upsample.shares().tolist() == shares
-    assert list(upsample.parameters()) == []
-    x = image(1, 2, 5, 30)
-    assert torch.allclose(upsample(x), F.interpolate(x, scale_factor=2, mode=kind, align_corners=False), atol=1e-5)
 
 
 def test_every_weight_learns() -> None:

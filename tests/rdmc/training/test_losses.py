@@ -66,28 +66,6 @@ def test_ssim_gradient() -> None:
     assert torch.autograd.gradcheck(lambda x: ssim(x, b), a.requires_grad_())
 
 
-def test_prior_leaves_the_encoders_alone(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
-    clean, rainy, derained = images
-    image = derained.clone().requires_grad_()
-    features = [encoder_features(network, x, 2) for x in (image, clean, rainy)]
-    contrastive_ratio(*features).backward()
-    assert image.grad is not None
-    assert all(parameter.grad is None for parameter in network.parameters())
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_prior_leaves_no_trace_in_batch_norm(images: tuple[Tensor, Tensor, Tensor], training: bool) -> None:
-    network = RDMC(RDMCConfig(width=4, passes=2, norm="batch")).train(training)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    alone = [encoder_features(network, image, 3) for image in images]
-    together = [level.chunk(3) for level in encoder_features(network, torch.cat(images), 3)]
-    for level, expected in enumerate(together):  # measured alike, whatever they are measured with
-        for features, same in zip(alone, expected, strict=True):
-            assert torch.allclose(features[level], same, atol=1e-5)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert {module.training for module in network.modules()} == {training}
-
-
 def test_prior_changes_what_is_learnt(network: RDMC, images: tuple[Tensor, Tensor, Tensor]) -> None:
     clean, rainy, _ = images
 
