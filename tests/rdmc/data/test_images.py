@@ -128,6 +128,7 @@ def test_a_flipped_bit_in_a_png_is_refused(picture: Picture) -> None:
         read_rgb(bytes(data))
 
 
+@pytest.mark.filterwarnings("ignore:Metadata Warning:UserWarning:PIL")  # Pillow's, on the tag that holds too much
 @pytest.mark.parametrize("tag", [struct.pack(">HHLL", 0x011A, 1, 4, 0), struct.pack(">HHLL", 0x010F, 11, 4, 0)])
 def test_damaged_metadata_is_refused(tag: bytes, picture: Picture) -> None:
     turned = struct.pack(">HHLL", images.ORIENTATION, 3, 1, 6 << 16)
