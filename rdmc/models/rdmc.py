@@ -213,7 +213,7 @@ class RDMC(Restorer):
         return self.encode(torch.cat([x, x], 1), levels)
 
     def encode(self, x: Tensor, levels: int = len(MULTIPLES)) -> list[Tensor]:
-        """Return the three encoders' first levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
+        """Return the three encoders' first levels, concatenated; level l: (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
         return [torch.cat(same, 1) for same in zip(*(encoder(x, levels) for encoder in self.encoders), strict=True)]
 
     def _recruit(self, out: Tensor, target: str, x: Tensor, enc: list[Tensor]) -> Tensor:

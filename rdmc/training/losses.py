@@ -17,7 +17,7 @@ from rdmc.training.vgg19 import load_vgg19
 
 
 def charbonnier(derained: Tensor, clean: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """Return the mean of sqrt((derained - clean)^2 + epsilon^2): L1 far from zero, smooth at zero (Charbonnier et al., ICIP 1994)."""
+    """Return the mean of sqrt((derained - clean)^2 + epsilon^2): L1 far from 0, smooth at 0 (Charbonnier et al., ICIP 1994)."""
     return ((derained - clean).square() + epsilon**2).sqrt().mean()
 
 

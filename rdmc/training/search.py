@@ -76,7 +76,7 @@ def require_searchable(network: NetworkConfig, config: SearchConfig) -> None:
 
 
 class SearchRun(Run):
-    """A training with architecture search. Loop, schedule, clipping, average, checks, reports and files are those of ``Run``."""
+    """Training with architecture search. Loop, schedule, clipping, average, checks, reports and files are those of ``Run``."""
 
     def __init__(
         self,
