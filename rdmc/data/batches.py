@@ -89,7 +89,7 @@ class _Made(IterableDataset[Batch | RdmcError]):
         except RdmcError as error:
             if info is None:
                 raise
-            yield error  # as a value: an exception of a loader process arrives as another error, with a traceback as its message
+            yield error  # as a value: an exception of a loader process arrives as another error, a traceback its message
 
 
 class _Prefetch:

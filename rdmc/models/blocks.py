@@ -18,7 +18,7 @@ MIXES = ("mix", "bilinear", "bicubic")
 
 
 def norm(kind: str, channels: int) -> nn.Module:
-    """Return a normalisation layer: ``none``, ``group`` (groups of 8 channels or a few more) or ``batch``. Raises ConfigError."""
+    """Return a normalisation: ``none``, ``group`` (groups of 8 channels or a few more) or ``batch``. Raises ConfigError."""
     if kind == "none":
         return nn.Identity()
     if kind == "batch":
