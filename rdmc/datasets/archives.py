@@ -2,8 +2,8 @@
 
 Refused are: names that are absolute, climb out (``..``) or contain backslashes, drive letters or control characters; links,
 devices, encrypted and sparse members; a name twice, or twice on a file system that ignores case; a file in the place of a
-folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Files are written without the
-archive's modes. Members are limited by their actual content, not by the sizes that they announce.
+folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Every file gets mode
+0644, whatever the archive says. Members are limited by their actual content, not by the sizes that they announce.
 """
 
 from __future__ import annotations
