@@ -19,7 +19,7 @@ from rdmc.errors import ConfigError, DataError
 
 BENCHMARKS: Mapping[str, Benchmark] = {entry.name: entry for entry in (*SYNTHETIC, *RAIN13K, *REAL)}
 CLOSE = 0.05
-"""Largest difference in dB of a measured and a published fingerprint; the latter has two decimals and a rounded luma."""
+"""Largest difference in dB of a measured and a published fingerprint; the latter has two decimals and other rounding."""
 SIGMAS = 4.0
 """Largest difference between the mean of a part and that of the whole, in standard errors."""
 
