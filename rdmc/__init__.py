@@ -1,6 +1,6 @@
 """RDMC, a recursive dynamic multi-scale network with a contrastive prior that removes rain from photographs.
 
-The public names are imported when first used, so that reading an image or an error does not wait for torch.
+The public names are imported on first use, so that reading an image or raising an error does not wait for torch.
 """
 
 from importlib import import_module

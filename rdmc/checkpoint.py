@@ -1,7 +1,7 @@
-"""Weights on disk: safetensors and JSON, never pickle; written under a temporary name, then renamed.
+"""Weights on disk: safetensors and JSON, never pickle. They are written under a temporary name, then renamed.
 
 A *model* is a folder with ``model.safetensors`` (weights) and ``model.json`` (the network's config and facts about the
-training). ``training`` adds the optimiser's state beside it to make a folder that training can go on from.
+training). ``rdmc.training.loop`` adds the optimiser's state to it, which makes a folder that training can resume from.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Load what ``save_tensors`` wrote. Raises CheckpointError where the file is missing or damaged."""
+    """Load what ``save_tensors`` wrote. Raises CheckpointError if the file is missing or damaged."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -39,7 +39,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``. Raises CheckpointError where it is missing or damaged."""
+    """Return the JSON in ``path``. Raises CheckpointError if the file is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -47,15 +47,15 @@ def read_json(path: Path) -> Any:
 
 
 def write_model(folder: Path, config: NetworkConfig, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a model's two files into an existing folder (see ``rdmc.files.new_folder`` for doing it atomically)."""
+    """Write a model's two files into an existing folder (``rdmc.files.new_folder`` makes that atomic)."""
     save_tensors(folder / WEIGHTS, weights)
     write_text(folder / FACTS, json.dumps({"network": asdict(config), **facts}, indent=2, sort_keys=True) + "\n")
 
 
 def load_model(folder: Path) -> tuple[Restorer, dict[str, Any]]:
-    """The network of a model folder, in evaluation mode on the CPU, and the facts written with it.
+    """Return the network of a model folder, in evaluation mode on the CPU, and the facts written with it.
 
-    Raises CheckpointError for a missing or damaged folder, or weights that do not fit the config.
+    Raises CheckpointError for a missing or damaged folder, and for weights that do not fit the config.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder; train one with `make repro` or name another")
@@ -73,7 +73,10 @@ def load_model(folder: Path) -> tuple[Restorer, dict[str, Any]]:
 def load_weights(
     network: nn.Module, weights: Mapping[str, Tensor], source: Path, params: str = "network` and `architecture"
 ) -> None:
-    """Copy ``weights`` into ``network``; CheckpointError names the first key or shape that does not fit, and its params."""
+    """Copy ``weights`` into ``network``.
+
+    Raises CheckpointError, which names the first key or shape that does not fit and the ``params`` to check.
+    """
     expected, cure = network.state_dict(), f"check `{params}` in params.yaml"
     for name in sorted(set(expected) ^ set(weights)):
         what = "missing" if name in expected else "unknown"

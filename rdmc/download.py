@@ -1,4 +1,4 @@
-"""A file from the web, kept under its SHA-256: fetched once a machine, and used only where it is the one that was asked for."""
+"""Download a file and cache it under its SHA-256: once per machine, and used only if the digest matches."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rdmc.files import file_digest
 from rdmc.web import open_url, pieces
 
 Opener = Callable[[str], HTTPResponse]
-"""The answer to a GET of a URL, as ``rdmc.web.open_url`` gives it."""
+"""A function from a URL to the response to a GET, as ``rdmc.web.open_url`` returns it."""
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/rdmc``, or ``~/.cache/rdmc``."""
+    """Return the cache folder: ``$XDG_CACHE_HOME/rdmc``, or ``~/.cache/rdmc``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rdmc"
 
 
 def download(url: str, sha256: str, folder: Path, most: int, suffix: str = "", opener: Opener = open_url) -> Path:
-    """The file behind ``url``, at most ``most`` bytes, as ``folder/sha256suffix``: the kept one, or a new one kept from now on.
+    """Return the path of the file behind ``url``, ``folder/{sha256}{suffix}``: the cached file, or a new download.
 
-    Processes of one machine wait for one another, so that it is fetched once. Raises ServiceError where it cannot be had,
-    CheckpointError where it is too large or another file.
+    The file may have at most ``most`` bytes. Processes of one machine wait for one another, so that it is downloaded once.
+    Raises ServiceError if it cannot be downloaded, CheckpointError if it is too large or its digest differs.
     """
     path = folder / f"{sha256}{suffix}"
     try:
@@ -36,14 +36,14 @@ def download(url: str, sha256: str, folder: Path, most: int, suffix: str = "", o
         with _lock(folder / f".{sha256}.lock"):
             if not (path.is_file() and file_digest(path) == sha256):
                 _fetch(url, sha256, path, most, opener)
-    except (OSError, ValueError, HTTPException) as error:  # ValueError: a URL that cannot be one
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: not a URL
         line = one_line(error)
         raise ServiceError(f"{url}: {line}; fetch it by hand and name the file instead, or try again") from None
     return path
 
 
 def _fetch(url: str, sha256: str, path: Path, most: int, opener: Opener) -> None:
-    """Write beside ``path``, checking size and digest on the way, then rename."""
+    """Download to a temporary file beside ``path``, check size and digest, then rename it."""
     with tempfile.NamedTemporaryFile(prefix=".fetch-", dir=path.parent, delete=False) as file:
         temporary = Path(file.name)
         try:
@@ -52,7 +52,7 @@ def _fetch(url: str, sha256: str, path: Path, most: int, opener: Opener) -> None
                 for block in blocks:
                     size += len(block)
                     if size > most:
-                        raise CheckpointError(f"{url}: more than {most} bytes, so not the file meant; check the URL")
+                        raise CheckpointError(f"{url}: more than {most} bytes, so it is not the expected file; check the URL")
                     digest.update(block)
                     file.write(block)
             if digest.hexdigest() != sha256:

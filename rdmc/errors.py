@@ -1,19 +1,19 @@
-"""The one tree of errors that a person can cause, and so mend.
+"""The one tree of errors that a user can cause, and therefore fix.
 
-Every message is one line: the value, the rule it breaks, the next command or edit. The command line prints it without a
-traceback and leaves with ``exit_code``.
+Every message is one line: the value, the rule it breaks, the next command or edit. The command line prints the message
+without a traceback and exits with ``exit_code``.
 """
 
 import re
 
 CREDENTIAL = re.compile(r"(?<=//)[^\s/]*@|[^\s/:]+:[^\s/]*@")
-"""What stands before the host in a URL, and ``user:password@`` anywhere."""
+"""The part before the host in a URL, and ``user:password@`` anywhere."""
 LONGEST = 300
-"""Characters of another program's message that are shown."""
+"""How many characters of another program's message are shown."""
 
 
 class RdmcError(Exception):
-    """Base of every error that is the input's fault and not the program's."""
+    """Base of every error that the input causes and not the program."""
 
     exit_code = 1
 
@@ -31,22 +31,22 @@ class SizeError(DataError):
 
 
 class CheckpointError(RdmcError):
-    """Weights that are missing, damaged or of another network."""
+    """Weights that are missing, damaged or from another network."""
 
 
 class TrainingError(RdmcError):
-    """A training run that must not go on (a loss that is not finite, for instance)."""
+    """A training run that must not continue (for instance because its loss is not finite)."""
 
 
 class ServiceError(RdmcError):
-    """A service outside this process (Ray, MLflow, S3) that cannot be reached or refuses."""
+    """A service outside this process (Ray, MLflow, S3) that cannot be reached or that refuses a request."""
 
 
 class MissingError(ServiceError):
-    """A service answers, and does not have what it is asked for."""
+    """A service that answers but does not have the requested object."""
 
 
 def one_line(error: object) -> str:
-    """An error's text on one line: cut after 300 characters, without passwords in URLs; its class where it has no text."""
+    """Return an error's text on one line of 300 characters, without credentials in URLs; its class name if it has no text."""
     words = CREDENTIAL.sub("", " ".join(str(error).split()))
     return f"{words[:LONGEST]}…" if len(words) > LONGEST else words or type(error).__name__

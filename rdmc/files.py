@@ -1,6 +1,6 @@
-"""Files found, digested, and written so that they appear whole or not at all: under a temporary name, then renamed.
+"""Find, digest and write files. What is written gets a temporary name first, then is renamed: it appears whole or not at all.
 
-Temporary names begin with a dot. A process that is killed leaves them; .dvcignore keeps them out of DVC's sight.
+Temporary names begin with a dot. A killed process leaves them behind; .dvcignore hides them from DVC.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place when the block ends well, and vanishes when not."""
+    """Yield a temporary folder beside ``target``. It replaces ``target`` if the block succeeds and is removed if not."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -38,7 +38,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the new one, never a part."""
+    """Write ``data`` so that a reader sees the old file or the new one, never a partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -49,17 +49,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_bytes`` of ``text`` in UTF-8."""
+    """Write ``text`` in UTF-8, as ``write_bytes`` does."""
     write_bytes(path, text.encode())
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The digest (hex) of a file of any size. Raises OSError."""
+    """Return the digest (hex) of a file of any size. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def globbed(pattern: str) -> list[Path]:
-    """The files that match a glob (``**`` goes into folders), sorted; hidden ones only where the pattern names them."""
-    names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern, and hidden files
+    """Return the files that match a glob, sorted. ``**`` matches folders; hidden files match only if the pattern names them."""
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob refuses absolute patterns and matches hidden files
     return [path for path in map(Path, sorted(names)) if not path.is_dir()]

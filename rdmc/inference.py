@@ -1,7 +1,7 @@
-"""Deraining of whole images of any size, in overlapping tiles where an image is large.
+"""Derain whole images of any size. Large images are processed in overlapping tiles.
 
-Memory: the network's activations for the pixels of one tile, whatever is given, and about 40 bytes a pixel of one image (the
-blend in floats, and its rounding).
+Memory: the network's activations for the pixels of one tile, whatever the image size, and about 40 bytes a pixel of one image
+(the blend in floats, and its rounding).
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from rdmc.errors import CheckpointError, DataError
 from rdmc.models.base import place
 
 OVERLAP = 128
-"""Pixels that neighbouring tiles share. The weight of a tile falls to nothing across them, so no seam can show, and a pixel
-that depends on its surroundings up to 64 px away is always taken mostly from a tile that holds them."""
+"""Pixels that neighbouring tiles share. The weight of a tile falls to zero across them, so no seam can show. A pixel that
+depends on its surroundings up to 64 px away always comes mostly from a tile that contains them."""
 ALIGN = 64
-"""Tiles begin at multiples of this, so that the network's pooling grid is that of the whole image (its coarsest: 64)."""
+"""Tiles begin at multiples of this many pixels, so that the network's pooling grid (at its coarsest 64) matches that of the
+whole image."""
 
 
 def derain_image(
     network: nn.Module, rainy: NDArray[np.uint8], tile: int = 1024, device: str | torch.device = "cpu"
 ) -> NDArray[np.uint8]:
-    """The derained image: uint8 (H, W, 3) RGB in, the same out, rounded to the nearest level and clamped.
+    """Return the derained image: uint8 (H, W, 3) RGB in, the same out, rounded to the nearest level and clamped.
 
     Args:
-        network: (N, 3, H, W) RGB 0..1 to the same, any height and width, in evaluation mode. It is moved to ``device`` and,
-            in place, to the channels-last layout, which takes a third less time on CPUs.
+        network: maps (N, 3, H, W) RGB 0..1 to the same, any height and width, in evaluation mode. It is moved to
+            ``device`` and, in place, to the channels-last layout, which takes a third less time on CPUs.
         rainy: the image.
-        tile: images with a longer side are derained in tiles of at most this many pixels a side; below 256 counts as 256.
-        device: where to compute.
+        tile: an image with a longer side is derained in tiles of at most this many pixels a side; below 256 counts as 256.
+        device: the device to compute on.
 
     Raises:
         DataError: ``rainy`` is not a uint8 (H, W, 3) array with pixels.
-        CheckpointError: the network gave a value that is not finite.
+        CheckpointError: the network returned a value that is not finite.
     """
     check_image(rainy)
     place(network, device)
@@ -60,31 +61,31 @@ def derain_image(
 def derain_images(
     network: nn.Module, images: Sequence[NDArray[np.uint8]], tile: int = 1024, device: str | torch.device = "cpu"
 ) -> list[NDArray[np.uint8]]:
-    """``derain_image`` of each, in order; those of one shape that need no tiles go through the network together.
+    """Derain each image as ``derain_image`` does, in order. Images of one shape that need no tiles share a forward pass.
 
-    No more of them at once than have the pixels of one tile. Together an image may differ from itself alone in the last bit
-    before rounding, and so, seldom, by one level.
+    A forward pass holds no more images than fit in the pixels of one tile. The result of a shared pass may differ from that
+    of a single one in the last bit before rounding, and so, rarely, by one level.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
         check_image(image)
         alike.setdefault(image.shape, []).append(index)
-    found: dict[int, NDArray[np.uint8]] = {}
+    derained: dict[int, NDArray[np.uint8]] = {}
     for (height, width, _), indices in alike.items():
         whole = len(spans(height, tile)) == len(spans(width, tile)) == 1
         most = max(tile, 2 * OVERLAP) ** 2 // (height * width) if whole else 1
         for group in (indices[start : start + most] for start in range(0, len(indices), most)):
             if len(group) == 1:
-                found[group[0]] = derain_image(network, images[group[0]], tile, device)
+                derained[group[0]] = derain_image(network, images[group[0]], tile, device)
                 continue
             place(network, device)
             together = _run_all(network, np.stack([images[index] for index in group]), device)
-            found |= {index: _to_levels(one) for index, one in zip(group, together, strict=True)}
-    return [found[index] for index in range(len(images))]
+            derained |= {index: _to_levels(one) for index, one in zip(group, together, strict=True)}
+    return [derained[index] for index in range(len(images))]
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -95,7 +96,7 @@ def check_image(image: NDArray[Any]) -> None:
 
 
 def spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Where the tiles along a side of ``length`` pixels begin and end: one of all of it, or several that share OVERLAP."""
+    """Return where the tiles along a side of ``length`` pixels begin and end: one tile, or several that share ``OVERLAP``."""
     if length <= max(tile, 2 * OVERLAP):
         return [(0, length)]
     stride = max(OVERLAP, (tile - OVERLAP) // ALIGN * ALIGN)
@@ -103,7 +104,7 @@ def spans(length: int, tile: int) -> list[tuple[int, int]]:
 
 
 def _weights(places: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
-    """A weight per pixel of each tile along one side; the weights of the tiles over a pixel add up to 1."""
+    """Return a weight per pixel of each tile along one side. The weights of all tiles over a pixel add up to 1."""
     weights = [np.ones(end - start, np.float32) for start, end in places]
     for (before, after), ((_, end), (start, _)) in zip(pairwise(weights), pairwise(places), strict=True):
         shared = end - start
@@ -114,23 +115,25 @@ def _weights(places: list[tuple[int, int]]) -> list[NDArray[np.float32]]:
 
 
 def _run(network: nn.Module, image: NDArray[np.uint8], device: str | torch.device) -> NDArray[np.float32]:
-    """One forward pass: uint8 (h, w, 3) -> float32 (h, w, 3), about 0..1."""
+    """Run one forward pass: uint8 (h, w, 3) -> float32 (h, w, 3), about 0..1."""
     found: NDArray[np.float32] = _run_all(network, image[None], device)[0]
     return found
 
 
 def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.device) -> NDArray[np.float32]:
-    """One forward pass: uint8 (n, h, w, 3) -> float32 (n, h, w, 3), about 0..1."""
+    """Run one forward pass: uint8 (n, h, w, 3) -> float32 (n, h, w, 3), about 0..1."""
     pixels = np.ascontiguousarray(images)
     with torch.inference_mode():
         x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
         out: Tensor = network(x)
         if not bool(torch.isfinite(out).all()):
-            raise CheckpointError("the network's output is not finite (NaN or infinity): its weights are no good; train again")
+            raise CheckpointError(
+                "the network's output is not finite (NaN or infinity): its weights cannot be used; train again"
+            )
         found: NDArray[np.float32] = out.permute(0, 2, 3, 1).float().cpu().numpy()
     return found
 
 
 def _to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """0..1 floats to the nearest of the levels 0 to 255."""
+    """Round floats in 0..1 to the nearest of the levels 0 to 255."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

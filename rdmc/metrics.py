@@ -1,8 +1,8 @@
-"""PSNR and SSIM of whole images, in the conventions that published deraining numbers use.
+"""PSNR and SSIM of whole images, by the conventions of published deraining results.
 
 Images are uint8 arrays of (H, W, 3) in RGB. Luma is MATLAB's BT.601 ``rgb2ycbcr`` on floats, 16 to 235, not rounded. All
-figures take 255 as the range of the data, luma's too, as the field does. The mean of a figure over images is the mean of
-the images' figures, each counted once whatever its size.
+figures use 255 as the data range, for luma too, as the field does. The mean over a set of images is the mean of the images'
+figures. Each image counts once, whatever its size.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ Plane = NDArray[np.float64]
 
 PEAK = 255.0
 BEST_PSNR = 100.0
-"""dB given to identical images, whose PSNR is infinite, so that a mean over images stays finite."""
+"""PSNR in dB of identical images. Theirs is infinite; this keeps a mean over images finite."""
 WINDOW, SIGMA = 11, 1.5
-"""SSIM's Gaussian window, in pixels."""
+"""Side and standard deviation of SSIM's Gaussian window, in pixels."""
 LUMA = np.array([65.481, 128.553, 24.966]) / 255
 C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
 
 def luma(image: Image) -> Plane:
-    """(H, W, 3) uint8 RGB -> (H, W) BT.601 luma, 16 to 235, not rounded."""
+    """Convert (H, W, 3) uint8 RGB to (H, W) BT.601 luma, 16 to 235, not rounded."""
     return np.asarray(image @ LUMA + 16.0, dtype=np.float64)
 
 
 def psnr(a: Image, b: Image) -> float:
-    """PSNR in dB over all pixels and the three channels together; at most ``BEST_PSNR``. Raises DataError."""
+    """Return the PSNR in dB over all pixels and the three channels together; at most ``BEST_PSNR``. Raises DataError."""
     check_pair(a, b)
     return _psnr(a.astype(np.float64), b.astype(np.float64))
 
 
 def psnr_y(a: Image, b: Image) -> float:
-    """PSNR in dB of the luma; at most ``BEST_PSNR``. Raises DataError."""
+    """Return the PSNR in dB of the luma; at most ``BEST_PSNR``. Raises DataError."""
     check_pair(a, b)
     return _psnr(luma(a), luma(b))
 
 
 def ssim(a: Image, b: Image) -> float:
-    """SSIM of red, green and blue, averaged; -1 to 1. Raises DataError, for a side below ``WINDOW`` too."""
+    """Return the mean SSIM of red, green and blue, -1 to 1. Raises DataError, also for a side below ``WINDOW``."""
     check_pair(a, b, WINDOW)
     return _ssim(a.astype(np.float64), b.astype(np.float64))
 
 
 def ssim_y(a: Image, b: Image) -> float:
-    """SSIM of the luma; -1 to 1. Raises DataError, for a side below ``WINDOW`` too."""
+    """Return the SSIM of the luma, -1 to 1. Raises DataError, also for a side below ``WINDOW``."""
     check_pair(a, b, WINDOW)
     return _ssim(luma(a), luma(b))
 
 
 def measure(derained: Image, clean: Image) -> dict[str, float]:
-    """All four figures of an image against its clean one: psnr_y, ssim_y, psnr_rgb, ssim_rgb. Raises DataError."""
+    """Return four figures of an image against its clean one: psnr_y, ssim_y, psnr_rgb, ssim_rgb. Raises DataError."""
     return {
         "psnr_y": psnr_y(derained, clean),
         "ssim_y": ssim_y(derained, clean),
@@ -70,13 +70,13 @@ def measure(derained: Image, clean: Image) -> dict[str, float]:
 
 @dataclass
 class Means:
-    """Figures summed with their count and divided once, so that sums of several workers can be added before that."""
+    """Sums of figures and their count. They are divided once, so that the sums of several workers can be added first."""
 
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
 
     def add(self, figures: Mapping[str, float]) -> None:
-        """Count one image's figures; every image must bring the same ones."""
+        """Add one image's figures. Every image must have the same ones, else ValueError is raised."""
         if self.count and figures.keys() != self.sums.keys():
             raise ValueError(f"figures {sorted(figures)} are not those of the images before, {sorted(self.sums)}")
         for name, value in figures.items():
@@ -84,12 +84,12 @@ class Means:
         self.count += 1
 
     def mean(self) -> dict[str, float]:
-        """The mean of each figure; empty before the first ``add``."""
+        """Return the mean of each figure; empty before the first ``add``."""
         return {name: total / self.count for name, total in self.sums.items()}
 
 
 def check_pair(a: NDArray[Any], b: NDArray[Any], smallest: int = 1) -> None:
-    """Raise DataError unless both are uint8 (H, W, 3) of one size, no side below ``smallest``."""
+    """Raise DataError unless both are uint8 (H, W, 3) of one size with no side below ``smallest``."""
     for image in (a, b):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(f"an image of {image.dtype} {image.shape}: metrics take uint8 (height, width, 3); convert it first")
@@ -109,7 +109,7 @@ def _psnr(a: Plane, b: Plane) -> float:
 
 
 def _ssim(a: Plane, b: Plane) -> float:
-    """Mean SSIM of (H, W) or (H, W, C): population covariances under the window, where the window lies wholly inside."""
+    """Return the mean SSIM of (H, W) or (H, W, C): population covariances, over the positions where the window fits."""
     mean_a, mean_b = _blur(a), _blur(b)
     var_a, var_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
     both = _blur(a * b) - mean_a * mean_b
@@ -118,6 +118,6 @@ def _ssim(a: Plane, b: Plane) -> float:
 
 
 def _blur(x: Plane) -> Plane:
-    """Gaussian window means of (H, W[, C]), without the border where the window would stick out."""
+    """Return the Gaussian window means of (H, W[, C]), without the border where the window does not fit."""
     edge = WINDOW // 2
     return np.asarray(cv2.GaussianBlur(x, (WINDOW, WINDOW), SIGMA)[edge:-edge, edge:-edge], dtype=np.float64)

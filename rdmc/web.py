@@ -1,4 +1,4 @@
-"""Answers of web servers over http and https and nothing else: no address, and no redirect, reads a file of this machine."""
+"""GET requests over http and https and nothing else: no URL and no redirect can read a file of this machine."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NoReturn
 from urllib import request
 
 TIMEOUT = 30.0
-"""Seconds without a byte before a connection is given up."""
+"""Seconds without a byte after which a connection is closed."""
 CHUNK = 1 << 20
 HANDLERS = {"http": request.HTTPHandler, "https": request.HTTPSHandler}
 
 
 class RefusedError(OSError):
-    """An address, the one asked for or one that a server leads to, of a scheme that was not asked for."""
+    """A URL, the requested one or a redirect, whose scheme is not allowed."""
 
 
 class _Refusal(request.UnknownHandler):
-    """Says which address was met; it is not connected to."""
+    """Refuse every other scheme with an error that names the URL. No connection is opened."""
 
     def __init__(self, schemes: Collection[str]) -> None:
         self.rule = " or ".join(schemes)
@@ -30,10 +30,10 @@ class _Refusal(request.UnknownHandler):
 def open_url(
     url: str, schemes: Collection[str] = ("https",), headers: Mapping[str, str] | None = None, timeout: float = TIMEOUT
 ) -> HTTPResponse:
-    """The answer to a GET of ``url``, redirects and the environment's proxies followed.
+    """Return the response to a GET of ``url``. Redirects are followed and the environment's proxies are used.
 
-    Raises RefusedError where it is, or leads to, an address of none of ``schemes`` (https, http), HTTPError for an answer that
-    is an error, another OSError or HTTPException where there is none, ValueError for what cannot be an address.
+    Raises RefusedError if the URL or a redirect has none of the ``schemes`` (https, http), HTTPError for an error response,
+    another OSError or HTTPException if there is no response, ValueError for a string that is not a URL.
     """
     opener = request.OpenerDirector()
     for handler in (
@@ -51,7 +51,7 @@ def open_url(
 
 
 def pieces(answer: HTTPResponse) -> Generator[bytes, None, None]:
-    """An answer's body in parts of at most ``CHUNK`` bytes. Raises IncompleteRead where it ends before its length."""
+    """Yield a response's body in parts of at most ``CHUNK`` bytes. Raises IncompleteRead if it ends before its length."""
     with answer:
         while piece := answer.read(CHUNK):
             yield piece

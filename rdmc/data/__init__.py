@@ -1,1 +1,1 @@
-"""What a training reads: images, pairs, shards, and the batches made of them."""
+"""The data of a training: images, pairs, shards, and batches of crops."""

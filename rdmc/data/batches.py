@@ -1,4 +1,4 @@
-"""Batches for training: crops of the pairs that the sampling draws, made ahead by a thread or by processes."""
+"""Batches for training: crops of the pairs that the sampling draws, made ahead by a thread or by loader processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rdmc.data.transforms import crop_pair, to_tensor
 from rdmc.errors import RdmcError
 
 AHEAD = 4
-"""Batches that may wait for the consumer."""
+"""The most batches that wait for the consumer."""
 FETCHERS = 4
-"""Shards that are fetched ahead at the same time."""
+"""Shards that are fetched ahead in parallel."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a rank trains on in a step: both (n, 3, crop, crop), RGB, float32, 0 to 1, channels last in memory."""
+    """The data of one rank in one step: both (n, 3, crop, crop), RGB, float32, 0 to 1, channels last in memory."""
 
     step: int
     rainy: Tensor
@@ -46,18 +46,18 @@ def batches(
     world: int = 1,
     loaders: int = 0,
 ) -> Generator[Batch, None, None]:
-    """The batches of ``rank`` for steps ``start`` to ``steps`` - 1, made a few steps ahead.
+    """Yield the batches of ``rank`` for steps ``start`` to ``steps`` - 1, made a few steps ahead.
 
-    What a step holds depends on ``sampling``, step and store only. They are made by ``loaders`` processes, each of which
-    makes its slots of every batch, or, for 0, by a thread. Both end with the iterator, and an exception in them is raised
-    here. Raises ConfigError where the batch does not divide among ``world`` workers.
+    The content of a batch depends only on ``sampling``, step and store. ``loaders`` processes make the batches, each of them
+    its slots of every batch; for 0 a thread makes them. Both end with the iterator, and an exception in them is raised here.
+    Raises ConfigError if the batch does not divide among ``world`` workers.
     """
     made = _Made(store, sampling, crop, range(start, steps), rank_slots(sampling.global_batch_size, rank, world))
     return _by_processes(made, min(loaders, len(made.slots))) if loaders else _by_thread(iter(made))
 
 
 def make_batch(store: PairStore, sampling: Sampling, step: int, slots: range, crop: int) -> Batch:
-    """Read, crop and stack what lies at ``slots`` of a step."""
+    """Read, crop and stack the pairs at ``slots`` of a step."""
     shape = (len(slots), crop, crop, 3)
     rainy, clean, keys = np.empty(shape, np.uint8), np.empty(shape, np.uint8), []
     for place, slot in enumerate(slots):
@@ -70,7 +70,7 @@ def make_batch(store: PairStore, sampling: Sampling, step: int, slots: range, cr
 
 @dataclass(frozen=True)
 class _Made(IterableDataset[Batch | RdmcError]):
-    """The parts of some steps' batches that belong to ``slots``; in a loader process, to its run of them."""
+    """The parts of some steps' batches that belong to ``slots``; in a loader process, to its share of the slots."""
 
     store: PairStore
     sampling: Sampling
@@ -89,11 +89,11 @@ class _Made(IterableDataset[Batch | RdmcError]):
         except RdmcError as error:
             if info is None:
                 raise
-            yield error  # as it is: what a loader process raises arrives as another error, with a traceback for its message
+            yield error  # as a value: an exception of a loader process arrives as another error, a traceback its message
 
 
 class _Prefetch:
-    """Fetches the shards of the windows in use and of the next ones, each once, by threads."""
+    """Fetches the shards of the current and the next windows, each once, in threads."""
 
     def __init__(self, store: PairStore, sampling: Sampling) -> None:
         self.store, self.sampling = store, sampling
@@ -107,7 +107,7 @@ class _Prefetch:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, step: int) -> None:
-        """Ask for what ``step`` and the windows after its own need and was not asked for by the step before."""
+        """Fetch the shards that ``step`` and the windows after its own need, unless the previous step requested them."""
         if self.store.is_local:
             return
         now, soon = self.sampling.shards_of(step), self.sampling.shards_after(step)
@@ -117,7 +117,7 @@ class _Prefetch:
 
 
 def _by_processes(made: _Made, processes: int) -> Generator[Batch, None, None]:
-    """Yield the batches whose parts ``processes`` make, in turn for every step."""
+    """Yield batches joined from the parts that ``processes`` make, in turn for every step."""
     store = copy.copy(made.store)
     store.share_cache(processes)
     made = _Made(store, made.sampling, made.crop, made.steps, made.slots)
@@ -135,11 +135,11 @@ def _by_processes(made: _Made, processes: int) -> Generator[Batch, None, None]:
             keys = [key for part in parts for key in part.keys]
             yield Batch(step, torch.cat([part.rainy for part in parts]), torch.cat([part.clean for part in parts]), keys)
     finally:
-        del found  # ends the processes now, not when somebody lets go of this exception's traceback
+        del found  # ends the processes now, not when the traceback of an exception is released
 
 
 def _by_thread(items: Generator[Batch | RdmcError, None, None]) -> Generator[Batch, None, None]:
-    """Yield ``items``, which a thread computes up to ``AHEAD`` of them early; what it raises is raised here."""
+    """Yield ``items``, which a thread computes up to ``AHEAD`` items early. Its exceptions are raised here."""
     with closing(items), ThreadPoolExecutor(1, "rdmc-batches") as pool:
         ahead = deque(pool.submit(_next, items) for _ in range(AHEAD))
         try:
@@ -148,7 +148,7 @@ def _by_thread(items: Generator[Batch | RdmcError, None, None]) -> Generator[Bat
                     raise item
                 ahead.append(pool.submit(_next, items))
                 yield item
-        finally:  # also when the consumer stops early: closing or collecting a generator lands here
+        finally:  # runs as well when the consumer closes or drops the generator early
             pool.shutdown(cancel_futures=True)
 
 

@@ -1,7 +1,7 @@
-"""Image files as 8-bit RGB arrays, and back. One reader for all: the same bytes give the same pixels everywhere.
+"""Read image files as 8-bit RGB arrays, and write them. There is one reader: the same bytes give the same pixels everywhere.
 
-Reading is strict by default: a benchmark's picture that is grey, has alpha, a palette or 16 bits is a mistake to be shown
-and not one to be repaired in silence. ``convert`` is for pictures that a person wants derained, whatever they are.
+Reading is strict by default. A picture of a benchmark that is grey or has alpha, a palette or 16 bits is an error to report,
+not one to repair silently. ``convert`` is for pictures of any kind that a user wants derained.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ Grey = npt.NDArray[np.uint8]
 """(H, W), luma, 0 to 255."""
 
 MAX_PIXELS = 80_000_000
-"""Larger pictures are refused from their header, before memory is taken for them (240 MB decoded)."""
+"""Pictures with more pixels are refused from their header, before memory is allocated (240 MB decoded)."""
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
-"""What may be read: common picture formats, none that runs a program."""
+"""The formats that may be read: common picture formats, none of which runs a program."""
 KEPT = {"PNG": "png", "JPEG": "jpg"}
-"""Formats whose bytes are kept as they are, and their extension in pairs and shards."""
+"""Formats whose bytes are kept unchanged, and their extension in pairs and shards."""
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-"""Lossless whatever they are. Higher levels cost several times the time for a few percent of the size; runs, not matches, are
-found in photographs sooner, and make files a twelfth smaller."""
+"""PNG parameters; any choice is lossless. Higher levels take several times as long and save a few percent of the size. In
+photographs, run-length matching is faster than full matching and makes files a twelfth smaller."""
 UPRIGHT = 1
 ORIENTATION = 0x0112
 BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Pillow.DecompressionBombError),
-    *(TypeError, LookupError, ArithmeticError, AttributeError),  # its parsers of metadata trust the bytes
+    *(TypeError, LookupError, ArithmeticError, AttributeError),  # its metadata parsers do not check the bytes
 )
-"""What Pillow raises for damaged files."""
+"""The exceptions that Pillow raises for damaged files."""
 MODES = {"L": "grey", "1": "black and white", "P": "palette", "LA": "grey with alpha", "RGBA": "RGB with alpha", "CMYK": "CMYK"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as pixels and as the bytes of a PNG or JPEG file that hold just these pixels."""
+    """A picture as pixels, and as the bytes of a PNG or JPEG file with exactly these pixels."""
 
     pixels: Image
     """(H, W, 3), RGB, 0 to 255."""
@@ -57,17 +57,17 @@ class Picture:
 
 
 def read_rgb(source: Path | bytes, convert: bool = False) -> Image:
-    """The picture in a file, or in a file's bytes, as (H, W, 3), RGB, 0 to 255, turned upright (EXIF).
+    """Return the picture in a file, or in a file's bytes, as (H, W, 3), RGB, 0 to 255, turned upright (EXIF).
 
-    With ``convert`` grey, palette and CMYK pictures become RGB, alpha is dropped, 16 bits become 8. Raises DataError where
-    the file is missing, empty, damaged, cut short, larger than ``MAX_PIXELS`` or, without ``convert``, not 8-bit RGB.
+    With ``convert``, grey, palette and CMYK pictures become RGB, alpha is dropped, and 16 bits become 8. Raises DataError if
+    the file is missing, empty, damaged, truncated, larger than ``MAX_PIXELS`` or, without ``convert``, not 8-bit RGB.
     """
     data, name = (source, "image") if isinstance(source, bytes) else (read_bytes(source), str(source))
     return decode(data, name, convert)
 
 
 def read_picture(path: Path) -> Picture:
-    """Strictly read a file and keep its bytes where they are an upright PNG or JPEG; else make a PNG. Raises DataError."""
+    """Read a file strictly. Its bytes are kept if they are an upright PNG or JPEG, else encoded as PNG. Raises DataError."""
     data = read_bytes(path)
     pixels = decode(data, str(path))
     with _open(data, str(path)) as image:
@@ -77,12 +77,12 @@ def read_picture(path: Path) -> Picture:
 
 
 def as_png(pixels: Image) -> Picture:
-    """``pixels`` (H, W, 3; RGB) with the bytes of a PNG."""
+    """Return ``pixels`` (H, W, 3; RGB) with the bytes of a PNG."""
     return Picture(pixels, encode_png(pixels), "png")
 
 
 def decode(data: bytes, name: str, convert: bool = False) -> Image:
-    """``read_rgb`` of bytes; ``name`` is what an error calls them."""
+    """Decode bytes as ``read_rgb`` does. ``name`` stands for them in errors."""
     with _open(data, name) as image:
         depth16 = _is_16_bit(image)
         if not convert and (image.mode != "RGB" or depth16):
@@ -91,7 +91,7 @@ def decode(data: bytes, name: str, convert: bool = False) -> Image:
         try:
             if image.format == "PNG":
                 with _open(data, name) as whole:
-                    whole.verify()  # the checksum of every chunk; Pillow's decoder skips those of the pixels
+                    whole.verify()  # checks every chunk; Pillow's decoder skips the checksums of the pixels
             if image.mode in ("I", "F"):
                 raise DataError(f"{name}: has 32 bits a pixel, at most 16 can be read; save it as 8-bit RGB")
             if image.mode.startswith("I;16"):
@@ -102,10 +102,10 @@ def decode(data: bytes, name: str, convert: bool = False) -> Image:
 
 
 def decode_grey(data: bytes, name: str, side: int) -> Grey:
-    """The luma (H, W) of a picture in any 8 or 16-bit mode, upright, for comparing and not for training.
+    """Return the luma (H, W) of a picture in any 8 or 16-bit mode, upright. It is for comparing, not for training.
 
-    A JPEG is decoded at a half, a quarter or an eighth of its size where both sides keep ``side`` pixels, which costs a
-    fraction of the time. Raises DataError where the file is empty, damaged, cut short or larger than ``MAX_PIXELS``.
+    A JPEG is decoded at a half, a quarter or an eighth of its size if both sides keep ``side`` pixels; this takes a fraction
+    of the time. Raises DataError if the file is empty, damaged, truncated or larger than ``MAX_PIXELS``.
     """
     with _open(data, name) as image:
         if image.mode in ("I", "F"):
@@ -121,9 +121,9 @@ def decode_grey(data: bytes, name: str, side: int) -> Grey:
 
 
 def header(data: bytes, name: str) -> tuple[str, int, int]:
-    """Format (one of ``FORMATS``), width and height that a picture's bytes claim; nothing is decoded.
+    """Return format (one of ``FORMATS``), width and height from a picture's header; nothing is decoded.
 
-    The format of a phone's picture with a second one inside is MPO. Raises SizeError for more than ``MAX_PIXELS``, else
+    A phone's picture that contains a second one has the format MPO. Raises SizeError for more than ``MAX_PIXELS``, else
     DataError.
     """
     with _open(data, name) as image:
@@ -131,7 +131,7 @@ def header(data: bytes, name: str) -> tuple[str, int, int]:
 
 
 def encode_png(pixels: Image) -> bytes:
-    """The bytes of a PNG file of ``pixels`` (H, W, 3; RGB): always the same for the same pixels."""
+    """Return the bytes of a PNG file of ``pixels`` (H, W, 3; RGB). The same pixels always give the same bytes."""
     fine, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), PNG)
     if not fine:
         raise DataError(f"image of shape {pixels.shape}: cannot be written as PNG; give uint8 of (H, W, 3)")
@@ -139,18 +139,18 @@ def encode_png(pixels: Image) -> bytes:
 
 
 def encode_raw(pixels: Image) -> bytes:
-    """``pixels`` (H, W, 3; RGB) as numpy's own file format, uncompressed: the same for the same pixels, and no decoding."""
+    """Return ``pixels`` (H, W, 3; RGB) in numpy's file format, uncompressed. The same pixels give the same bytes."""
     file = BytesIO()
     np.lib.format.write_array(file, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False)
     return file.getvalue()
 
 
 def decode_raw(data: bytes, name: str) -> Image:
-    """What ``encode_raw`` wrote, as an array. Raises DataError; it holds no checksum of the pixels."""
+    """Return the pixels that ``encode_raw`` wrote. Raises DataError; the format has no checksum of the pixels."""
     file = BytesIO(data)
     try:
         if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("another version than 1.0")
+            raise ValueError("not version 1.0")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         if dtype != np.uint8 or fortran or len(shape) != 3 or shape[2] != 3:
             raise ValueError(f"{dtype} of {shape}, the rule is uint8 of (H, W, 3)")
@@ -165,9 +165,9 @@ def write_png(path: Path, pixels: Image) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file. Raises DataError where there is none or it cannot be read."""
+    """Return the bytes of a file. Raises DataError if it is missing or cannot be read."""
     if not path.is_file():
-        what = "a link to nothing" if path.is_symlink() else "not a file" if path.exists() else "no such file"
+        what = "a broken link" if path.is_symlink() else "not a file" if path.exists() else "no such file"
         raise DataError(f"{path}: {what}; name an image file")
     try:
         return path.read_bytes()
@@ -176,7 +176,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _open(data: bytes, name: str) -> Pillow.Image:
-    """The header, checked. Nothing is decoded yet."""
+    """Open a picture and check its header. Nothing is decoded yet."""
     if not data:
         raise DataError(f"{name}: zero bytes; fetch it again or remove it")
     check_outline(data, name)
@@ -194,5 +194,5 @@ def _open(data: bytes, name: str) -> Pillow.Image:
 
 
 def _is_16_bit(image: Pillow.Image) -> bool:
-    """Pillow calls 16-bit colour RGB as well and drops half of the bits; only its decoder's arguments tell."""
+    """Return whether a picture has 16 bits. Pillow calls 16-bit colour RGB too and drops half the bits; its tiles tell."""
     return image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))

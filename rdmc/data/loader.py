@@ -1,4 +1,4 @@
-"""Pairs by position: read from shards wherever these lie, decoded, and kept in memory up to a limit."""
+"""Pairs by position: read from local or remote shards, decoded, and cached in memory up to a limit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rdmc.data.shards import AGAIN, MANIFEST, RAW, Manifest, Sample, Shard, chec
 from rdmc.errors import DataError
 
 Fetch = Callable[[Path, Shard], Path]
-"""From a dataset's folder and one of its shards to a file with the shard's bytes. The file may be gone a moment later: then
-it is asked for again."""
+"""A function from a dataset's folder and one of its shards to a file with the shard's bytes. The file may be removed before
+it is read; then it is fetched again."""
 TRIES = 5
-"""How often a shard is asked for that is gone again before it is read, as happens where a cache holds too little."""
+"""How often a shard is fetched if it is removed before it is read. This happens if a cache is too small."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a pair lies."""
+    """The location of a pair."""
 
     dataset: str
     folder: Path
@@ -47,17 +47,17 @@ class _Place:
 
 
 def local_shard(folder: Path, shard: Shard) -> Path:
-    """A shard that lies beside its manifest."""
+    """Return the path of a shard beside its manifest."""
     return folder / shard.name
 
 
 class PairStore:
-    """The pairs of one split of several datasets, by position; the order is that of dataset names and keys.
+    """The pairs of one split of several datasets by position, ordered by dataset names and keys.
 
-    ``folders`` hold the manifests that ``pack`` wrote, and the shards too unless ``fetch`` finds those elsewhere. Decoded
-    pairs are kept, up to ``cache_mb``, the least recently used going first. Safe to use from several threads, and each
-    process that it is sent to starts with nothing kept. Raises DataError for a missing or damaged manifest or shard and,
-    without ``allow_empty``, for a split without pairs.
+    ``folders`` hold the manifests that ``pack`` wrote, and the shards too unless ``fetch`` finds them elsewhere. Decoded
+    pairs are cached up to ``cache_mb``; the least recently used pair is dropped first. The store is thread-safe. A process
+    that receives a copy starts with an empty cache. Raises DataError for a missing or damaged manifest or shard and, without
+    ``allow_empty``, for a split without pairs.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class PairStore:
             names = ", ".join(str(folder) for folder in folders)
             raise DataError(f"{names}: no {split} pairs; name some in params.yaml under `datasets` and run `dvc repro pack`")
         self.digest = _digest(manifest for _, manifest in found)
-        """SHA-256 (hex) over the manifests: fixes every byte of the data."""
+        """SHA-256 (hex) over the manifests. It determines every byte of the data."""
         self._kept: OrderedDict[int, Pair] = OrderedDict()
         self._lock = Lock()
 
@@ -94,7 +94,7 @@ class PairStore:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Pair:
-        index = range(len(self))[index]  # counts from the end and raises IndexError as a list does
+        index = range(len(self))[index]  # negative positions and IndexError, as in a list
         with self._lock:
             if index in self._kept:
                 self._kept.move_to_end(index)
@@ -105,11 +105,11 @@ class PairStore:
         return pair
 
     def labels(self) -> list[tuple[str, str]]:
-        """Key (``dataset/name``) and scene of every pair, in order."""
+        """Return key (``dataset/name``) and scene of every pair, in order."""
         return [(f"{place.dataset}/{place.sample.key}", place.sample.scene) for place in self._places]
 
     def select(self, keys: Collection[str]) -> PairStore:
-        """The pairs of these keys, in the same order, as a store of its own with its share of the cache."""
+        """Return the pairs of these keys in the same order, as a separate store with its share of the cache."""
         part = copy(self)
         part._places = [place for place in self._places if f"{place.dataset}/{place.sample.key}" in keys]
         held = Counter((place.folder, place.shard.name) for place in part._places)
@@ -122,7 +122,7 @@ class PairStore:
         return part
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process gets: not the pairs that are kept here, nor the lock."""
+        """Return the state for another process, without the cached pairs and the lock."""
         held = sum(_size(pair) for pair in self._kept.values())
         return {**self.__dict__, "_kept": OrderedDict(), "_lock": None, "_room": self._room + held}
 
@@ -130,24 +130,24 @@ class PairStore:
         self.__dict__.update(state, _lock=Lock())
 
     def parts(self, weights: Mapping[str, float] | None = None) -> tuple[Part, ...]:
-        """The datasets as parts of a mixture, numbered as positions are; ``weights`` by name, 1 where there is none."""
+        """Return the datasets as parts of a mixture, in the order of positions. ``weights`` are by name, 1 if not given."""
         return tuple(
             Part(tuple(shard.count for _, shard in shards), (weights or {}).get(dataset, 1.0) if shards else 1.0)
             for dataset, shards in zip(self._datasets, self._shards, strict=True)
         )
 
     def prefetch(self, part: int, shard: int) -> None:
-        """Have a shard at hand, by its dataset and its number; a fault is left for the read that needs it."""
+        """Fetch a shard by the numbers of its dataset and itself. An error is left to the read that needs the shard."""
         with suppress(Exception):
             self._fetch(*self._shards[part][shard])
 
     @property
     def is_local(self) -> bool:
-        """Whether all shards lie beside their manifests, so that there is nothing to prefetch."""
+        """Whether all shards are beside their manifests, so that there is nothing to prefetch."""
         return self._fetch is local_shard
 
     def share_cache(self, processes: int) -> None:
-        """Keep only what one of so many processes may, for all of them to stay within the limit together."""
+        """Reduce the cache to the share of one of ``processes``, so that together they stay within the limit."""
         self._room //= processes
 
     def _read(self, place: _Place) -> Pair:
@@ -164,7 +164,7 @@ class PairStore:
         return Pair(f"{place.dataset}/{place.sample.key}", place.dataset, found["rainy"], found["clean"])
 
     def _bytes(self, place: _Place, offset: int, size: int) -> bytes:
-        """Read at a position, without a shared file pointer. A file opened for each read costs little beside decoding."""
+        """Read at an offset, without a shared file pointer. Opening the file for each read is cheap compared to decoding."""
         for _ in range(TRIES):
             try:
                 path = self._fetch(place.folder, place.shard)
@@ -176,7 +176,7 @@ class PairStore:
                     return os.pread(file, size, offset)
                 finally:
                     os.close(file)
-        raise DataError(f"{place.folder / place.shard.name}: is gone whenever it is to be read; {AGAIN}")
+        raise DataError(f"{place.folder / place.shard.name}: was removed before every attempt to read it; {AGAIN}")
 
     def _keep(self, index: int, pair: Pair) -> None:
         self._room += _size(self._kept.pop(index)) if index in self._kept else 0

@@ -1,7 +1,7 @@
-"""How a PNG or JPEG is put together, looked at before Pillow reads it: what would keep its parsers busy is refused.
+"""Check the structure of a PNG or JPEG before Pillow reads it, and refuse files that would keep its parsers busy.
 
-They read headers in Python, piece by piece and filler byte by byte, and a few MB of nothing but pieces take many seconds. No
-camera or program makes such files. WebP is read by its own library, which is fast whatever it is given.
+Pillow parses headers in Python, chunk by chunk and filler byte by byte. A file with a few MB of tiny chunks takes many
+seconds. No camera or program writes such files. WebP is read by its own library, which is fast for any input.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ import struct
 from rdmc.errors import DataError
 
 CHUNKS = 16_384
-"""Of a PNG: 32 MB of pixels in the pieces of 8 kB that libpng writes are 4,000."""
+"""Most chunks of a PNG. 32 MB of pixels are 4,000 chunks of the 8 kB that libpng writes."""
 OTHERS = 128
-"""Of those, which have no pixels: each may hold a colour profile that takes milliseconds to unpack."""
+"""Most chunks without pixels. Each may hold a colour profile that takes milliseconds to unpack."""
 FRAMES = (b"IDAT", b"fdAT", b"fcTL")
 SEGMENTS = 256
-"""Of a JPEG, scans of its pixels among them: the largest depth maps of phones take some 160, of up to 64 kB each."""
+"""Most segments of a JPEG, scans included. The largest depth maps of phones take about 160, of up to 64 kB each."""
 RESOURCES = 16
-"""Of those Photoshop's, each of which may hold thousands of parts: 1 MB."""
+"""Most Photoshop segments, together 1 MB. Each may hold thousands of parts."""
 FILLER = 4096
-"""Bytes of a JPEG between those before its pixels."""
+"""Most bytes between the segments of a JPEG before its pixels."""
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 MARKER = re.compile(rb"\xff([^\x00\xff])")
 AMONG_PIXELS = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 END, SCAN, PHOTOSHOP = 0xD9, 0xDA, 0xED
 BARE = {0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
-"""Markers that Pillow takes to stand alone, without a length."""
+"""Markers that Pillow treats as standing alone, without a length."""
 
 
 def check_outline(data: bytes, name: str) -> None:
-    """Raise DataError for a PNG or JPEG of more pieces than any picture has; ``name`` is what the error calls it.
+    """Raise DataError for a PNG or JPEG with more parts than any real picture has. ``name`` stands for it in the error.
 
-    What is damaged, or neither of the two, passes: it is the decoder's to tell.
+    A damaged file, or one of another format, passes: the decoder reports it.
     """
-    said = _png(data) if data.startswith(PNG) else _jpeg(data) if data.startswith(JPEG) else ""
-    if said:
-        raise DataError(f"{name}: {said}, as no picture has; save it anew")
+    excess = _png(data) if data.startswith(PNG) else _jpeg(data) if data.startswith(JPEG) else ""
+    if excess:
+        raise DataError(f"{name}: {excess}, which no real picture has; save it again")
 
 
 def _png(data: bytes) -> str:
@@ -66,7 +66,7 @@ def _jpeg(data: bytes) -> str:
         pixels |= found[1][0] == SCAN
         resources += found[1][0] == PHOTOSHOP
         if resources > RESOURCES:
-            return f"more than {RESOURCES} segments of Photoshop's"
+            return f"more than {RESOURCES} Photoshop segments"
         place = found.end()
         if found[1][0] not in BARE:
             place += max(2, int.from_bytes(data[place : place + 2]))

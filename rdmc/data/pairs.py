@@ -1,8 +1,8 @@
-"""Checked pairs on disk: what ``prepare`` writes and ``pack`` reads.
+"""Checked pairs on disk, written by ``prepare`` and read by ``pack``.
 
 - ``{train,validation,test}/<name>.rainy.<ext>`` and ``<name>.clean.<ext>``: 8-bit RGB, ext png or jpg
-- ``index.json``: every pair, with its name, scene, split, size, files and their fingerprints
-- ``quarantine.json``: every file that was set aside, and why; what else the checks found
+- ``index.json``: every pair, with its name, scene, split, size, files and their SHA-256
+- ``quarantine.json``: every file that was set aside and the reason; other findings of the checks
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from rdmc.files import write_text
 SPLITS = ("train", "validation", "test")
 INDEX, QUARANTINE = "index.json", "quarantine.json"
 MIN_SIDE = 16
-"""A picture with a shorter side than this many pixels has nothing to learn from."""
+"""Shortest side in pixels. A smaller picture is of no use for training."""
 MAX_NAME = 60
-"""Characters of a pair's name; a tar of the oldest kind holds 100 for a whole path."""
+"""Most characters of a pair's name. The oldest tar format allows 100 for a whole path."""
 
 
 @dataclass(frozen=True)
 class PairEntry:
-    """A pair in the index. Paths are relative to the index's folder; height and width in pixels."""
+    """A pair in the index. Paths of files are relative to the index's folder; height and width in pixels."""
 
     name: str
     scene: str
@@ -43,7 +43,7 @@ class PairEntry:
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that was set aside, and the rule that it breaks."""
+    """A file that was set aside and the rule that it breaks."""
 
     file: str
     reason: str
@@ -53,28 +53,28 @@ class Fault:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks found beside the faults."""
+    """Findings of the checks beside the faults."""
 
     warnings: Sequence[Fault] = ()
-    """Of pairs that were kept, but are worth a look."""
+    """Pairs that were kept but should be looked at."""
     splits: Mapping[str, Mapping[str, float | int | None]] = field(default_factory=dict)
-    """By split: pairs that could be read, pairs kept, and the mean PSNR in dB of the rainy lumas of all that could be read."""
+    """Figures by split: pairs that could be read, pairs kept, and the mean PSNR in dB of the rainy lumas of all read pairs."""
     layout: str = ""
-    """How the files lie, where that was found out and not told."""
+    """The layout of the files, if it was detected and not configured."""
     said: Sequence[str] = ()
-    """What the counts and the figures say about which benchmark this is."""
+    """Which benchmark the counts and figures point to, in words."""
 
 
 NONE = Findings()
 
 
 def clean_name(text: str) -> str:
-    """``text`` as a pair's name: [a-z0-9_-]+, which is what a key in a WebDataset tar may safely be."""
+    """Return ``text`` as a pair's name: [a-z0-9_-]+, which is safe as a key in a WebDataset tar."""
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:MAX_NAME] or "pair"
 
 
 def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> PairEntry:
-    """Write both pictures below ``folder`` and give their entry. Raises DataError where they cannot be a pair."""
+    """Write both pictures below ``folder`` and return their entry. Raises DataError if they cannot be a pair."""
     check_sizes(rainy, clean)
     height, width = rainy.pixels.shape[:2]
     files = {"rainy": f"{split}/{name}.rainy.{rainy.extension}", "clean": f"{split}/{name}.clean.{clean.extension}"}
@@ -86,7 +86,7 @@ def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, 
 
 
 def check_sizes(rainy: Picture, clean: Picture) -> None:
-    """Raise DataError where both are not of one size, or too small."""
+    """Raise DataError if the sizes differ or are too small."""
     height, width = rainy.pixels.shape[:2]
     if clean.pixels.shape != rainy.pixels.shape:
         other = f"{clean.pixels.shape[1]}x{clean.pixels.shape[0]}"
@@ -96,13 +96,13 @@ def check_sizes(rainy: Picture, clean: Picture) -> None:
 
 
 def remove_pair(folder: Path, entry: PairEntry) -> None:
-    """Take the files of a written pair away again."""
+    """Remove the files of a written pair."""
     (folder / entry.rainy).unlink()
     (folder / entry.clean).unlink()
 
 
 def move_pair(folder: Path, entry: PairEntry, split: str) -> PairEntry:
-    """Give a written pair to another split."""
+    """Move a written pair to another split and return its new entry."""
     (folder / split).mkdir(parents=True, exist_ok=True)
     moved = replace(entry, split=split, rainy=f"{split}/{Path(entry.rainy).name}", clean=f"{split}/{Path(entry.clean).name}")
     (folder / entry.rainy).rename(folder / moved.rainy)
@@ -111,7 +111,7 @@ def move_pair(folder: Path, entry: PairEntry, split: str) -> PairEntry:
 
 
 def validation_scenes(scenes: Iterable[str], share: float, seed: int) -> set[str]:
-    """The ``share`` of ``scenes`` (at least one, if there are two) that is kept from training; which, is fixed by ``seed``."""
+    """Return the ``share`` of ``scenes`` held out from training (at least one if there are two), fixed by ``seed``."""
     shuffled = sorted(set(scenes), key=lambda scene: sha256(f"{seed}/{scene}".encode()))
     if share == 0 or len(shuffled) < 2:
         return set()
@@ -121,19 +121,19 @@ def validation_scenes(scenes: Iterable[str], share: float, seed: int) -> set[str
 def write_index(
     folder: Path, dataset: str, entries: Iterable[PairEntry], examined: int, faults: Iterable[Fault], found: Findings = NONE
 ) -> None:
-    """Write index.json and quarantine.json; ``examined`` counts all pairs looked at, good and bad."""
+    """Write index.json and quarantine.json. ``examined`` counts all pairs that were checked, good and bad."""
     pairs = sorted(entries, key=lambda entry: (entry.split, entry.name))
     _write_json(folder / INDEX, {"dataset": dataset, "pairs": [asdict(entry) for entry in pairs]})
     write_quarantine(folder / QUARANTINE, examined, faults, found)
 
 
 def write_quarantine(path: Path, examined: int, faults: Iterable[Fault], found: Findings = NONE) -> None:
-    """Write the report: what was set aside of all pairs ``examined``, and what else the checks found."""
+    """Write the report: what was set aside of all pairs ``examined``, and the other findings of the checks."""
     _write_json(path, {"examined": examined, "quarantined": [asdict(fault) for fault in faults], **asdict(found)})
 
 
 def read_index(folder: Path) -> list[PairEntry]:
-    """The pairs of ``folder``, sorted by split and name. Raises DataError where the index is missing or damaged."""
+    """Return the pairs of ``folder``, sorted by split and name. Raises DataError if the index is missing or damaged."""
     path = folder / INDEX
     try:
         found = json.loads(path.read_text())
@@ -145,7 +145,7 @@ def read_index(folder: Path) -> list[PairEntry]:
 
 
 def sha256(data: bytes) -> str:
-    """SHA-256 in hex."""
+    """Return the SHA-256 of ``data`` in hex."""
     return hashlib.sha256(data).hexdigest()
 
 

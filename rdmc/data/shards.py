@@ -1,9 +1,9 @@
 """WebDataset shards and the manifest that describes them: the data contract of training.
 
-A shard is a plain tar that anybody's ``webdataset`` reads, with ``<key>.rainy.png``, ``<key>.clean.png`` (or .jpg, or .npy
-where pixels are packed raw) and ``<key>.json`` for every pair. The same pairs always give the same bytes. manifest.json
-holds each shard's size, count, md5 (by which DVC's remote stores it) and sha256, and where in it each member's bytes lie,
-so that any pair can be read alone.
+A shard is a plain tar that any ``webdataset`` reads, with ``<key>.rainy.png``, ``<key>.clean.png`` (or .jpg, or .npy
+if pixels are packed raw) and ``<key>.json`` for every pair. The same pairs always give the same bytes. manifest.json
+holds each shard's size, count, md5 (by which DVC's remote stores it) and sha256, and the position of each member's bytes, so
+that any pair can be read alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar; size in bytes."""
+    """One tar; size in bytes."""
 
     name: str
     split: str
@@ -62,15 +62,15 @@ class Manifest:
     dataset: str
     shards: tuple[Shard, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
-    """Pairs that were left out, as split/name, and why."""
+    """Pairs that were left out, as split/name, with the reason."""
 
     def samples(self, split: str) -> list[tuple[Shard, Sample]]:
-        """The pairs of a split, in the order of the shards."""
+        """Return the pairs of a split, in the order of the shards."""
         return [(shard, sample) for shard in self.shards if shard.split == split for sample in shard.samples]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over everything in the manifest: two datasets with one digest hold the same bytes."""
+        """SHA-256 (hex) over everything in the manifest. Two datasets with the same digest hold the same bytes."""
         return sha256(json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode())
 
 
@@ -83,12 +83,12 @@ def write_shards(
     excluded: Mapping[str, str] | None = None,
     raw: bool = False,
 ) -> Manifest:
-    """Pack the ``entries`` of an index, whose files lie below ``pairs``, into ``folder``, and write the manifest.
+    """Pack the ``entries`` of an index, whose files are below ``pairs``, into ``folder``. Write and return the manifest.
 
-    A shard is closed once it holds ``shard_bytes``. What was ``excluded``, as split/name, is noted with its reason. With
-    ``raw`` a shard holds decoded pixels: larger, and no decoding.
+    A shard is closed once it holds ``shard_bytes``. Pairs ``excluded``, as split/name, are recorded with the reason. With
+    ``raw`` a shard holds decoded pixels: it is larger and needs no decoding.
 
-    Raises DataError where a file is no longer what the index says.
+    Raises DataError if a file differs from the index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [
@@ -101,7 +101,7 @@ def write_shards(
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest at ``path``. Raises DataError where it is missing, damaged or of another version."""
+    """Return the manifest at ``path``. Raises DataError if it is missing, damaged or of another version."""
     try:
         found = json.loads(path.read_text())
         if found["version"] != VERSION:
@@ -117,7 +117,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def verify_shard(path: Path, shard: Shard) -> None:
-    """Compare a whole shard with its manifest. Raises DataError where size or md5 differ."""
+    """Compare a whole shard with its manifest. Raises DataError if size or md5 differ."""
     check_size(path, shard)
     if (found := file_digest(path, "md5")) != shard.md5:
         raise DataError(f"{path}: md5 {found}, the manifest says {shard.md5}; {AGAIN}")
@@ -134,7 +134,7 @@ def check_size(path: Path, shard: Shard) -> None:
 def _groups(
     entries: Iterable[PairEntry], pairs: Path, shard_bytes: int, raw: bool
 ) -> Iterator[tuple[str, int, list[PairEntry]]]:
-    """Split, number and entries of each shard."""
+    """Yield split, number and entries of each shard."""
     group: list[PairEntry] = []
     number = held = 0
     for entry in entries:
@@ -184,7 +184,7 @@ def _checked(path: Path, digest: str) -> bytes:
 
 
 def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Key -> extension -> (offset, size), found in the tar as it was written."""
+    """Return key -> extension -> (offset, size), read from the written tar."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:
@@ -194,13 +194,13 @@ def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as JSON takes it. ``dataclasses.asdict`` copies every part of it, which takes ten times as long."""
+    """Return the manifest as plain data for JSON. ``dataclasses.asdict`` copies every part and takes ten times as long."""
     shards = [{**vars(shard), "samples": [vars(sample) for sample in shard.samples]} for shard in manifest.shards]
     return {"dataset": manifest.dataset, "shards": shards, "excluded": dict(manifest.excluded)}
 
 
 def _shard(found: Mapping[str, Any]) -> Shard:
-    """A shard of the manifest, checked. Raises KeyError, TypeError or ValueError."""
+    """Return a checked shard of the manifest. Raises KeyError, TypeError or ValueError."""
     samples = tuple(_sample(sample, found["size"]) for sample in found["samples"])
     shard = Shard(**{**found, "samples": samples})
     if shard.count != len(samples):
@@ -214,5 +214,5 @@ def _sample(found: Mapping[str, Any], shard_size: int) -> Sample:
     members = {extension: (int(offset), int(size)) for extension, (offset, size) in found["members"].items()}
     for extension, (offset, size) in members.items():
         if offset < 0 or size < 0 or offset + size > shard_size:
-            raise ValueError(f"{found['key']}.{extension} lies outside of its shard")
+            raise ValueError(f"{found['key']}.{extension} lies outside its shard")
     return Sample(**{**found, "members": members})

@@ -1,4 +1,4 @@
-"""From decoded pairs to training crops. Arrays are (H, W, 3), RGB, uint8; tensors (N, 3, H, W), RGB, float32, 0 to 1."""
+"""Make training crops from decoded pairs. Arrays are (H, W, 3), RGB, uint8; tensors (N, 3, H, W), RGB, float32, 0 to 1."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rdmc.data.images import Image
 
 
 def crop_pair(rainy: Image, clean: Image, crop: int, rng: np.random.Generator) -> tuple[Image, Image]:
-    """The same random square of ``crop`` pixels from both, mirrored left to right half of the time.
+    """Return the same random square of ``crop`` pixels from both, mirrored left to right half of the time.
 
-    Rain falls: a picture turned by 90 degrees or upside down shows streaks and light that no camera sees, and would spend
-    the network's capacity on them. A mirrored one is as likely as the original. Images smaller than ``crop`` are extended.
+    Rain falls. A picture turned by 90 degrees or upside down shows streaks and light that no camera sees, and the network
+    would spend capacity on them. A mirrored picture is as likely as the original. Images smaller than ``crop`` are extended.
     """
     rainy, clean = extend(rainy, crop), extend(clean, crop)
     top = int(rng.integers(rainy.shape[0] - crop + 1))
@@ -32,5 +32,5 @@ def extend(image: Image, side: int) -> Image:
 
 
 def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
-    """(N, H, W, 3) uint8, 0 to 255 -> (N, 3, H, W) float32, 0 to 1, channels last in memory as they were."""
+    """Convert (N, H, W, 3) uint8, 0 to 255, to (N, 3, H, W) float32, 0 to 1, still channels last in memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)

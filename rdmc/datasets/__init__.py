@@ -1,1 +1,1 @@
-"""How pairs come to be: benchmarks, folders, rendered rain, and the checks."""
+"""Sources of pairs (benchmarks, folders, rendered rain) and the checks on them."""

@@ -1,9 +1,9 @@
-"""Unpacking archives that nobody vouches for: only plain files and folders, only below the target, only so much.
+"""Unpack untrusted archives: only plain files and folders, only below the target, only up to a limit.
 
-Refused: names that are absolute, climb (``..``) or hold backslashes, drive letters or control characters; links, devices,
-encrypted and sparse members; a name twice, also where a file system ignores case; a file where a folder must be; more
-members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. What is written has mode 0644 whatever the
-archive says. Members are judged by what comes out of them and not by the sizes that they announce.
+Refused are: names that are absolute, climb out (``..``) or contain backslashes, drive letters or control characters; links,
+devices, encrypted and sparse members; a name twice, or twice on a file system that ignores case; a file in the place of a
+folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Every file gets mode
+0644, whatever the archive says. Members are limited by their actual content, not by the sizes that they announce.
 """
 
 from __future__ import annotations
@@ -29,47 +29,49 @@ from rdmc.files import new_folder
 
 CHUNK = 1 << 20
 LARGEST_HEADER = 1 << 22
-"""Bytes that a tar may ask for at once beside contents: its long names and attributes are read into memory."""
+"""Bytes of headers that a tar may request at once: its long names and attributes are read into memory."""
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError),
-    *(LookupError, ArithmeticError, TypeError, AttributeError, AssertionError, MemoryError),  # they trust the bytes
+    *(LookupError, ArithmeticError, TypeError, AttributeError, AssertionError, MemoryError),  # they do not check the bytes
 )
-"""What the standard library's readers raise for damaged archives."""
+"""The exceptions that the standard library's readers raise for damaged archives."""
 HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-"""Errors of this machine's disk, which are no fault of an archive."""
+"""Errors of this machine's disk, which the archive did not cause."""
 
 
 HERE = {".", "./"}
-"""Names by which many a tar begins with its own folder."""
+"""Names of the archive's own root, with which many tars begin."""
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """How much may come out of an archive; the defaults hold the largest rain dataset."""
+    """How much an archive may contain. The defaults are large enough for the largest rain dataset."""
 
     total: int = 200_000_000_000
-    """Bytes."""
+    """Most bytes in all."""
     ratio: float = 100.0
-    """Bytes for each byte of the archive; pictures do not shrink, and lists of names some twentyfold."""
+    """Most bytes for each byte of the archive. Pictures hardly compress; lists of names compress about twentyfold."""
     free: int = 50_000_000
-    """Bytes up to which the ratio does not matter."""
+    """Bytes up to which the ratio is not checked."""
     members: int = 3_000_000
+    """Most files and folders."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive, or a folder where ``content`` is None."""
+    """A file of an archive, or a folder if ``content`` is None."""
 
     name: str
     content: IO[bytes] | None
     refused: str = ""
-    """Why it may not be unpacked, whatever else holds."""
+    """The reason why it must not be unpacked; empty if there is none."""
 
 
 def unpack(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> int:
-    """Unpack a zip or tar (plain, gz, bz2, xz) into ``target``, which appears only whole; returns the number of files.
+    """Unpack a zip or tar (plain, gz, bz2, xz) into ``target`` and return the number of files.
 
-    Raises DataError for what is no archive, is damaged, or breaks a rule of this module; nothing is left then.
+    ``target`` appears complete or not at all. Raises DataError for a file that is not an archive, is damaged, or breaks a
+    rule of this module.
     """
     with new_folder(target) as folder:
         try:
@@ -82,7 +84,7 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> 
 
 
 def safe_name(name: str) -> PurePosixPath:
-    """The relative path that ``name`` is. Raises DataError where it is none that is safe everywhere."""
+    """Return ``name`` as a relative path. Raises DataError unless it is safe on every system."""
     path = PurePosixPath(name)
     if not name or not path.parts or name.startswith("/"):
         raise DataError(f"{name!r}: an absolute or empty name, the rule is a path below the archive; get another copy")
@@ -95,7 +97,7 @@ def safe_name(name: str) -> PurePosixPath:
 
 def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -> int:
     bound = min(limits.total, max(limits.free, int(limits.ratio * archive.stat().st_size)))
-    taken: dict[str, bool] = {}  # by name as a file system without case has it: is it a folder?
+    taken: dict[str, bool] = {}  # case-folded name -> whether it is a folder
     files = written = 0
     for count, member in enumerate(_members(archive, file, bound), 1):
         if count > limits.members:
@@ -123,12 +125,12 @@ def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -
 
 
 def _take(archive: Path, path: PurePosixPath, is_folder: bool, taken: dict[str, bool]) -> None:
-    """Claim a name and the folders above it."""
+    """Reserve a name and the folders above it. Raises DataError if they are taken."""
     for parent in [*reversed(path.parents)][1:]:
         if not taken.setdefault(_folded(parent), True):
             raise DataError(f"{archive}: {path} lies below a file; get another copy")
     if taken.get(_folded(path)) is not None and not (is_folder and taken[_folded(path)]):
-        raise DataError(f"{archive}: {path} comes twice, or differs from another name only by case; get another copy")
+        raise DataError(f"{archive}: {path} appears twice, or differs from another name only by case; get another copy")
     taken[_folded(path)] = is_folder
 
 
@@ -141,7 +143,7 @@ def _members(archive: Path, file: BinaryIO, bound: int) -> Iterator[Member]:
     file.seek(0)
     if head.startswith(b"PK"):
         return _of_zip(file)
-    most = bound + 64 * CHUNK  # headers come on top of contents
+    most = bound + 64 * CHUNK  # headers add to the contents
     if head.startswith(b"\x1f\x8b"):
         return _of_tar(_Guard(gzip.GzipFile(fileobj=file), most))
     if head.startswith(b"BZh"):
@@ -151,8 +153,8 @@ def _members(archive: Path, file: BinaryIO, bound: int) -> Iterator[Member]:
     if _is_tar(file):
         return _of_tar(_Guard(file, most))
     raise DataError(
-        f"{archive}: no zip or tar (first bytes {head!r}), perhaps a page that came instead; "
-        "look at it, unpack other kinds by their own program and fetch the folder"
+        f"{archive}: not a zip or tar (first bytes {head!r}), perhaps a web page instead of the archive; "
+        "look at it, unpack other formats with their own program and fetch the folder"
     )
 
 
@@ -186,11 +188,11 @@ def _of_tar(file: _Guard) -> Iterator[Member]:
                 yield Member(info.name, None, "a link, device or sparse file")
             else:
                 yield Member(info.name, opened.extractfile(info))
-            vars(opened)["members"].clear()  # it would keep them all
+            vars(opened)["members"].clear()  # tarfile would keep them all
 
 
 class _Guard:
-    """A stream that refuses to be read in huge pieces or beyond ``bound`` bytes, whatever the headers in it ask for."""
+    """A stream that refuses huge reads, and reads beyond ``bound`` bytes, whatever its headers request."""
 
     def __init__(self, file: BinaryIO | BufferedIOBase, bound: int) -> None:
         self._file, self._bound = file, bound
@@ -202,7 +204,7 @@ class _Guard:
 
     def seek(self, place: int, whence: int = 0) -> int:
         if whence or place > self._bound:
-            raise DataError(f"the tar goes on beyond {self._bound:,} bytes, a bomb; get another copy")
+            raise DataError(f"the tar continues beyond {self._bound:,} bytes, a bomb; get another copy")
         return self._file.seek(place)
 
     def tell(self) -> int:

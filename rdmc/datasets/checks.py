@@ -1,12 +1,12 @@
-"""Is a rainy and a clean picture a pair? Identical, shifted or exchanged ones are told from those that only look odd.
+"""Check whether a rainy and a clean picture are a pair: find identical, shifted and exchanged ones.
 
-Rain adds thin bright streaks. So of the two pictures the rainy one has more fine detail (what a Gaussian of ``FINE`` pixels
-removes), and its detail that the clean one does not share leans to the bright side: its skewness is above zero. Exchanged
-pairs change both signs. Mean brightness tells nothing: some benchmarks render rain that darkens. Drops on glass blur what
-lies behind them and look exchanged: `prepare.judge_sides: false` is for them. docs/datasets.md has what was measured.
+Rain adds thin bright streaks. So the rainy picture has more fine detail (what a Gaussian of ``FINE`` pixels removes), and its
+detail that the clean one does not share is mostly bright: its skewness is above zero. Exchanging the pair changes both
+signs. Mean brightness decides nothing, because some benchmarks render rain that darkens. Drops on glass blur the background
+and look exchanged; `prepare.judge_sides: false` is for them. docs/datasets.md has the measurements.
 
-A shift is the peak of the phase correlation of both lumas (Kuglin and Hines, 1975); rain has peaks of its own, so it only
-counts where moving the clean picture back makes the pair clearly more alike.
+A shift is the peak of the phase correlation of both lumas (Kuglin and Hines, 1975). Rain causes peaks too, so a shift only
+counts if moving the clean picture back makes the pair clearly more alike.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ from rdmc.metrics import psnr_y
 Plane = NDArray[np.float32]
 
 WINDOW = 512
-"""Shifts and exchanges are looked for in the middle square of at most this many pixels a side."""
+"""Shifts and exchanges are detected in the central square of at most this many pixels a side."""
 LEAST = 64
-"""Pairs with a shorter side hold too few pixels to be judged by them."""
+"""Pairs with a shorter side, in pixels, have too few pixels to be judged."""
 FINE = 3.0
-"""Sigma in pixels of the Gaussian that is taken away to leave the fine detail."""
+"""Sigma in pixels of the Gaussian that is subtracted to leave the fine detail."""
 SUSPECT, CERTAIN = (-0.1, -0.05), (-0.2, -0.1)
-"""Skewness and log energy ratio (rainy to clean) below which a pair may be, or is, exchanged."""
+"""Skewness and log energy ratio (rainy to clean) below which a pair may be exchanged, and below which it is."""
 BETTER, CLEARLY = 0.5, 1.0
-"""dB by which the shift found must improve the PSNR: for a warning, and for quarantine."""
+"""dB by which the detected shift must improve the PSNR: for a warning, and for quarantine."""
 LITTLE = 1e-3
-"""Keeps flat pictures from a division by nothing."""
+"""Added to avoid a division by zero for flat pictures."""
 FARTHEST = 0.25
-"""Larger shifts, as a share of the window's side, are noise of the correlation."""
+"""Largest shift, as a share of the window's side. Larger ones are noise of the correlation."""
 
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """What the pixels of a pair say."""
+    """The result of examining the pixels of a pair."""
 
     psnr_y: float
-    """PSNR in dB of the rainy picture's luma, the measure by which copies of a benchmark are recognised."""
+    """PSNR in dB of the rainy picture's luma, which identifies copies of a benchmark."""
     kind: str = ""
-    """identical, misaligned or swapped; empty where nothing is wrong."""
+    """identical, misaligned or swapped; empty if nothing is wrong."""
     reason: str = ""
     certain: bool = True
-    """False: to be shown and not to be set aside."""
+    """False: warn about the pair, but do not set it aside."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What became of one pair: an entry, with a warning or none; or a fault."""
+    """The result for one pair: an entry, perhaps with a warning; or a fault."""
 
     entry: PairEntry | None = None
     fault: Fault | None = None
     warning: Fault | None = None
     split: str = ""
     psnr_y: float | None = None
-    """None where the pair could not be read."""
+    """PSNR in dB of the rainy luma; None if the pair could not be read."""
     digest: str = ""
     """SHA-256 of the rainy picture's pixels."""
 
 
 def examine(rainy: Image, clean: Image) -> PairVerdict:
-    """Look at a pair of one size, both (H, W, 3), RGB, 0 to 255. Raises DataError where the sizes differ."""
+    """Examine a pair of one size, both (H, W, 3), RGB, 0 to 255. Raises DataError if the sizes differ."""
     measured = psnr_y(rainy, clean)
     if np.array_equal(rainy, clean):
         return PairVerdict(measured, "identical", "rainy and clean are the same picture; one of them is a copy by mistake")
@@ -88,9 +88,9 @@ def examine(rainy: Image, clean: Image) -> PairVerdict:
 
 
 def shift(rainy: Plane, clean: Plane) -> tuple[tuple[int, int], float]:
-    """How far (down, right; whole pixels) ``clean`` lies from ``rainy``, and the dB that moving it back would gain.
+    """Return the shift (down, right; whole pixels) of ``clean`` against ``rainy``, and the gain in dB of moving it back.
 
-    Both lumas are (H, W). (0, 0) and 0.0 where they lie on each other.
+    Both lumas are (H, W). The result is (0, 0) and 0.0 if they are aligned.
     """
     window = cv2.createHanningWindow(rainy.shape[::-1], cv2.CV_32F)
     (x, y), _ = cv2.phaseCorrelate(rainy, clean, window)
@@ -98,18 +98,18 @@ def shift(rainy: Plane, clean: Plane) -> tuple[tuple[int, int], float]:
     if near == (0, 0) or abs(near[0]) > FARTHEST * rainy.shape[0] or abs(near[1]) > FARTHEST * rainy.shape[1]:
         return (0, 0), 0.0
     edge = abs(near[0]) + 1, abs(near[1]) + 1
-    around = [(near[0] + down, near[1] + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # rain pulls at the peak
+    around = [(near[0] + down, near[1] + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # rain displaces the peak
     errors = {place: _mse(*_overlap(rainy, clean, place, edge)) for place in around}
     best = min(around, key=lambda place: errors[place])
     return best, float(10 * np.log10(_mse(*_overlap(rainy, clean, (0, 0), edge)) / errors[best]))
 
 
 def leaning(rainy: Plane, clean: Plane) -> tuple[float, float]:
-    """How much more bright detail ``rainy`` has, and the log of both energies of detail: above zero for most rain.
+    """Return how much more bright detail ``rainy`` has, and the log ratio of both energies of detail (rainy to clean).
 
-    The first is the skewness of what is left of the rainy detail without its share of the clean one, less the same the
-    other way round, halved; so a veil that lowers the contrast changes nothing. Both lumas are (H, W); exchanging them
-    changes both signs.
+    Both are above zero for most rain. The first is half the difference of two skewnesses: that of the rainy detail without
+    its projection on the clean detail, and the same with the roles exchanged. So a veil that lowers the contrast has no
+    effect. Both lumas are (H, W); exchanging them changes both signs.
     """
     a, b = (plane - np.asarray(cv2.GaussianBlur(plane, (0, 0), FINE), dtype=np.float32) for plane in (rainy, clean))
     energy_a, energy_b, both = (float(np.mean(x * y)) for x, y in ((a, a), (b, b), (a, b)))
@@ -119,12 +119,12 @@ def leaning(rainy: Plane, clean: Plane) -> tuple[float, float]:
 
 
 def pixel_digest(image: Image) -> str:
-    """SHA-256 (hex) of the pixels and the shape: equal for files that show the same, however they are written."""
+    """Return the SHA-256 (hex) of pixels and shape. It is equal for files with equal pixels, whatever their encoding."""
     return sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
 
 
 def _luma(image: Image) -> Plane:
-    """(H, W, 3) -> the middle of it as (h, w), 0 to 255."""
+    """Return the luma of the central square of (H, W, 3), as (h, w), 0 to 255."""
     height, width = image.shape[:2]
     top, left = max((height - WINDOW) // 2, 0), max((width - WINDOW) // 2, 0)
     middle = np.ascontiguousarray(image[top : top + WINDOW, left : left + WINDOW])
@@ -142,7 +142,7 @@ def _mse(a: Plane, b: Plane) -> float:
 
 
 def _overlap(rainy: Plane, clean: Plane, place: tuple[int, int], edge: tuple[int, int]) -> tuple[Plane, Plane]:
-    """Both planes without a border of ``edge`` (tall, wide), ``clean`` read at ``place`` (down, right) of it."""
+    """Return both planes without a border of ``edge`` (tall, wide); ``clean`` is read ``place`` (down, right) away from it."""
     (height, width), (down, right), (tall, wide) = rainy.shape, place, edge
     moved = clean[tall + down : height - tall + down, wide + right : width - wide + right]
     return rainy[tall : height - tall, wide : width - wide], moved

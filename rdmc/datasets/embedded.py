@@ -1,9 +1,9 @@
-"""The photographs that ship inside the scikit-image and scikit-learn wheels, with rain over them.
+"""The photographs in the scikit-image and scikit-learn wheels, with rendered rain over them.
 
-They make a dataset that needs no download. Splits are by scene: no scene is in two of them. The colour photographs are spread
-over the splits; four grey ones only train, for their fine texture: in so few scenes, little looks like rain and is none.
-Credits are those that the packages give (docstrings of ``skimage.data``, README of ``sklearn/datasets/images``); nothing is
-copied into this project.
+They make a dataset that needs no download. Splits are by scene: no scene is in two splits. The colour photographs are spread
+over the splits. Four grey ones are only in training, for their fine texture: so few scenes contain little that resembles rain
+but is not. Credits are those that the packages state (docstrings of ``skimage.data``, README of ``sklearn/datasets/images``).
+Nothing is copied into this project.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rdmc.datasets.rain import render
 from rdmc.errors import DataError
 
 LONGEST = 720
-"""Larger photographs are reduced to this many pixels on their longer side."""
+"""Longest side in pixels; larger photographs are reduced to it."""
 HELD_OUT_VARIANTS = 2
-"""Rains over each validation and test photograph."""
+"""Number of different rains over each validation and test photograph."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph inside a package."""
+    """A photograph in an installed package."""
 
     name: str
     scene: str
@@ -65,7 +65,7 @@ PHOTOS = (
 
 @dataclass(frozen=True)
 class Shower:
-    """One pair to be made: a photograph and one rain of ``kind`` over it."""
+    """One pair to make: a photograph and one rain of ``kind`` over it."""
 
     photo: Photo
     kind: str
@@ -73,7 +73,7 @@ class Shower:
     seed: int
 
     def make(self, folder: Path) -> PairEntry:
-        """Render and write the pair below ``folder``. Raises DataError where the package lacks the photograph."""
+        """Render and write the pair below ``folder``. Raises DataError if the package lacks the photograph."""
         seed = (self.seed, _number(self.kind, self.photo.name), self.variant)
         clean = photograph(self.photo)
         if self.photo.split == "train" and self.variant:
@@ -83,9 +83,9 @@ class Shower:
 
 
 def showers(kind: str, variants: int, seed: int) -> list[Shower]:
-    """Every pair of the dataset: ``variants`` views of each training photograph in rain, two rains over each other one.
+    """Return every pair of the dataset: ``variants`` views of each training photograph, two rains over each other one.
 
-    Raises DataError where a photograph is missing.
+    Raises DataError if a photograph is missing.
     """
     for photo in PHOTOS:
         photo_path(photo)
@@ -97,17 +97,17 @@ def showers(kind: str, variants: int, seed: int) -> list[Shower]:
 
 
 def vary(pixels: Image, rng: np.random.Generator) -> Image:
-    """Another view of a photograph: turned by a multiple of 90 degrees, and perhaps mirrored.
+    """Return another view of a photograph: turned by a multiple of 90 degrees, and perhaps mirrored.
 
-    A few scenes cannot show all that looks like rain and is none. Turned before it rains, a horizontal stripe becomes one
-    that rain could have made.
+    A few scenes cannot contain everything that looks like rain but is not. If the photograph is turned before it rains, a
+    horizontal stripe becomes one that resembles rain.
     """
     seen = np.rot90(pixels, int(rng.integers(4)))
     return np.ascontiguousarray(seen[:, :: int(rng.choice([-1, 1]))])
 
 
 def photo_path(photo: Photo) -> Path:
-    """Where the installed package holds the photograph. Raises DataError where it does not."""
+    """Return the path of the photograph in the installed package. Raises DataError if it is missing."""
     spec = find_spec(photo.package)  # does not import it
     for root in (spec.submodule_search_locations if spec else None) or ():
         if (path := Path(root) / photo.file).is_file():
@@ -120,7 +120,7 @@ def photo_path(photo: Photo) -> Path:
 
 @lru_cache(maxsize=2)
 def photograph(photo: Photo) -> Picture:
-    """The photograph, reduced to ``LONGEST``, as a PNG. The last ones are kept: many rains fall over one photograph."""
+    """Return the photograph, reduced to ``LONGEST``, as a PNG. The last ones are cached, since each is used many times."""
     pixels = read_rgb(photo_path(photo), convert=True)
     scale = LONGEST / max(pixels.shape[:2])
     if scale < 1:
@@ -130,5 +130,5 @@ def photograph(photo: Photo) -> Picture:
 
 
 def _number(*parts: str) -> int:
-    """A number that is the same in every process, which Python's own hash is not."""
+    """Return a hash that is the same in every process, unlike Python's own."""
     return int.from_bytes(hashlib.sha256("/".join(parts).encode()).digest()[:8], "big")

@@ -1,13 +1,13 @@
-"""How the pairs of a folder lie, found out from the names of its files and folders.
+"""Detect the layout of the pairs in a folder from the names of its files and folders.
 
-- ``folder``: rainy and clean pictures in folders of their own, or told apart by their names in one (``rain-1``, ``norain-1``)
-- ``one-clean-many-rainy``: the same, with several rainy pictures for a clean one
+- ``folder``: rainy and clean pictures in separate folders, or in one, distinguished by name (``rain-1``, ``norain-1``)
+- ``one-clean-many-rainy``: the same, with several rainy pictures for each clean one
 - ``side-by-side``: every file holds both halves
 - ``list``: a text file names a rainy and a clean file per line
 - ``unpaired``: pictures without a partner
 
-Folders tell the split too (``train``, ``test``, ``RainTrainH``, ``train_set`` …). Pictures are matched inside each group of
-folders that lie beside each other, so ``Test100/input/1.png`` never meets ``Rain100H/target/1.png``.
+The names of folders give the split too (``train``, ``test``, ``RainTrainH``, ``train_set`` …). Pictures are matched only
+within a group of sibling folders, so ``Test100/input/1.png`` is never paired with ``Rain100H/target/1.png``.
 """
 
 from __future__ import annotations
@@ -32,49 +32,49 @@ from rdmc.errors import DataError
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
 RAINY = frozenset(["rain", "rainy", "rainy_image", "rainy_images", "rain_image", "input", "inputs", "lq", "data"])
 CLEAN = frozenset(["norain", "clean", "gt", "groundtruth", "ground_truth", "target", "targets", "label", "labels"])
-"""Names of folders, in lower case."""
+"""Names of folders with clean pictures, in lower case. ``RAINY`` has those with rainy ones."""
 NAMED = {
-    "layer": re.compile(r"^rain(streak|region)s?[-_ ]?\d", re.IGNORECASE),  # of the rain itself, in old copies
+    "layer": re.compile(r"^rain(streak|region)s?[-_ ]?\d", re.IGNORECASE),  # the rain itself, in old copies
     "clean": re.compile(r"^norain|[-_](clean|norain|gt)$|-C-\d+$", re.IGNORECASE),
     "rainy": re.compile(r"^rain[-_ ]?\d|[-_]rain(y)?$|-R-\d+$", re.IGNORECASE),
 }
-"""Names of files, without extension."""
+"""Patterns of file names, without extension, by role."""
 SPLIT_NAMES = {"train": re.compile(r"train|^rain12600$"), "test": re.compile(r"test"), "validation": re.compile(r"(^|[-_])val")}
-"""What the lower-case name of a folder or list has for each split."""
+"""Patterns of the lower-case names of folders and lists, by split."""
 LONGEST = 4096
-"""Characters that are read of a list's line."""
+"""Most characters that are read of a line in a list."""
 SAMPLED = 9
-"""Files that are opened to see whether they hold two halves."""
+"""How many files are opened to check whether they hold two halves."""
 ALIKE = 0.5
-"""Correlation of small copies of both halves above which they show one scene."""
+"""Two halves show one scene if the correlation of their small copies is above this."""
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What is known of a benchmark's files, where their names do not say it."""
+    """Facts about a benchmark's files that their names do not give."""
 
     rainy: frozenset[str] = frozenset()
-    """More names of folders with rainy pictures, in lower case."""
+    """Additional names of folders with rainy pictures, in lower case."""
     left: str = ""
-    """clean or rainy: the left half of side-by-side files."""
+    """Which half of side-by-side files is on the left: clean, rainy, or empty to detect it."""
     split: str = ""
-    """The split of files whose folders do not tell one."""
+    """The split of files whose folders do not give one."""
     tests_from: int = 0
-    """Scenes with this number and higher are the test split, where folders do not tell; 0 for no such rule."""
+    """If folders give no split, scenes with this number or a higher one are the test split; 0 for no such rule."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The pairs of a folder, unread."""
+    """The pairs of a folder; the pictures are not read yet."""
 
     layout: str
     matches: Sequence[Match]
     faults: Sequence[Fault] = ()
     left: str = ""
-    """Of side-by-side files: clean or rainy."""
+    """The left half of side-by-side files, clean or rainy; empty for other layouts."""
 
     def counts(self) -> dict[str, int]:
-        """Pairs of each split that has some."""
+        """Return the number of pairs of each split that has any."""
         found = {split: sum(match.split == split for match in self.matches) for split in SPLITS}
         return {split: count for split, count in found.items() if count}
 
@@ -84,7 +84,7 @@ class Found:
 
 
 def find_pairs(root: Path, hints: Hints) -> Found:
-    """The pairs below ``root``. Raises DataError where there are no pictures, or their split cannot be told."""
+    """Return the pairs below ``root``. Raises DataError if there are no pictures, or if their split is unclear."""
     files = list(_pictures(root))
     if not files:
         raise DataError(f"{root}: holds no pictures ({' '.join(sorted(PICTURES))}); name the folder of an unpacked copy")
@@ -101,7 +101,7 @@ def find_pairs(root: Path, hints: Hints) -> Found:
 
 
 def clean_side(path: Path) -> float | None:
-    """Above zero where the left half looks clean, below where the right does; None where the halves are no pair."""
+    """Return a number above zero if the left half looks clean, below if the right one does; None if they are not a pair."""
     try:
         pixels = read_rgb(path, convert=True)
     except DataError:
@@ -118,7 +118,7 @@ def clean_side(path: Path) -> float | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a picture belongs: its role (rainy, clean, layer or empty), split, and the folder its partner lies under."""
+    """The place of a picture: its role (rainy, clean, layer or empty), its split, and the folder that contains its partner."""
 
     path: Path
     role: str
@@ -130,7 +130,7 @@ def _place(root: Path, path: Path, hints: Hints) -> _Place:
     relative = PurePosixPath(path.relative_to(root).as_posix())
     split = _split(relative.parts[:-1]) or _by_number(path.stem, hints) or _split([root.name]) or hints.split
     if not split:
-        raise DataError(f"{path}: no folder tells train from test; set `split: train` or `split: test` for this dataset")
+        raise DataError(f"{path}: no folder name gives the split; set `split: train` or `split: test` for this dataset")
     for folder in relative.parents:
         role = "rainy" if folder.name.lower() in RAINY | hints.rainy else "clean" if folder.name.lower() in CLEAN else ""
         if role:
@@ -180,14 +180,14 @@ def _from_halves(places: Sequence[_Place], left: str) -> Found:
 
 
 def _inside(match: Match, group: PurePosixPath) -> Match:
-    """The match with its group's name before its own, since other groups of the split count from 1 as well."""
+    """Return the match with its group's name before its own, because other groups of the split count from 1 as well."""
     word = clean_name(group.name)
     name = match.name if match.name.startswith(word) else clean_name(f"{word}-{match.name}")
     return replace(match, name=name, scene=clean_name(f"{match.split}-{word}-{match.scene.removeprefix(f'{match.split}-')}"))
 
 
 def _from_list(root: Path, path: Path, hints: Hints) -> Iterator[Match]:
-    """The pairs of a list; none where the text is no such list. Raises DataError for a file outside of ``root``."""
+    """Yield the pairs of a list; none if the text is not a list. Raises DataError for a file outside ``root``."""
     split = _split([path.stem]) or hints.split or "train"
     with path.open(errors="replace") as lines:
         for line in iter(partial(lines.readline, LONGEST), ""):
@@ -195,13 +195,13 @@ def _from_list(root: Path, path: Path, hints: Hints) -> Iterator[Match]:
             if len(names) != 2 or any(name.suffix.lower() not in PICTURES for name in names):
                 return
             if any(".." in name.parts for name in names):
-                raise DataError(f"{path}: {line.strip()}: leads outside of {root}; mend the list")
+                raise DataError(f"{path}: {line.strip()}: is outside {root}; fix the list")
             rainy, clean = names
             yield Match(split, clean_name(rainy.stem), clean_name(f"{split}-{clean.parent.name}"), root / rainy, root / clean)
 
 
 def _pictures(root: Path) -> Iterator[Path]:
-    """Every picture below ``root``, sorted, hidden files and what archives of other systems add left out."""
+    """Yield every picture below ``root``, sorted, without hidden files and without the extra files of macOS archives."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         yield from (

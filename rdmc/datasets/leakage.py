@@ -1,7 +1,7 @@
-"""Clean scenes that are in two splits, or twice in one: found by compact codes, confirmed on pixels.
+"""Find clean scenes that are in two splits, or twice in one: by compact codes, confirmed on pixels.
 
-A test is worth something only where its scenes were not trained on. Datasets of rain share sources, and their copies are
-cropped, recompressed, resized and mirrored; names and digests do not tell (docs/decisions/0008).
+A test is only meaningful if the model was not trained on its scenes. Rain datasets share sources, and their copies are
+cropped, recompressed, resized and mirrored, so names and digests do not reveal them (docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ Part = Literal["whole", "left", "right"]
 Relation = Literal["leak", "duplicate"]
 
 CANDIDATE = 0.7
-"""Cosine of two codes from which pixels are compared. Copies cropped by up to 4 % of a side have 0.85 and more."""
+"""Pixels are compared if the cosine of two codes reaches this. Copies cropped by up to 4 % of a side reach 0.85."""
 THUMBNAIL, FULL = 64, 256
-"""Pixels a side of the pictures that are kept for a first look at candidates, and of those that decide."""
+"""Pixels a side of the thumbnails for a first comparison of candidates, and of the pictures for the decision."""
 GLANCE = 0.4
-"""Shifted correlation of two thumbnails below which they are not aligned. Copies cropped by up to 8 % of a side have 0.48 and
-more, other scenes with like codes mostly less than 0.4."""
+"""Thumbnails are only aligned if their shifted correlation reaches this. Copies cropped by up to 8 % of a side have 0.48 and
+more; other scenes with similar codes mostly have less than 0.4."""
 FIRST_LOOK = 0.25
-"""Agreement of two thumbnails below which the pictures are not read again."""
+"""The pictures are only read again if the agreement of their thumbnails reaches this."""
 ROWS = 512
-"""Codes compared with all others at once."""
+"""Number of codes that are compared with all others at once."""
 BATCH = 64
-"""Candidates confirmed before it is asked again which are known already."""
+"""Candidates that are confirmed before known duplicates are filtered out again."""
 DRAFT = 2
-"""A JPEG may be reduced while it keeps this many times the pixels that are needed."""
+"""A JPEG may be decoded at reduced size as long as it keeps this many times the required pixels a side."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A clean image, by the pairs that show it."""
+    """A clean image and the pairs that show it."""
 
     dataset: str
     split: str
     """One of ``rdmc.data.pairs.SPLITS``."""
     name: str
-    """The scene within its split."""
+    """Name of the scene within its split."""
     path: Path
     part: Part = "whole"
     """The part of the file that is the clean image."""
@@ -59,29 +59,29 @@ class Scene:
     """Names of the pairs with this image."""
 
     def read(self, side: int) -> tuple[Grey, str]:
-        """The luma as a square of ``side`` pixels, and the digest of file and part. Raises DataError."""
+        """Return the luma as a square of ``side`` pixels, and the digest of file and part. Raises DataError."""
         data = read_bytes(self.path)
         grey = decode_grey(data, str(self.path), DRAFT * side)
         return square(self.cut(grey), side), f"{self.part} {sha256(data)}"
 
     def cut(self, image: Grey) -> Grey:
-        """The clean part of the file's pixels (H, W) or (H, W, 3). Raises DataError where there is none."""
+        """Return the clean part of the file's pixels (H, W) or (H, W, 3). Raises DataError if there is none."""
         half = image.shape[1] // 2
         if self.part == "whole":
             return image
         if not half:
-            raise DataError(f"{self.path}: {image.shape[1]} pixels wide, two halves need two at least; remove it")
+            raise DataError(f"{self.path}: {image.shape[1]} pixels wide, two halves need at least two; remove it")
         return image[:, :half] if self.part == "left" else image[:, -half:]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of a scene for finding its likes: some 4 KB."""
+    """The data of a scene that is kept to find similar ones: about 4 KB."""
 
     scene: Scene
     digest: str
     thumbnail: Grey
-    """(THUMBNAIL, THUMBNAIL)."""
+    """Luma, (THUMBNAIL, THUMBNAIL)."""
     code: Code
 
 
@@ -90,18 +90,18 @@ class Twin:
     """Two images of one scene."""
 
     first: Scene
-    """Of the earlier split: what has to go where the two are a leak."""
+    """The image of the earlier split. It has to be removed if the two are a leak."""
     second: Scene
     relation: Relation
-    """leak: in two splits, of one dataset or of two. duplicate: twice in one split of a dataset, under two names."""
+    """leak: in two splits, of one or of two datasets. duplicate: twice in one split of a dataset, under two names."""
     view: str
-    """What makes the second like the first."""
+    """The view in which the second image equals the first."""
     score: float
     """Agreement of the pixels, 0 to 1; 1 also for equal files."""
 
 
 def look(scene: Scene) -> Look | Fault:
-    """Read a scene once, at a reduced size. What cannot be read is a fault, with the reason."""
+    """Read a scene once, at a reduced size. Return a fault with the reason if it cannot be read."""
     try:
         grey, digest = scene.read(THUMBNAIL)
     except DataError as error:
@@ -110,15 +110,16 @@ def look(scene: Scene) -> Look | Fault:
 
 
 def look_at_all(scenes: Sequence[Scene], threads: int | None = None) -> Iterator[Look | Fault]:
-    """``look`` in threads (default: one per core), in the order of ``scenes``: decoding leaves Python's lock."""
+    """Yield ``look`` of each scene in order, in threads (default: one per core); decoding releases Python's lock."""
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         yield from pool.map(look, scenes)
 
 
 def find_twins(looks: Sequence[Look], score: float, threads: int | None = None) -> list[Twin]:
-    """The leaks and duplicates among ``looks`` whose pixels agree by ``score`` or more, in the order of ``looks``.
+    """Return the leaks and duplicates among ``looks`` whose pixels agree by ``score`` or more, in the order of ``looks``.
 
-    Every leaking pair of images is found. Of duplicates as many as join all images of a scene: of three, two.
+    Every leaking pair of images is returned. Of duplicates, as many are returned as connect all images of a scene: two for
+    three images.
     """
     found: list[Twin] = []
     scenes: dict[tuple[str, str, str], int] = {}
@@ -141,7 +142,7 @@ def find_twins(looks: Sequence[Look], score: float, threads: int | None = None) 
 
 
 def candidates(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
-    """Pairs of positions that may be leaks or duplicates, by code or digest; the first position is the smaller."""
+    """Yield pairs of positions that may be leaks or duplicates, by code or digest. The first position is the smaller."""
     if not looks:
         return
     codes = np.stack([item.code for item in looks])
@@ -161,14 +162,14 @@ def candidates(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
 
 
 def distinct(looks: Iterable[Look], twins: Iterable[Twin]) -> dict[tuple[str, str], int]:
-    """How many different scenes each split of each dataset has, its duplicates counted as one; by (dataset, split)."""
+    """Return the number of distinct scenes by (dataset, split). Duplicates count as one."""
     names = Counter((dataset, split) for dataset, split, _ in {_key(item.scene) for item in looks})
     names.subtract((twin.first.dataset, twin.first.split) for twin in twins if twin.relation == "duplicate")
     return dict(names)
 
 
 def _confirm(one: Look, other: Look, score: float) -> Twin | None:
-    """Compare the thumbnails and, where they agree, the pictures, in every likely view."""
+    """Compare the thumbnails and, if they agree, the pictures, in every likely view."""
     first, second = sorted((one, other), key=lambda item: SPLITS.index(item.scene.split))
     relation: Relation = "leak" if first.scene.split != second.scene.split else "duplicate"
     if first.digest == second.digest:
@@ -189,7 +190,7 @@ def _key(scene: Scene) -> tuple[str, str, str]:
 
 
 def _root(group: list[int], item: int) -> int:
-    """The first of the items that are known to show one scene."""
+    """Return the first of the items that are known to show the same scene as ``item``."""
     while group[item] != item:
         group[item] = group[group[item]]
         item = group[item]
@@ -197,6 +198,6 @@ def _root(group: list[int], item: int) -> int:
 
 
 def _numbers(keys: Iterable[object]) -> npt.NDArray[np.int64]:
-    """A number for each key, equal for equal ones."""
+    """Return a number for each key, equal for equal keys."""
     seen: dict[object, int] = {}
     return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)

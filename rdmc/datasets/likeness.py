@@ -1,9 +1,9 @@
-"""How alike two pictures are: codes that find candidates among many, and a comparison of pixels that decides.
+"""Measure how similar two pictures are: codes find candidates among many, and a comparison of pixels decides.
 
-A code is the low frequencies of a picture drawn to a square: robust to recompression, to rescaling and to cut-off borders. A
-mirrored or turned picture has the same frequencies with other signs or in another order, so that one product of matrices
-compares two lists of codes in all eight positions (``best_likeness``). The decision (``agreement``) aligns two pictures and
-correlates their fine detail place by place: a bright sky over a dark ground is alike in many photographs, the detail is not.
+A code consists of the low frequencies of a picture resized to a square. It is robust to recompression, rescaling and cropped
+borders. A mirrored or turned picture has the same frequencies with other signs or in another order, so one matrix product
+compares two lists of codes in all eight views (``best_likeness``). The decision (``agreement``) aligns two pictures and
+correlates their fine detail cell by cell. Many photographs share a bright sky over dark ground, but not the detail.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ Code = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32]
 
 FREQUENCIES = 8
-"""Frequencies of a code each way; the highest has four waves across the picture."""
+"""Frequencies of a code in each direction. The highest has four waves across the picture."""
 SAMPLED = 32
-"""Pixels a side that a code is computed from."""
+"""Pixels a side of the picture from which a code is computed."""
 CELLS = 8
-"""Places a side in which the detail of two pictures is correlated."""
+"""Cells a side in which the detail of two pictures is correlated."""
 MIN_CELLS = 4
-"""Places with structure, of CELLS ** 2, without which there is nothing to decide by."""
+"""Least number of cells with structure, of CELLS ** 2, that a decision needs."""
 DETAIL = 2.0
-"""Standard deviation, in pixels, of the blur that is taken off to leave the detail."""
+"""Standard deviation, in pixels, of the blur that is subtracted to leave the detail."""
 STRUCTURE = 1.0
-"""Root mean square of the detail, in levels of 255, below which a place is noise or flat."""
+"""Root mean square of the detail, in levels of 255, below which a cell is noise or flat."""
 SAME = 1
-"""Largest difference, in levels of 255, of pictures that are equal but for rounding."""
+"""Largest difference, in levels of 255, of pictures that are equal up to rounding."""
 MAX_STRETCH, MAX_SHIFT = 0.2, 0.15
-"""How far an alignment may go, as shares of a side. What is farther off is another crop."""
+"""Limits of an alignment, as shares of a side. A larger one means another crop."""
 BAND = (1.0, 4.0)
-"""Standard deviations, in pixels, of the blurs between which ``shifted_correlation`` looks."""
+"""Standard deviations, in pixels, of the two blurs that bound the band of ``shifted_correlation``."""
 COARSE, FINE = 64, 128
-"""Pixels a side of the pictures that are aligned."""
+"""Pixels a side of the pictures for the coarse and the fine alignment."""
 ITERATIONS, PRECISION, BLUR = 30, 1e-4, 3
-"""Of the alignment: steps, change of the correlation that ends them, pixels of the blur against noise."""
+"""Parameters of the alignment: most steps, least change of the correlation, pixels of the blur against noise."""
 
 
 class View(NamedTuple):
-    """What is done to a picture to make it like another: transposed first, then rows or columns reversed."""
+    """A mirroring or turn of a picture: transposed first, then rows or columns reversed."""
 
     transposed: bool
     rows: bool
     columns: bool
 
     def of(self, image: Grey) -> Grey:
-        """The picture in this position."""
+        """Return the picture in this view."""
         turned = image.swapaxes(0, 1) if self.transposed else image
         return np.ascontiguousarray(turned[:: -1 if self.rows else 1, :: -1 if self.columns else 1])
 
@@ -78,47 +78,47 @@ NAMES = dict(
     )
 )
 SIGNS: Floats = (-1.0) ** np.arange(FREQUENCIES, dtype=np.float32)
-"""What reversing an axis does to its frequencies."""
+"""Signs of the frequencies after an axis is reversed."""
 
 
 def square(image: Grey, side: int) -> Grey:
-    """``image`` (H, W) drawn to ``side`` pixels both ways."""
+    """Return ``image`` (H, W) resized to ``side`` pixels in both directions."""
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def code(image: Grey) -> Code:
-    """The code of a picture: (FREQUENCIES, FREQUENCIES), of norm 1, or all zeros for a picture of one level.
+    """Return the code of a picture: (FREQUENCIES, FREQUENCIES), of norm 1, or all zeros for a picture of one level.
 
-    Frequencies are weighed by their height, because photographs hold ever less of the higher ones.
+    Frequencies are weighted by their height, because photographs contain less of the higher ones.
     """
     found = cv2.dct(square(image, SAMPLED).astype(np.float32))[:FREQUENCIES, :FREQUENCIES]
     height = np.hypot(*np.meshgrid(np.arange(FREQUENCIES), np.arange(FREQUENCIES))).astype(np.float32)
-    weighed = found * height  # the mean level goes: its height is 0
+    weighed = found * height  # the mean level drops out: its height is 0
     norm = float(np.linalg.norm(weighed))
     return np.asarray(weighed / norm if norm > 1e-3 else np.zeros_like(weighed), np.float32)
 
 
 def best_likeness(first: Code, second: Code) -> Floats:
-    """(n, F, F) and (m, F, F) -> (n, m): the largest cosine of two codes in any of the eight views, -1 to 1.
+    """Return the largest cosine of two codes in any of the eight views, -1 to 1: (n, F, F) and (m, F, F) -> (n, m).
 
-    Reversing rows changes the sign of the odd vertical frequencies, reversing columns that of the odd horizontal ones; so the
+    Reversing rows changes the sign of the odd vertical frequencies, reversing columns that of the odd horizontal ones. So the
     products of the four kinds, added with the right signs, are the cosines in four views.
     """
     return np.maximum(_upright(first, second), _upright(first, second.transpose(0, 2, 1)))
 
 
 def likely_views(first: Code, second: Code, least: float) -> list[View]:
-    """The views of the second code (F, F) whose cosine with the first reaches ``least``, the most alike first."""
+    """Return the views of the second code (F, F) whose cosine with the first reaches ``least``, the largest first."""
     cosines = {view: float((first * _turned(second, view)).sum()) for view in VIEWS}
     return sorted((view for view in VIEWS if cosines[view] >= least), key=lambda view: -cosines[view])
 
 
 def shifted_correlation(first: Grey, second: Grey) -> float:
-    """The largest correlation of two square pictures of one size, over shifts of up to MAX_SHIFT of a side; -1 to 1.
+    """Return the largest correlation of two square pictures of one size, over shifts up to MAX_SHIFT of a side; -1 to 1.
 
-    Of what lies between two scales, so neither brightness nor noise counts, and a picture reduced to 64 pixels will do. 1 for
-    pictures that are equal but for rounding. It takes a tenth of the time of ``agreement`` and rules out most of what is no
-    copy (docs/decisions/0008).
+    It compares the band between two scales, so brightness and noise do not count and a picture of 64 pixels is enough. It is
+    1 for pictures that are equal up to rounding. It takes a tenth of the time of ``agreement`` and rules out most pictures
+    that are not copies (docs/decisions/0008).
     """
     if int(cv2.absdiff(first, second).max()) <= SAME:
         return 1.0
@@ -130,11 +130,11 @@ def shifted_correlation(first: Grey, second: Grey) -> float:
 
 
 def agreement(first: Grey, second: Grey) -> float:
-    """How far two square pictures of one size show the same detail in the same places, 0 to 1.
+    """Return how far two square pictures of one size show the same detail in the same places, 0 to 1.
 
     The second is aligned to the first by an affine map, found by the enhanced correlation coefficient (Evangelidis and
-    Psarakis, PAMI 2008). The agreement is the median, over the places with structure in either, of the correlation of detail;
-    0 where the alignment goes too far or too few places have structure. Pictures that are equal but for rounding agree by 1.
+    Psarakis, PAMI 2008). The agreement is the median correlation of the detail over the cells with structure in either. It is
+    0 if the alignment goes too far or too few cells have structure, and 1 for pictures that are equal up to rounding.
     """
     if int(cv2.absdiff(first, second).max()) <= SAME:
         return 1.0
@@ -152,7 +152,7 @@ def agreement(first: Grey, second: Grey) -> float:
 
 
 def _correlation(one: Floats, other: Floats, both: Floats) -> float:
-    """The median of the cells' correlations; cells without structure in either, or mostly outside of ``both``, do not count."""
+    """Return the median of the cells' correlations, without cells that have no structure or are mostly outside ``both``."""
     count = _cells(both)
     power, power2 = _cells(one * one), _cells(other * other)
     whole = (one.shape[0] // CELLS) ** 2
@@ -164,9 +164,9 @@ def _correlation(one: Floats, other: Floats, both: Floats) -> float:
 
 
 def _align(one: Floats, other: Floats) -> Floats | None:
-    """The map from places of ``one`` to those of ``other``, (2, 3): a shift, found coarsely, and from there an affine map.
+    """Return the map from positions in ``one`` to those in ``other``, (2, 3): first a coarse shift, then an affine map.
 
-    None where there is nothing to align by, or the alignment goes too far.
+    The result is None if there is nothing to align, or if the alignment goes too far.
     """
     side = one.shape[0]
     shift = _ecc(one, other, np.eye(2, 3, dtype=np.float32), COARSE, cv2.MOTION_TRANSLATION)
@@ -177,7 +177,7 @@ def _align(one: Floats, other: Floats) -> Floats | None:
 
 
 def _ecc(one: Floats, other: Floats, start: Floats, side: int, motion: int) -> Floats | None:
-    """``start`` made better on both pictures at a size of ``side``; None where that does not converge."""
+    """Refine ``start`` on both pictures at a size of ``side`` pixels. Return None if it does not converge."""
     scale = np.array([1, 1, one.shape[0] / side], np.float32)
     small = [np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)) for image in (one, other)]
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, ITERATIONS, PRECISION)
@@ -196,7 +196,7 @@ def _ecc(one: Floats, other: Floats, start: Floats, side: int, motion: int) -> F
 
 
 def _band(image: Grey) -> Floats:
-    """The picture between two scales, of mean 0 and norm 1; zeros where there is nothing."""
+    """Return the band of the picture between two scales, of mean 0 and norm 1; zeros if the band is empty."""
     values = image.astype(np.float32)
     fine, coarse = (cv2.GaussianBlur(values, (0, 0), deviation) for deviation in BAND)
     found = cv2.subtract(fine, coarse)
@@ -210,19 +210,19 @@ def _detail(image: Floats) -> Floats:
 
 
 def _cells(values: Floats) -> Floats:
-    """(S, S) -> (CELLS, CELLS): sums."""
+    """Return the sums over cells: (S, S) -> (CELLS, CELLS)."""
     side = values.shape[0] // CELLS
     return np.asarray(values.reshape(CELLS, side, CELLS, side).sum((1, 3)), np.float32)
 
 
 def _upright(first: Code, second: Code) -> Floats:
-    """``best_likeness`` over the four views without a transposition."""
+    """Return ``best_likeness`` over the four views without a transposition."""
     even, across, down, odd = (_product(first, second, rows, columns) for rows, columns in product((0, 1), repeat=2))
     return np.asarray(np.maximum(even + odd + np.abs(across + down), even - odd + np.abs(across - down)), np.float32)
 
 
 def _product(first: Code, second: Code, rows: int, columns: int) -> Floats:
-    """The part of the cosines from frequencies of one kind, even (0) or odd (1) each way."""
+    """Return the part of the cosines from frequencies of one kind, even (0) or odd (1) in each direction."""
     left, right = (codes[:, rows::2, columns::2].reshape(len(codes), -1) for codes in (first, second))
     return np.asarray(left @ right.T, np.float32)
 

@@ -1,13 +1,13 @@
-"""Which rainy image belongs to which clean one, by the names of the files; and pairs that lie in one file.
+"""Match rainy and clean images by file name, and read pairs, also those that share one file.
 
-Names are compared in nine ways, and the first way that matches most pairs is used for all of them:
+Names are compared in nine ways. The way that matches the most pairs, the first of equal ones, is used for all of them:
 
 1. the whole name: ``rain/12.png`` and ``clean/12.png``
 2. without a leading word: ``rain-002`` and ``norain-002``
 3. without anything before the first digit: ``rain_img_5`` and ``img_5``
-4. to 6. the same, with a last number on the rainy name only: ``901_1`` to ``901_14`` and ``901``
-7. without the words that say which of the two it is: ``5_rain`` and ``5_clean``, ``pie-rd-rain-5`` and ``pie-norain-5``
-8. and 9. the same, with a last number on the rainy name only, or on both: ``X-R-007`` and ``X-C-000``
+4. to 6. the same as 1. to 3., with a final number on the rainy name only: ``901_1`` to ``901_14`` and ``901``
+7. without the words that state the role: ``5_rain`` and ``5_clean``, ``pie-rd-rain-5`` and ``pie-norain-5``
+8. and 9. the same as 7., with a final number on the rainy name only, or on both: ``X-R-007`` and ``X-C-000``
 
 In each way one clean image may have several rainy ones.
 """
@@ -31,7 +31,7 @@ Key = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Match:
-    """A pair to be read: two files, or one with both halves side by side."""
+    """A pair to read: two files, or one file with both halves side by side."""
 
     split: str
     name: str
@@ -39,21 +39,21 @@ class Match:
     rainy: Path
     clean: Path
     left: str = ""
-    """clean or rainy where ``rainy`` and ``clean`` are the same file; empty where they are two."""
+    """The left half, clean or rainy, if ``rainy`` and ``clean`` are the same file; empty if they are two files."""
 
     def read(self) -> tuple[Picture, Picture]:
-        """Rainy and clean picture. Raises DataError where one cannot be read or cut."""
+        """Return the rainy and the clean picture. Raises DataError if one cannot be read or cut."""
         if not self.left:
             return read_picture(self.rainy), read_picture(self.clean)
         pixels = read_picture(self.rainy).pixels
         if pixels.shape[1] % 2:
-            raise DataError(f"{self.rainy}: {pixels.shape[1]} pixels wide, two halves need an even width; mend or remove it")
+            raise DataError(f"{self.rainy}: {pixels.shape[1]} pixels wide, two halves need an even width; crop or remove it")
         halves = [as_png(half) for half in (pixels[:, : pixels.shape[1] // 2], pixels[:, pixels.shape[1] // 2 :])]
         clean, rainy = halves if self.left == "clean" else halves[::-1]
         return rainy, clean
 
     def make(self, folder: Path, judge_sides: bool = True) -> Made:
-        """Read, look at and write the pair below ``folder``; one that cannot be used is a fault that names the file.
+        """Read and check the pair and write it below ``folder``. A pair that cannot be used gives a fault that names the file.
 
         Without ``judge_sides`` a pair that looks exchanged is kept, with a warning.
         """
@@ -73,38 +73,38 @@ class Match:
         return Made(entry, warning=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
 
     def _fault(self, error: DataError, kind: str) -> Fault:
-        """A fault that names the file to blame."""
+        """Return a fault that names the file with the error."""
         file = self.clean if str(error).startswith(f"{self.clean}: ") else self.rainy
         return Fault(str(file), str(error).removeprefix(f"{file}: "), kind)
 
 
 def find(pattern: str) -> list[Path]:
-    """The paths that match a glob (``**`` goes into folders), sorted. Raises DataError where there are none."""
+    """Return the paths that match a glob, sorted; ``**`` matches folders. Raises DataError if there are none."""
     found = globbed(pattern)
     if not found:
-        raise DataError(f"{pattern}: matches no file, a dataset needs at least one; mend the glob in params.yaml")
+        raise DataError(f"{pattern}: matches no file, a dataset needs at least one; correct the glob in params.yaml")
     return found
 
 
 def match_files(split: str, rainy: Sequence[Path], clean: Sequence[Path]) -> tuple[list[Match], list[Fault]]:
-    """Match by name. Files without a partner, and clean ones that share a name, become faults.
+    """Match files by name. Files without a partner, and clean files that share a name, become faults.
 
-    Raises DataError where a file is in both lists.
+    Raises DataError if a file is in both lists.
     """
     if both := sorted(set(rainy) & set(clean)):
         raise DataError(f"{both[0]}: matches the globs of rainy and of clean images; narrow one of them in params.yaml")
     found = [_match(split, rainy, clean, *way) for way in WAYS]
-    matches, faults = max(found, key=lambda result: len(result[0]))  # the first of the best
+    matches, faults = max(found, key=lambda result: len(result[0]))  # max takes the first of equal ones
     return distinct(matches), faults
 
 
 def match_halves(split: str, files: Sequence[Path], left: str) -> list[Match]:
-    """Every file is a pair of its own, with the clean or the rainy half on the ``left``."""
+    """Return one pair per file, with the clean or the rainy half on the ``left``."""
     return distinct([Match(split, clean_name(path.stem), _scene(split, path.stem), path, path, left) for path in files])
 
 
 def _scene(split: str, key: str) -> str:
-    """Names often count from 1 in every split again: ``train/1.jpg`` and ``test/1.jpg`` are two scenes."""
+    """Return a scene's name with its split. Names often start at 1 in every split: train/1.jpg and test/1.jpg differ."""
     return f"{split}-{clean_name(key)}"
 
 
@@ -134,7 +134,7 @@ def _many(key: Key) -> Key:
 
 
 ROLES = frozenset(["rain", "rainy", "norain", "clean", "gt", "rd", "input", "target", "r", "c"])
-"""Words of a name that say whether a picture is the rainy or the clean one."""
+"""Words of a name that state whether a picture is the rainy or the clean one."""
 ONE: tuple[Key, ...] = (_whole, _without_word, _from_digit)
 WAYS: tuple[tuple[Key, Key], ...] = (
     *((key, key) for key in ONE),
@@ -143,7 +143,7 @@ WAYS: tuple[tuple[Key, Key], ...] = (
     (_many(_without_role), _without_role),
     (_many(_without_role), _many(_without_role)),
 )
-"""Keys of the rainy and of the clean name that must be equal."""
+"""The nine ways: functions of the rainy and of the clean name whose results must be equal."""
 
 
 def _match(
@@ -170,7 +170,7 @@ def _match(
 
 
 def distinct(matches: Sequence[Match]) -> list[Match]:
-    """Give a number to names that have become equal, in the order of the files."""
+    """Add a number to repeated names, in the order of the files."""
     taken: set[str] = set()
     found = []
     for match in matches:

@@ -1,6 +1,6 @@
-"""Rain rendered over a clean photograph: seeded, byte-reproducible, physically argued.
+"""Render rain over a clean photograph: seeded, byte-reproducible, physically motivated.
 
-A falling drop is a small, fast lens. Four facts of the literature fix how it looks in a photograph:
+A falling drop is a small, fast lens. Four facts from the literature determine its appearance in a photograph:
 
 * **Size.** Drop diameters D (mm) of a rain of rate R (mm/h) are distributed as exp(-4.1 R^-0.21 D)
   (Marshall & Palmer, "The distribution of raindrops with size", J. Meteorology 5, 1948).
@@ -9,12 +9,12 @@ A falling drop is a small, fast lens. Four facts of the literature fix how it lo
 * **Blur.** During the exposure it draws a streak: length = speed * exposure * focal / depth, width = D * focal / depth
   (Garg & Nayar, "Vision and rain", IJCV 75, 2007).
 * **Light.** A drop gathers light from a wide field of view, so it is brighter than most backgrounds; the moving drop covers
-  a pixel only for a part of the exposure, so a streak *adds* a share of that light: I = (1 - a) * clean + a * drop light
-  (same paper, eq. 7). Rain too far to be resolved adds up to a veil like fog (same paper, section 6).
+  a pixel only during a part of the exposure, so a streak *adds* a share of that light: I = (1 - a) * clean + a * drop light
+  (same paper, eq. 7). Rain that is too far away to be resolved adds up to a veil like fog (same paper, section 6).
 
 Drops are spread over depth layers: a near layer has few, long, wide, soft streaks, a far one many short and thin ones.
 Real cameras show fainter streaks than the field's synthetic benchmarks; ``opacity`` is chosen so that the mean PSNR of the
-rainy image lies near theirs (light: that of Rain100L, about 27 dB on luma; heavy: between Rain800 and Rain200H).
+rainy image is near theirs (light: that of Rain100L, about 27 dB on luma; heavy: between Rain800 and Rain200H).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Layer = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Rain:
-    """What kind of rain falls; ranges are (low, high) and drawn per image unless said otherwise."""
+    """A kind of rain. Ranges are (low, high) and drawn per image unless stated otherwise."""
 
     rate: tuple[float, float]
-    """Rain rate in mm/h: sets the share of large drops."""
+    """Rain rate in mm/h. It sets the share of large drops."""
     density: tuple[float, float]
     """Streaks per 1,000 pixels of the image, all depth layers together."""
     opacity: tuple[float, float]
@@ -54,21 +54,21 @@ HEAVY = Rain(rate=(25.0, 80.0), density=(8.0, 14.0), opacity=(0.5, 0.95), angle=
 KINDS = {"light": LIGHT, "heavy": HEAVY}
 
 EXPOSURE = 1 / 100
-"""Seconds the shutter is open: long enough for streaks, as in daylight video."""
+"""Exposure time in seconds: long enough for streaks, as in daylight video."""
 FOCAL = 700.0
 """Focal length in pixels of the image (a 50 degree field of view over 640 pixels)."""
 DEPTHS = (0.6, 1.5, 4.0)
 """Metres from the camera to the near, middle and far layer of drops."""
 SHARES = (0.12, 0.33, 0.55)
-"""Share of the streaks that falls in each layer: the far ones see a larger volume of air."""
+"""Share of the streaks in each layer. A far layer covers a larger volume of air."""
 DROP_LIGHT = 0.92
-"""Radiance of a drop, 1 being white: nearly that of the sky it mirrors."""
+"""Radiance of a drop, where 1 is white: nearly that of the sky that it mirrors."""
 
 
 def render(clean: Image, kind: str, seed: tuple[int, ...]) -> Image:
-    """The photograph ``clean`` (H, W, 3; RGB, 0 to 255) as it would look in rain.
+    """Return the photograph ``clean`` (H, W, 3; RGB, 0 to 255) as it would look in rain.
 
-    ``kind`` is a key of ``KINDS``; ``seed`` fixes every drop: the same arguments give the same bytes.
+    ``kind`` is a key of ``KINDS``; ``seed`` determines every drop: the same arguments give the same bytes.
     Raises ConfigError for an unknown kind.
     """
     if kind not in KINDS:
@@ -86,7 +86,7 @@ def render(clean: Image, kind: str, seed: tuple[int, ...]) -> Image:
 
 
 def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) -> Layer:
-    """Opacity of all streaks, (H, W), 0 to 1: layers are screened over one another, as light passes through each."""
+    """Return the opacity of all streaks, (H, W), 0 to 1. Transmittances multiply, as light passes each."""
     rate, density, wind = rng.uniform(*rain.rate), rng.uniform(*rain.density), rng.uniform(*rain.angle)
     clear = np.ones((height, width), np.float32)
     for depth, share in zip(DEPTHS, SHARES, strict=True):
@@ -101,7 +101,7 @@ def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) 
 def _draw_drops(
     height: int, width: int, depth: float, count: int, rate: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """(count, 6): centre x and y, length and thickness in pixels, deviation of the angle in sigmas, brightness 0 to 1."""
+    """Return (count, 6): centre x and y, length and thickness in pixels, deviation of the angle in sigmas, brightness 0 to 1."""
     diameter = 0.5 + rng.exponential(1 / (4.1 * rate**-0.21), count).clip(0, 5)  # smaller drops are invisible
     speed = 9.65 - 10.3 * np.exp(-0.6 * diameter)
     jitter = rng.uniform(0.7, 1.4, count)  # drops of one layer are not all at one depth
@@ -114,10 +114,10 @@ def _draw_drops(
 
 
 def _stamp(clear: Layer, x: float, y: float, length: float, thickness: float, angle: float, peak: float) -> None:
-    """Multiply what shines through a streak into ``clear``, within its bounding box only.
+    """Multiply ``clear`` by the transmittance of a streak, within its bounding box only.
 
-    Across, the streak falls off as (1 - d^2)^2 (a drop is thickest in its middle); along, it fades at both ends, where
-    the drop was only for the first and last moments of the exposure.
+    Across, the streak falls off as (1 - d^2)^2, because a drop is thickest in its middle. Along, it fades at both ends, where
+    the drop was only in the first and last moments of the exposure.
     """
     height, width = clear.shape
     half, radius = length / 2, thickness + 0.6

@@ -1,4 +1,4 @@
-"""What the checks of single pairs come to for the dataset: repeated pairs, figures by split, and whether it may be used."""
+"""Review a dataset from the checks of its pairs: repeated pairs, figures by split, and whether it may be used."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rdmc.datasets.checks import Made
 from rdmc.errors import DataError
 
 EXCHANGED = 0.3
-"""Share of pairs that look exchanged above which all are: of exchanged benchmarks 54 to 90 % do, else none of 903 pairs."""
+"""If a larger share looks exchanged, all are. In exchanged benchmarks 54 to 90 % of pairs do, else none of 903."""
 FEW = 4
-"""Fewer pairs than this say nothing about all."""
+"""Fewer pairs than this say nothing about the whole dataset."""
 
 
 def repeated(made: Sequence[Made]) -> dict[int, Fault]:
-    """Places in ``made`` of pairs whose rainy pixels came before, test pairs first, so that a repeated one leaves training."""
+    """Return faults, by place in ``made``, of pairs whose rainy pixels are repeated. A test pair stays, a training pair goes."""
     first: dict[str, Made] = {}
     found: dict[int, Fault] = {}
     order = sorted(range(len(made)), key=lambda place: SPLITS.index(made[place].split), reverse=True)
@@ -35,7 +35,7 @@ def repeated(made: Sequence[Made]) -> dict[int, Fault]:
 
 
 def measured(made: Sequence[Made]) -> list[Measured]:
-    """Pairs that could be read and their PSNR, by split; those set aside count too, for a copy's fingerprint has them."""
+    """Return the number and PSNR of readable pairs by split. Pairs set aside count too: a copy's fingerprint includes them."""
     found = []
     for split in SPLITS:
         figures = [pair.psnr_y for pair in made if pair.split == split and pair.psnr_y is not None]
@@ -45,7 +45,7 @@ def measured(made: Sequence[Made]) -> list[Measured]:
 
 
 def findings(made: Sequence[Made], entries: Sequence[PairEntry], warnings: Sequence[Fault], layout: str) -> Findings:
-    """The report beside the faults."""
+    """Return the findings for the report, beside the faults."""
     kept = Counter(entry.split for entry in entries)
     figures = {found.split: found for found in measured(made)}
     splits = {
@@ -61,21 +61,21 @@ def findings(made: Sequence[Made], entries: Sequence[PairEntry], warnings: Seque
 
 
 def check_sides(name: str, made: Sequence[Made]) -> None:
-    """Raise DataError where so many pairs look exchanged that all are."""
+    """Raise DataError if so many pairs look exchanged that all of them must be."""
     looked = [pair for pair in made if pair.psnr_y is not None]
     odd = [pair for pair in looked for fault in (pair.fault, pair.warning) if fault and fault.kind == "swapped"]
     if len(looked) >= FEW and len(odd) > EXCHANGED * len(looked):
         raise DataError(
-            f"{name}: in {len(odd)} of {len(looked)} pairs the clean picture has the rain, the rule is rainy and clean "
-            "as they are named; exchange the globs or `left`, or set prepare.judge_sides: false for drops on glass"
+            f"{name}: in {len(odd)} of {len(looked)} pairs the clean picture has the rain, the rule is that each is "
+            "what it is named; exchange the globs or `left`, or set prepare.judge_sides: false for drops on glass"
         )
 
 
 def check_share(name: str, faults: Sequence[Fault], examined: int, limit: float, report: Path) -> None:
-    """Raise DataError where more than the share ``limit`` of what was ``examined`` is bad, or all of it."""
+    """Raise DataError if more than the share ``limit`` of the ``examined`` pairs is bad, or all of them."""
     if len(faults) > limit * examined or len(faults) == examined:
         first = f"{faults[0].file} {faults[0].reason}"
         raise DataError(
             f"{name}: {len(faults)} of {examined} pairs are bad, the rule is at most {limit:.0%} and not all "
-            f"(first: {first}); mend those of {report} or raise prepare.max_quarantined in params.yaml"
+            f"(first: {first}); fix those in {report} or raise prepare.max_quarantined in params.yaml"
         )

@@ -1,1 +1,1 @@
-"""The networks, what they cost, and the forms in which they are stored and exported."""
+"""The networks, their cost, and the formats in which they are stored and exported."""

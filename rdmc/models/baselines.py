@@ -1,4 +1,4 @@
-"""The networks that RDMC is measured against, trained and tested by the same code: PReNet and a plain residual U-Net."""
+"""The baselines, trained and tested by the same code as RDMC: PReNet and a plain residual U-Net."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PReNetConfig:
     """PReNet, the progressive recurrent network (Ren et al., CVPR 2019, arXiv 1901.09221)."""
 
     taps: ClassVar[int] = 1
-    """Levels of its own that the contrastive prior can look at: its first convolution."""
+    """Levels of its own features that the contrastive prior can use: one, its first convolution."""
     kind: Literal["prenet"] = "prenet"
     width: int = 32
     """Channels (published: 32)."""
@@ -35,11 +35,11 @@ class PReNetConfig:
 class UNetConfig:
     """A plain residual U-Net (Ronneberger et al., MICCAI 2015, arXiv 1505.04597) with a skip from input to output.
 
-    The default has the resolution of RDMC's default in params.yaml and, within 5 %, its GFLOP.
+    The default works at the resolution of RDMC's default in params.yaml and costs the same GFLOP within 5 %.
     """
 
     taps: ClassVar[int] = UNET_LEVELS
-    """Levels of its own encoder that the contrastive prior can look at."""
+    """Levels of its own encoder that the contrastive prior can use."""
     kind: Literal["unet"] = "unet"
     width: int = 29
     """Channels of the finest level; they double with each level down."""
@@ -64,10 +64,10 @@ def _require_positive(kind: str, **values: int) -> None:
 
 
 class PReNet(Restorer):
-    """Passes of one small network at full resolution, a convolutional LSTM carrying what it found from pass to pass.
+    """Passes of one small network at full resolution. A convolutional LSTM carries state from pass to pass.
 
-    Its tensors have the names of the published weights (rdmc/models/published.py), and it starts from torch's own random weights, as
-    the published training did.
+    Its tensors have the names of the published weights (rdmc/models/published.py). It starts from torch's default random
+    weights, as the published training did.
     """
 
     config: PReNetConfig
@@ -85,7 +85,7 @@ class PReNet(Restorer):
         self.conv = nn.Sequential(nn.Conv2d(w, 3, 3, padding=1))
 
     def estimates(self, rainy: Tensor) -> list[Tensor]:
-        """The estimate after every pass, each (N, 3, H, W)."""
+        """Return the estimate after every pass, each (N, 3, H, W)."""
         estimate, found = rainy, []
         hidden = cell = rainy.new_zeros(rainy.shape[0], self.config.width, *rainy.shape[2:])
         for _ in range(self.config.passes):
@@ -94,11 +94,11 @@ class PReNet(Restorer):
         return found
 
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
-        """The one level it has: its first convolution, (N, width, H, W)."""
+        """Return its one level, the first convolution: (N, width, H, W)."""
         return [self.conv0(torch.cat([image, image], 1))][:levels]
 
     def _pass(self, rainy: Tensor, estimate: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The next estimate (N, 3, H, W), and the LSTM's state after it, two of (N, width, H, W)."""
+        """Return the next estimate (N, 3, H, W) and the LSTM's hidden and cell state, each (N, width, H, W)."""
         x = torch.cat([self.conv0(torch.cat([rainy, estimate], 1)), hidden], 1)
         i, f, g, o = (self.get_submodule(f"conv_{gate}")(x) for gate in "ifgo")
         cell = f * cell + i * g
@@ -109,7 +109,7 @@ class PReNet(Restorer):
 
 
 class UNet(Restorer):
-    """An encoder and a decoder of double convolutions, four levels, and the rainy image added to the end."""
+    """An encoder and a decoder of double convolutions over four levels; the rainy image is added to the output."""
 
     config: UNetConfig
 
@@ -124,10 +124,10 @@ class UNet(Restorer):
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.head.weight, std=1e-2)  # begins as nearly the rainy image, and with no denormal gradient
+        nn.init.normal_(self.head.weight, std=1e-2)  # the first output is nearly the rainy image, and no gradient is denormal
 
     def estimates(self, rainy: Tensor) -> list[Tensor]:
-        """Its one estimate, (N, 3, H, W)."""
+        """Return its one estimate, (N, 3, H, W)."""
         height, width = rainy.shape[-2:]
         x = F.pixel_unshuffle(pad_to_multiple(rainy, self.config.multiple), self.config.stem)
         *sides, out = self._encode(x, UNET_LEVELS)
@@ -137,7 +137,7 @@ class UNet(Restorer):
         return [cropped(F.pixel_shuffle(x + self.head(out), self.config.stem), height, width)]
 
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
-        """The encoder's first levels, level l of (N, width * 2**l, H / stem / 2**l, W / stem / 2**l)."""
+        """Return the encoder's first levels; level l is (N, width * 2**l, H / stem / 2**l, W / stem / 2**l)."""
         return self._encode(F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem), levels)
 
     def _encode(self, x: Tensor, levels: int) -> list[Tensor]:

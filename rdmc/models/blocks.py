@@ -1,6 +1,6 @@
-"""The blocks of RDMC: double convolutions, the learned upsampling mix, the two kinds of cross-level connection.
+"""The blocks of RDMC: double convolutions, the learned upsampling mix and the two kinds of cross-level connection.
 
-Tensors are (N, C, H, W) floats. Facts from docs/rdmc.md; the journal version is DRNet, Pattern Recognition 158, 2025.
+Tensors are (N, C, H, W) floats. The facts are from docs/rdmc.md; the journal version is DRNet, Pattern Recognition 158, 2025.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIXES = ("mix", "bilinear", "bicubic")
 
 
 def norm(kind: str, channels: int) -> nn.Module:
-    """A normalisation layer: ``none``, ``group`` (groups of 8 channels or fewer) or ``batch``."""
+    """Return a normalisation: ``none``, ``group`` (groups of 8 channels or a few more) or ``batch``. Raises ConfigError."""
     if kind == "none":
         return nn.Identity()
     if kind == "batch":
@@ -30,7 +30,7 @@ def norm(kind: str, channels: int) -> nn.Module:
 
 
 class DoubleBlock(nn.Sequential):
-    """conv3x3-norm-ReLU twice; ``dilation`` widens the second convolution. Keeps height and width."""
+    """Twice conv3x3-norm-ReLU. ``dilation`` widens the second convolution. Height and width stay the same."""
 
     def __init__(self, inputs: int, outputs: int, kind: str, dilation: int = 1) -> None:
         bias = kind == "none"
@@ -47,17 +47,17 @@ class DoubleBlock(nn.Sequential):
 class Upsample(nn.Module):
     """Upsampling by 2: bilinear, bicubic, or a learned softmax mix of both, as in differentiable architecture search.
 
-    Both are fixed linear filters, so the mix is one filter too: a single depthwise transposed convolution gives what two
-    calls of ``F.interpolate`` (align_corners=False) and their weighted sum do, several times faster on a CPU. In small maps
-    two matrix products are faster still; the convolution's backward pass takes ten times as long there.
+    Both are fixed linear filters, so the mix is one filter too. A single depthwise transposed convolution gives the same as
+    two calls of ``F.interpolate`` (align_corners=False) and their weighted sum, several times faster on a CPU. For small
+    maps two matrix products are faster still; the convolution's backward pass takes ten times as long there.
     """
 
     SMALL = 24
-    """Pixels a side up to which the products are taken."""
+    """Pixels a side up to which the matrix products are used."""
 
     BILINEAR = (0, 0, 64, 192, 192, 64, 0, 0)
     BICUBIC = (-9, -27, 67, 225, 225, 67, -27, -9)
-    """What one pixel gives to the 8 pixels of the doubled line around it, in 1/256; bicubic with a = -0.75, as in torch."""
+    """Weights of one pixel in the 8 pixels around it in the doubled line, in 1/256; bicubic with a = -0.75, as in torch."""
 
     kernels: Tensor
 
@@ -70,13 +70,13 @@ class Upsample(nn.Module):
         self.register_buffer("kernels", line[:, :, None] * line[:, None, :], persistent=False)  # (2, 8, 8)
 
     def shares(self) -> Tensor:
-        """(2,): the parts of bilinear and bicubic, which add up to 1."""
+        """Return the shares of bilinear and bicubic, (2,), which add up to 1."""
         if self.kind == "mix":
             return self.mix.softmax(0)
         return self.kernels.new_tensor([self.kind == "bilinear", self.kind == "bicubic"])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, 2H, 2W)."""
+        """Upsample (N, C, H, W) to (N, C, 2H, 2W)."""
         if not torch.compiler.is_exporting() and max(x.shape[2:]) <= self.SMALL:  # one graph for every size
             return self._by_matrices(x)
         channels = x.shape[1]
@@ -85,7 +85,7 @@ class Upsample(nn.Module):
         return F.conv_transpose2d(around, kernel.expand(channels, 1, 8, 8), stride=2, padding=7, groups=channels)
 
     def _by_matrices(self, x: Tensor) -> Tensor:
-        """The same, along the rows and then the columns of the map, channels innermost."""
+        """Upsample by two matrix products, along the rows and then the columns of the map, channels innermost."""
         n, c, h, w = x.shape
         rows, columns = (doubling(side, x.device).to(x.dtype) for side in (w, h))  # (2, 2w, w) and (2, 2h, h)
         wide = torch.matmul(rows[:, None, None], x.permute(0, 2, 3, 1))  # (2, n, h, 2w, c), bilinear and bicubic
@@ -96,15 +96,15 @@ class Upsample(nn.Module):
 
 @lru_cache(maxsize=64)
 def doubling(side: int, device: torch.device) -> Tensor:
-    """(2, 2 * side, side): what bilinear and bicubic interpolation do to a line of ``side`` pixels, as matrices."""
-    with torch.inference_mode(False):  # kept for training too, whoever asks first
-        line = torch.eye(side, device=device)[None, :, :, None]  # each channel one pixel of the line
+    """Return bilinear and bicubic interpolation of a line of ``side`` pixels as matrices, (2, 2 * side, side)."""
+    with torch.inference_mode(False):  # cached for training too, whatever mode the first caller is in
+        line = torch.eye(side, device=device)[None, :, :, None]  # each channel is one pixel of the line
         modes = [F.interpolate(line, size=(2 * side, 1), mode=mode, align_corners=False) for mode in ("bilinear", "bicubic")]
         return torch.stack([found[0, :, :, 0].T for found in modes])
 
 
 class Downward(nn.Sequential):
-    """Shallow to deep: conv-norm-LeakyReLU(0.2); ``stride`` 2 is a 3x3 convolution, 1 a 1x1 one."""
+    """A connection from shallow to deep: conv-norm-LeakyReLU(0.2). ``stride`` 2 is a 3x3 convolution, 1 a 1x1 one."""
 
     def __init__(self, inputs: int, outputs: int, kind: str, stride: int) -> None:
         size = 3 if stride == 2 else 1
@@ -116,7 +116,7 @@ class Downward(nn.Sequential):
 
 
 class Upward(nn.Module):
-    """Deep to shallow: bilinear upsampling by ``scale`` (1: none), then a double block."""
+    """A connection from deep to shallow: bilinear upsampling by ``scale`` (1: none), then a double block."""
 
     def __init__(self, inputs: int, outputs: int, kind: str, scale: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Upward(nn.Module):
         self.block = DoubleBlock(inputs, outputs, kind)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, outputs, scale*H, scale*W)."""
+        """Map (N, inputs, H, W) to (N, outputs, scale*H, scale*W)."""
         if self.scale > 1:
             x = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         out: Tensor = self.block(x)

@@ -1,4 +1,4 @@
-"""What a network costs, found from its config alone: the shapes are worked out, no number is computed."""
+"""The cost of a network, found from its config alone: only shapes are computed, no values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rdmc.models.blocks import Upsample
 from rdmc.models.factory import NetworkConfig, build
 
 SIDE = 256
-"""Height and width, in pixels, of the image for which a cost is stated, as in the tables of the field."""
+"""Height and width in pixels of the image for which a cost is stated, as in the field's tables."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,19 @@ class Cost:
     """Size and arithmetic of a network."""
 
     parameters: int
-    """Learned numbers; passes share theirs."""
+    """Learned numbers; all passes share them."""
     gflop: float
-    """1e9 floating point operations of deraining one image in all passes: two for each multiply-add of the convolutions."""
+    """1e9 floating-point operations to derain one image, in all passes: two for each multiply-add of the convolutions."""
 
     def __str__(self) -> str:
         return f"{self.parameters / 1e6:.3g} M parameters, {self.gflop:.3g} GFLOP"
 
 
 def cost(config: NetworkConfig, height: int = SIDE, width: int = SIDE) -> Cost:
-    """The cost of a network of ``config`` on one image of ``height`` by ``width`` pixels.
+    """Return the cost of a network of ``config`` on one image of ``height`` by ``width`` pixels.
 
-    Interpolation counts as free, as in published figures and in torch's own counter: RDMC's upsampling, here written as
-    convolutions or matrix products, is left out too.
+    Interpolation counts as free, as it does in published figures and in torch's own counter. RDMC's upsampling is written
+    as convolutions or matrix products here, so it is left out of the count as well.
     """
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network = build(config)

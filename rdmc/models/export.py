@@ -1,7 +1,7 @@
-"""A network as one file that needs none of this code: torch.export's ``.pt2`` or ONNX, for images of any height and width.
+"""Export a network as one file that needs none of this code: torch.export's ``.pt2`` or ONNX, for any image size.
 
-The graph takes (1, 3, height, width), RGB, 0 to 1, float32, and gives the same, not clamped; it pads and crops inside. It holds
-what ``derain_image`` does to a tile, so whoever runs it on large images cuts them into tiles himself.
+The graph takes (1, 3, height, width), RGB, 0 to 1, float32, and returns the same, not clamped. It pads and crops inside. It
+contains what ``derain_image`` does to one tile, so a caller with large images has to cut them into tiles.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from rdmc.models.base import Restorer
 FORMATS = ("onnx", "pt2")
 INPUT, OUTPUT = "rainy", "derained"
 LONGEST = 65_536
-"""Pixels of a side that the graph is made for."""
+"""The longest side in pixels that the graph accepts."""
 TRACED = (1, 3, 70, 90)
-"""An image to trace with; no size is special."""
+"""Shape of the image that is traced; no size is special."""
 
 
 def export(network: Restorer, folder: Path, form: str, facts: Mapping[str, Any]) -> Path:
-    """Write ``folder`` with ``model.onnx`` or ``model.pt2`` and ``export.json``, which says what goes in and comes out.
+    """Write ``folder`` with ``model.onnx`` or ``model.pt2`` and ``export.json``, which describes its input and output.
 
     Args:
         network: on the CPU, in evaluation mode.
-        folder: made, or replaced where it is there.
+        folder: created, or replaced if it exists.
         form: ``onnx`` or ``pt2``.
-        facts: to be kept in export.json.
+        facts: added to export.json.
 
     Returns:
-        The model's file.
+        The path of the model's file.
 
     Raises:
-        ConfigError: another format, or the packages of the ``export`` extra are missing.
+        ConfigError: the format is unknown, or the packages of the ``export`` extra are missing.
     """
     if form not in FORMATS:
         raise ConfigError(f"{form!r} is not a format ({', '.join(FORMATS)}); choose one of them")
@@ -59,16 +59,16 @@ def export(network: Restorer, folder: Path, form: str, facts: Mapping[str, Any])
                 torch.export.save(program, place / "model.pt2")
             else:
                 _write_onnx(program, place / "model.onnx")
-            said = {"format": form, "input": {INPUT: image}, "output": {OUTPUT: image}, **facts}
-            write_text(place / "export.json", json.dumps(said, indent=2) + "\n")
+            described = {"format": form, "input": {INPUT: image}, "output": {OUTPUT: image}, **facts}
+            write_text(place / "export.json", json.dumps(described, indent=2) + "\n")
     return folder / f"model.{form}"
 
 
 def traced(network: Restorer) -> ExportedProgram:
-    """The network's graph, for every height and width from 1 to ``LONGEST``."""
+    """Return the network's graph, for every height and width from 1 to ``LONGEST``."""
     sides = {2: Dim("height", min=1, max=LONGEST), 3: Dim("width", min=1, max=LONGEST)}
-    oblivious = tracing.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # torch puts patch there when it runs
-    with oblivious:  # else a map of 1 pixel is another case, and small images are refused
+    oblivious = tracing.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # torch adds patch at run time
+    with oblivious:  # else a map of 1 pixel becomes a special case, and small images are refused
         return torch.export.export(
             network.eval(),
             (torch.rand(TRACED),),
@@ -80,13 +80,13 @@ def traced(network: Restorer) -> ExportedProgram:
 def _write_onnx(program: ExportedProgram, path: Path) -> None:
     made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     if made is None:
-        raise RuntimeError("torch.onnx.export gave nothing")
+        raise RuntimeError("torch.onnx.export returned nothing")
     made.save(str(path))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters talk about packages that are not needed."""
+    """Silence the exporters, which report packages that are not needed."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The networks that params can choose by ``network.kind``: RDMC, and the baselines it has to beat."""
+"""The networks that params choose by ``network.kind``: RDMC, and the baselines it has to beat."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NETWORKS: dict[type, type[Restorer]] = {RDMCConfig: RDMC, PReNetConfig: PReNet,
 
 
 def build(config: NetworkConfig) -> Restorer:
-    """A network with fresh weights, drawn from torch's generator."""
+    """Return a network with new random weights, drawn from torch's generator."""
     return _NETWORKS[type(config)](config)
 
 
 def config_of(data: dict[str, Any]) -> NetworkConfig:
-    """The config that ``dataclasses.asdict`` made, after JSON. Raises ConfigError, KeyError or TypeError for another one."""
+    """Return the config from ``dataclasses.asdict`` after JSON. Raises ConfigError, KeyError or TypeError for anything else."""
     for known in _CONFIGS:
         if data["kind"] == known.kind:
             lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

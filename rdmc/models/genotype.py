@@ -1,7 +1,7 @@
-"""Which of RDMC's connections and which upsampling a network has: named, read and written, and cut out of a larger network.
+"""Genotypes: which of RDMC's connections and which upsampling a network has. Read, written, and derived from a larger network.
 
-A *genotype* is what an architecture search finds (rdmc/training/search.py) and what params name by ``architecture``: a folder with
-``genotype.json``.
+A *genotype* is the result of an architecture search (rdmc/training/search.py). The param ``architecture`` names a folder with
+its ``genotype.json``.
 """
 
 from __future__ import annotations
@@ -19,31 +19,29 @@ from torch import Tensor
 from rdmc.checkpoint import load_weights
 from rdmc.errors import CheckpointError, ConfigError, one_line
 from rdmc.models.blocks import MIXES
-from rdmc.models.cost import Cost, cost
+from rdmc.models.cost import SIDE, Cost, cost
 from rdmc.models.factory import NetworkConfig
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 
 GENOTYPE = "genotype.json"
-SIDE = 128
-"""Height and width in pixels of the image whose cost a genotype states."""
 
 
 @dataclass(frozen=True)
 class Genotype:
-    """An RDMC's connections and upsampling, and how a search came to them."""
+    """An RDMC's connections and upsampling, and the figures of the search that chose them."""
 
     connections: tuple[str, ...]
-    """The cross-level connections there are, of ``rdmc.models.rdmc.CONNECTIONS``."""
+    """The cross-level connections of the network, from ``rdmc.models.rdmc.CONNECTIONS``."""
     upsample: str
     """mix, bilinear or bicubic."""
     strengths: Mapping[str, float] = field(default_factory=dict)
-    """The learned weight of every connection that could be chosen; empty where nothing was trained."""
+    """The learned weight of every connection that could be chosen; empty if nothing was trained."""
     mix: Mapping[str, float] = field(default_factory=dict)
-    """Parts of bilinear and bicubic in the upsampling that could be chosen, adding up to 1; empty where it was fixed."""
+    """Shares of bilinear and bicubic in the learned upsampling, which add up to 1; empty if the upsampling was fixed."""
     before: Cost | None = None
-    """Of the network that was searched, on an image of ``SIDE`` by ``SIDE`` pixels."""
+    """Cost of the network that was searched, on an image of ``SIDE`` by ``SIDE`` pixels."""
     after: Cost | None = None
-    """The same of the network with just these connections and this upsampling."""
+    """The same cost for the network with only these connections and this upsampling."""
 
     def __post_init__(self) -> None:
         if unknown := sorted({*self.connections, *self.strengths} - set(CONNECTIONS)):
@@ -56,11 +54,11 @@ class Genotype:
             raise ConfigError(f"mix of {unknown[0]!r}: only {' and '.join(MIXES[1:])} are mixed; remove it")
 
     def to_json(self) -> str:
-        """The genotype as ``from_json`` reads it."""
+        """Return the genotype as JSON that ``from_json`` reads."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def flat(self) -> dict[str, Any]:
-        """Dotted names and plain values of what it has and what that costs, as tables and trackers take them."""
+        """Return the genotype and its cost as dotted names and plain values, for tables and trackers."""
         costs = {"cost": self.after, "cost.before": self.before}
         return {
             "genotype.connections": list(self.connections),
@@ -71,7 +69,7 @@ class Genotype:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Genotype:
-        """Read ``to_json``. Raises ConfigError, one line that begins with ``source``, for anything it would not write."""
+        """Read what ``to_json`` writes. Raises ConfigError, one line that begins with ``source``, for anything else."""
         try:
             return _read(json.loads(text, parse_constant=_refuse))
         except (ConfigError, ValueError, TypeError) as error:
@@ -80,7 +78,7 @@ class Genotype:
 
 
 def read_genotype(folder: Path) -> Genotype:
-    """The genotype of an architecture's folder. Raises ConfigError where it is missing or damaged."""
+    """Return the genotype in an architecture's folder. Raises ConfigError if it is missing or damaged."""
     path = folder / GENOTYPE
     try:
         text = path.read_text()
@@ -91,28 +89,28 @@ def read_genotype(folder: Path) -> Genotype:
 
 
 def genotype_of(network: RDMC, searched: RDMC | None = None) -> Genotype:
-    """What ``network`` is, with the strengths that it learned, or those of the ``searched`` network it was cut out of."""
+    """Return the genotype of ``network`` with its learned strengths, or with those of the ``searched`` network it came from."""
     strengths, mix = learned(searched or network)
     return Genotype(
         connections=tuple(name for name in CONNECTIONS if name in network.config.connections),
         upsample=network.config.upsample,
         strengths=strengths,
         mix=mix,
-        before=cost(searched.config, SIDE, SIDE) if searched else None,
-        after=cost(network.config, SIDE, SIDE),
+        before=cost(searched.config) if searched else None,
+        after=cost(network.config),
     )
 
 
 def genotype_for(config: NetworkConfig) -> Genotype | None:
-    """What a network of ``config`` is before anything is trained; None where it is no RDMC."""
+    """Return the genotype of an untrained network of ``config``; None if it is not an RDMC."""
     if not isinstance(config, RDMCConfig):
         return None
     kept = tuple(name for name in CONNECTIONS if name in config.connections)
-    return Genotype(kept, config.upsample, after=cost(config, SIDE, SIDE))
+    return Genotype(kept, config.upsample, after=cost(config))
 
 
 def learned(network: RDMC) -> tuple[dict[str, float], dict[str, float]]:
-    """The strength of each connection, and the parts of bilinear and bicubic where they are mixed."""
+    """Return the strength of each connection, and the shares of bilinear and bicubic if they are mixed."""
     strengths = {name: network.strength[name].item() for name in CONNECTIONS if name in network.strength}
     if network.upsample.kind != "mix":
         return strengths, {}
@@ -120,10 +118,10 @@ def learned(network: RDMC) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def narrowed(config: NetworkConfig, genotype: Genotype) -> NetworkConfig:
-    """``config`` without the connections that ``genotype`` does not name, and with its upsampling instead of the mix.
+    """Return ``config`` with only the connections that ``genotype`` names, and with its upsampling instead of the mix.
 
-    The genotype of all eight and the mix changes nothing. Raises ConfigError for any other one where the network is no RDMC,
-    and where both fix the upsampling and differ.
+    The genotype with all eight connections and the mix changes nothing. Raises ConfigError for any other genotype if the
+    network is not an RDMC, and if both fix the upsampling to different kinds.
     """
     if not isinstance(config, RDMCConfig):
         if set(genotype.connections) == set(CONNECTIONS) and genotype.upsample == "mix":
@@ -139,15 +137,15 @@ def narrowed(config: NetworkConfig, genotype: Genotype) -> NetworkConfig:
 
 
 def derive(config: RDMCConfig, weights: Mapping[str, Tensor], keep: int) -> tuple[RDMCConfig, dict[str, Tensor]]:
-    """Cut a network down to its ``keep`` strongest connections, by magnitude, and the one upsampling with the larger part.
+    """Reduce a network to its ``keep`` strongest connections, by magnitude, and the upsampling with the larger share.
 
-    Gives the smaller network's config and its weights, taken over from ``weights``. Of equal strengths the first in
-    ``CONNECTIONS`` stays, of equal parts bilinear. Raises ConfigError where there are not ``keep`` connections and
-    CheckpointError for weights that are not just those of ``config``, or a strength that is not finite.
+    Returns the smaller network's config and its weights, copied from ``weights``. Of equal strengths the first in
+    ``CONNECTIONS`` stays, of equal shares bilinear. Raises ConfigError if there are fewer than ``keep`` connections, and
+    CheckpointError if ``weights`` are not exactly those of ``config`` or a strength is not finite.
     """
     if not 0 <= keep <= len(config.connections):
         raise ConfigError(
-            f"search.keep: {keep} is not within 0 to the {len(config.connections)} connections there are; mend it"
+            f"search.keep: {keep} is not within 0 to the {len(config.connections)} connections of the network; change it"
         )
     with torch.random.fork_rng(devices=[]):
         network = RDMC(config)
@@ -165,7 +163,7 @@ def derive(config: RDMCConfig, weights: Mapping[str, Tensor], keep: int) -> tupl
 
 
 def _read(data: Any) -> Genotype:
-    """A genotype of plain data. Raises ConfigError, ValueError or TypeError."""
+    """Return a genotype from plain data. Raises ConfigError, ValueError or TypeError."""
     if not isinstance(data, dict):
         raise TypeError(f"is a {type(data).__name__}, not a map")
     known = [item.name for item in fields(Genotype)]

@@ -1,4 +1,4 @@
-"""Weights as other authors publish them: a bare state dict in a ``.pth`` file, its network recognised by its tensors' names."""
+"""Load weights published by other authors: a bare state dict in a ``.pth`` file. Its tensors' names identify the network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from rdmc.models.baselines import PReNet, PReNetConfig
 
 
 def load_published(path: Path) -> Restorer:
-    """The network of a published file, in evaluation mode on the CPU. Nothing in the file is executed.
+    """Return the network of a published file, in evaluation mode on the CPU. Nothing in the file is executed.
 
-    PReNet is known (csdwren/PReNet, its model of six passes), of any width; a state dict does not tell the passes.
+    PReNet (csdwren/PReNet, its model of six passes) of any width is recognised. A state dict does not state the number of
+    passes.
 
-    Raises CheckpointError where the file is missing, damaged, holds other things than tensors or another network's.
+    Raises CheckpointError if the file is missing or damaged, or contains anything else than the tensors of a known network.
     """
     weights = _state_dict(path)
     with torch.device("meta"):

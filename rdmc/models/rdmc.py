@@ -1,7 +1,7 @@
 """RDMC: the recursive dynamic multi-scale network (arXiv 2305.18092; DRNet, Pattern Recognition 158, 2025, 111004).
 
-One set of weights is passed over the image ``passes`` times. A pass sees the rainy image and the estimate so far, reads
-both with three encoders that differ in dilation only, and adds a residual to the rainy image:
+One set of weights is applied to the image ``passes`` times. A pass takes the rainy image and the estimate so far, encodes
+both with three encoders that differ only in dilation, and adds a residual to the rainy image:
 
     estimate[0] = rainy
     estimate[t] = rainy + pass(cat(rainy, estimate[t - 1]))
@@ -22,7 +22,7 @@ from rdmc.models.base import Restorer, cropped, pad_to_multiple, recomputed, sta
 from rdmc.models.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
 
 MULTIPLES = (1, 2, 4, 8, 8)
-"""Channels of an encoder's levels, in units of the width; there are five, or the first few of a shallower network."""
+"""Channels of an encoder's five levels, in units of the width. A shallower network has the first few."""
 DECODED = (1.5, 3, 6, 12)
 """Channels of the decoder at levels 1 to 4, in units of the width: 48, 96, 192 and 384 at width 32."""
 CONNECTIONS = (
@@ -40,7 +40,7 @@ CONNECTIONS = (
 
 @dataclass(frozen=True)
 class RDMCConfig:
-    """What fixes the shape of an RDMC network; the same config always builds the same parameters."""
+    """The shape of an RDMC network. The same config always builds the same parameters."""
 
     kind: Literal["rdmc"] = "rdmc"
     width: int = 32
@@ -55,12 +55,12 @@ class RDMCConfig:
     norm: str = "none"
     """Normalisation after convolutions: none, group or batch (published: batch)."""
     dilations: tuple[int, ...] = (1, 2, 3)
-    """Dilation of each encoder; how many there are is how many encoders there are (published: 1, 2, 3)."""
+    """Dilation of each encoder. The length sets the number of encoders (published: 1, 2, 3)."""
     connections: tuple[str, ...] = CONNECTIONS
-    """The cross-level connections that exist, of the eight in ``CONNECTIONS``. Those between levels that a shallower network
-    does not have, or joins anyway, are left out."""
+    """The cross-level connections of the network, from the eight in ``CONNECTIONS``. Connections between levels that a
+    shallower network does not have, or joins anyway, are left out."""
     upsample: str = "mix"
-    """The decoder's upsampling: a learned mix of bilinear and bicubic, or one of the two."""
+    """The decoder's upsampling: mix (learned, of bilinear and bicubic), bilinear or bicubic."""
 
     def __post_init__(self) -> None:
         for name in ("width", "passes"):
@@ -84,7 +84,7 @@ class RDMCConfig:
 
     @property
     def taps(self) -> int:
-        """Levels of its own encoder that the contrastive prior can look at."""
+        """Levels of its own encoder that the contrastive prior can use."""
         return self.depth
 
     @property
@@ -94,7 +94,7 @@ class RDMCConfig:
 
 
 class Encoder(nn.Module):
-    """One of the three encoders: a double block for each level, with 2x2 max-pooling between them."""
+    """One encoder: a double block for each level, with 2x2 max-pooling between them."""
 
     def __init__(self, inputs: int, width: int, depth: int, norm: str, dilation: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(DoubleBlock(a, b, norm, dilation) for a, b in zip([inputs, *widths], widths, strict=False))
 
     def forward(self, x: Tensor, levels: int = len(MULTIPLES)) -> list[Tensor]:
-        """(N, inputs, H, W) -> the first ``levels`` levels, level l of (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
+        """Encode (N, inputs, H, W) to the first ``levels`` levels; level l is (N, width * MULTIPLES[l], H / 2**l, W / 2**l)."""
         found: list[Tensor] = []
         for block in list(self.blocks)[:levels]:
             x = block(F.max_pool2d(x, 2) if found else x)
@@ -140,7 +140,7 @@ class RDMC(Restorer):
             "enc2->dec1": (wide[1], dec[0], 2),
             "enc1->output": (wide[0], colours, 1),
         }
-        chosen = [name for name in CONNECTIONS if name in config.connections]  # one order, however they are listed
+        chosen = [name for name in CONNECTIONS if name in config.connections]  # the order does not depend on the config's
         self.recruit = nn.ModuleDict(
             {
                 name: (Downward if CONNECTIONS.index(name) < 4 else Upward)(*shapes[name][:2], config.norm, shapes[name][2])
@@ -151,9 +151,9 @@ class RDMC(Restorer):
         self._initialise()
 
     def _initialise(self) -> None:
-        """He initialisation for ReLU; a small head, so that the first estimate is nearly the rainy image.
+        """Apply He initialisation for ReLU, and a small head so that the first estimate is nearly the rainy image.
 
-        Small and not zero: a residual of exactly zero makes denormal gradients, which are slow on CPUs.
+        The head is small and not zero: a residual of exactly zero makes denormal gradients, which are slow on CPUs.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -163,7 +163,7 @@ class RDMC(Restorer):
         nn.init.normal_(self.head.weight, std=1e-2)
 
     def estimates(self, rainy: Tensor) -> list[Tensor]:
-        """The estimate after every pass, each (N, 3, H, W)."""
+        """Return the estimate after every pass, each (N, 3, H, W)."""
         x = estimate = self._folded(rainy)
         found = []
         for _ in range(self.config.passes):
@@ -172,11 +172,11 @@ class RDMC(Restorer):
         return found
 
     def truncated(self, rainy: Tensor, first: int = 0) -> list[Tensor]:
-        """One estimate of each image, (N, 3, H, W), by one pass, from what 0 to ``passes`` - 1 earlier ones made of it.
+        """Return one estimate per image, (N, 3, H, W), by one pass that starts from the result of 0 to ``passes`` - 1 others.
 
-        Gradients reach that one pass only: backpropagation through the recursion, truncated to its last step, as diffusion
-        models learn to go on from an estimate of their own (self-conditioning, arXiv 2208.04202). Image i had
-        (``first`` + i) modulo ``passes`` earlier passes, so the passes share a batch evenly, however it lies on ranks.
+        Gradients reach that one pass only. This is backpropagation through the recursion, truncated to its last step, as
+        diffusion models learn to continue from their own estimate (self-conditioning, arXiv 2208.04202). Image i has had
+        (``first`` + i) modulo ``passes`` earlier passes, so the passes share a batch evenly on any number of ranks.
         """
         x = self._folded(rainy)
         done = [(first + index) % self.config.passes for index in range(len(x))]
@@ -190,16 +190,16 @@ class RDMC(Restorer):
         return [cropped(derained, *rainy.shape[-2:])]
 
     def _folded(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""
+        """Pad and fold (N, 3, H, W) to (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""
         return F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem)
 
     def _passed(self, x: Tensor, estimate: Tensor) -> Tensor:
-        """The next estimate; all of them folded."""
+        """Return the next estimate. Input and output are folded."""
         residual: Tensor = recomputed(self, self.residual, torch.cat([x, estimate], 1))
         return x + residual
 
     def residual(self, x: Tensor) -> Tensor:
-        """One pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""
+        """Run one pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1)."""
         enc = self.encode(x)
         out = enc[-1]
         for level, decoder in zip(range(self.config.depth - 2, -1, -1), self.decoders, strict=True):
@@ -208,16 +208,16 @@ class RDMC(Restorer):
         return self._recruit(self.head(out), "output", x, enc)
 
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
-        """What the encoders find in an image that is both rainy input and estimate, at their first levels."""
+        """Return the encoders' first levels for an image that is both the rainy input and the estimate."""
         x = self._folded(image)
         return self.encode(torch.cat([x, x], 1), levels)
 
     def encode(self, x: Tensor, levels: int = len(MULTIPLES)) -> list[Tensor]:
-        """The three encoders' first levels, concatenated: level l is (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
+        """Return the three encoders' first levels, concatenated; level l: (N, 3 * width * MULTIPLES[l], h / 2**l, w / 2**l)."""
         return [torch.cat(same, 1) for same in zip(*(encoder(x, levels) for encoder in self.encoders), strict=True)]
 
     def _recruit(self, out: Tensor, target: str, x: Tensor, enc: list[Tensor]) -> Tensor:
-        """Add what the connections ending at ``target`` bring, each times its own learned strength."""
+        """Add the outputs of the connections that end at ``target``, each times its learned strength."""
         for name, block in self.recruit.items():
             source, end = name.split("->")
             if end == target:
@@ -227,5 +227,5 @@ class RDMC(Restorer):
 
 
 def _taken(images: Tensor, chosen: list[int]) -> Tensor:
-    """Some images of a batch, laid out in memory as training wants them; indexing does not keep that."""
+    """Return some images of a batch in the channels-last layout of training, which indexing does not keep."""
     return images[chosen].contiguous(memory_format=torch.channels_last)

@@ -1,1 +1,1 @@
-"""Training a network: the loop, its config, the losses, the architecture search."""
+"""Training of a network: the loop, its config, the losses and the architecture search."""

@@ -1,6 +1,6 @@
-"""The configs of a training, its loss and the architecture search, each checked; the optimiser and the learning rate.
+"""The checked configs of a training, its loss and the architecture search; the optimiser and the learning rate.
 
-Nothing of the training itself is imported here, so that whoever only reads params does not depend on it.
+The training itself is not imported here, so that a module which only reads params does not depend on it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ UNITS = ("scene", "sample")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe. ``global_batch_size`` is the batch over all workers; how many there are is a setting."""
+    """The recipe. ``global_batch_size`` is the batch over all workers; the number of workers is a setting."""
 
     steps: int = 1000
     """Optimiser steps."""
     global_batch_size: int = 8
-    """Crops a step, over all workers."""
+    """Crops per step, over all workers."""
     crop: int = 96
     """Height and width of a training crop in pixels."""
     crops_per_decode: int = 1
-    """Crops that are cut from a pair, over some tens of steps, before another takes its place: as many times less decoding."""
+    """Crops cut from a pair, over some tens of steps, before another pair takes its place. Decoding falls by this factor."""
     shuffle_shards: int = 16
-    """An epoch shuffles a dataset's shards, then the pairs within each so many of them: what a node needs at once."""
+    """An epoch shuffles a dataset's shards, then the pairs within windows of this many shards: what a node needs at once."""
     weights: dict[str, float] = field(default_factory=dict)
-    """How often a pair of a dataset, by name, is drawn compared to one of another; 1 where it is not named."""
+    """How often a pair of a dataset is drawn, relative to pairs of other datasets, by dataset name; 1 if not named."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: int = 50
@@ -48,13 +48,13 @@ class TrainConfig:
     weight_decay: float = 1e-4
     """Decoupled weight decay of AdamW."""
     clip_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients with a larger norm are scaled down to this norm."""
     ema_decay: float = 0.99
-    """Decay of the averaged weights, which are the ones validated and kept."""
+    """Decay of the averaged weights, which are validated and saved."""
     precision: str = "fp32"
-    """fp32, or bf16 for autocast: faster where the hardware multiplies bf16 (GPUs, AVX512-BF16, AMX), slower elsewhere."""
+    """fp32, or bf16 for autocast: faster on hardware that multiplies bf16 (GPUs, AVX512-BF16, AMX), slower elsewhere."""
     recompute: bool = False
-    """Keep only what lies between the passes and compute each again for its gradients: less memory, more time."""
+    """Keep only the values between passes and recompute each pass for its gradients: less memory, more time."""
     validate_every: int = 100
     """Steps between validations; each saves a checkpoint."""
 
@@ -80,7 +80,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms; a weight of 0 leaves a term out and costs nothing."""
+    """The loss and the weights of its terms. A term of weight 0 is left out and costs nothing."""
 
     pixel: str = "charbonnier"
     """Pixel distance: l1, charbonnier, mse or psnr. Its weight is 1."""
@@ -93,22 +93,22 @@ class LossConfig:
     features: str = "encoder"
     """Its feature space: encoder (the network's own, nothing to download) or vgg19 (trained on ImageNet, as published)."""
     levels: int = 3
-    """Levels of the feature space, from the finest, that the prior sees."""
+    """Levels of the feature space, from the finest, that the prior uses."""
     temperature: float = 0.1
-    """What InfoNCE divides similarities by: the lower, the more the hardest negatives count."""
+    """InfoNCE divides similarities by this: the lower, the more the hardest negatives count."""
     patches: int = 64
-    """Patches of each image and level that InfoNCE compares; all there are, where there are fewer."""
+    """Patches of each image and level that InfoNCE compares; all of them if there are fewer."""
     projection: int = 32
-    """Width of the head that projects the encoder's features for InfoNCE. VGG19's are compared as they are."""
+    """Width of the head that projects the encoder's features for InfoNCE. VGG19's features are compared without a head."""
     vgg19_weights: str = ""
     """torchvision's VGG19 as .pth or .safetensors: an https:// URL, or an absolute path on every worker's machine."""
     vgg19_sha256: str = ""
-    """SHA-256 (hex) that file must have; a URL needs it, a path may go without."""
+    """SHA-256 (hex) of that file; required for a URL, optional for a path."""
     recursion: str = "unrolled"
-    """How the recursive passes learn: unrolled (through all of them, as published) or truncated (each image by one pass, from
-    what a number of earlier ones made of it: little more than the cost of one pass)."""
+    """How the recursive passes learn: unrolled (through all passes, as published) or truncated (each image through one pass,
+    which starts from the result of a varying number of earlier ones; it costs little more than one pass)."""
     passes: float = 0.5
-    """Weight of an earlier unrolled pass relative to the next one; 0 supervises the last pass alone."""
+    """Weight of an earlier unrolled pass relative to the next one; 0 supervises only the last pass."""
 
     def __post_init__(self) -> None:
         if self.pixel not in PIXEL:
@@ -131,34 +131,38 @@ class LossConfig:
         if self.features not in FEATURES:
             raise ConfigError(f"loss.features: {self.features!r} is not one of {', '.join(FEATURES)}; choose one of them")
         if self.vgg19_sha256 and not re.fullmatch("[0-9a-f]{64}", self.vgg19_sha256):
-            raise ConfigError(f"loss.vgg19_sha256: {self.vgg19_sha256!r} is not 64 digits 0-9, a-f; give what `sha256sum` says")
+            raise ConfigError(
+                f"loss.vgg19_sha256: {self.vgg19_sha256!r} is not 64 digits 0-9, a-f; give the output of `sha256sum`"
+            )
         if self.features != "vgg19":
             return
         if not self.vgg19_weights:
             raise ConfigError("loss.vgg19_weights: '' and loss.features is vgg19; name a file or URL, or choose encoder")
         remote = self.vgg19_weights.startswith("https://")
-        if not remote and not self.vgg19_weights.startswith(("/", "~/")):  # workers run in folders of their own
+        if not remote and not self.vgg19_weights.startswith(("/", "~/")):  # each worker runs in its own folder
             raise ConfigError(
                 f"loss.vgg19_weights: {self.vgg19_weights!r} is neither an absolute path nor an https:// URL; give one"
             )
         if remote and not self.vgg19_sha256:
-            raise ConfigError("loss.vgg19_sha256: '' and the weights come from a URL; give what `sha256sum` says of that file")
+            raise ConfigError(
+                "loss.vgg19_sha256: '' and the weights come from a URL; give the output of `sha256sum` for that file"
+            )
 
     @property
     def needs_vgg19(self) -> bool:
-        """Whether VGG19 is part of the loss."""
+        """Whether the loss uses VGG19."""
         return self.features == "vgg19" and self.contrastive > 0
 
     @property
     def described(self) -> str:
-        """The loss in one line, as a run says it."""
+        """The loss in one line, as a run prints it."""
         if not self.contrastive:
             return f"loss {self.pixel}, no contrastive prior"
         space = "VGG19" if self.needs_vgg19 else "the network's own encoder"
         return f"loss {self.pixel}, contrastive prior {self.prior} over {self.levels} levels of {space}"
 
     def require_levels(self, taps: int) -> None:
-        """Raise ConfigError where the prior is to see more levels than VGG19 or, with its ``taps``, the network has."""
+        """Raise ConfigError if the prior uses more levels than VGG19 has, or than the network has (``taps``)."""
         owner, most = ("VGG19", len(VGG19_TAPS)) if self.features == "vgg19" else ("the network", taps)
         if self.contrastive and self.levels > most:
             raise ConfigError(f"loss.levels: {self.levels} exceeds the {most} levels that {owner} has; lower it")
@@ -166,22 +170,22 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The search. The weights follow the recipe of ``train``, over the steps given here."""
+    """The architecture search. The weights follow the recipe of ``train``, over the number of steps given here."""
 
     steps: int = 600
-    """Steps, each one of the architecture and one of the weights."""
+    """Steps; each is one step of the architecture and one of the weights."""
     lr: float = 3e-4
     """Learning rate of the architecture's Adam, the same at every step (published: 3e-4)."""
     betas: tuple[float, float] = (0.5, 0.999)
-    """Decay of its two moments (published: 0.5, 0.999)."""
+    """Decay of Adam's two moments (published: 0.5, 0.999)."""
     weight_decay: float = 1e-3
     """L2 penalty on the architecture parameters (published: 1e-3)."""
     keep: int = 4
-    """How many of the connections stay when the search is over: the strongest."""
+    """How many connections, the strongest, stay after the search."""
     held_out: float = 0.5
-    """Share of the training scenes (or samples) whose pairs train the architecture; the others train the weights."""
+    """Share of the training scenes (or samples) whose pairs train the architecture. The others train the weights."""
     by: str = "scene"
-    """What is held out: a scene with all its pairs, or a sample, whatever other rain fell on its scene."""
+    """What is held out: a scene with all its pairs, or a sample, whether or not other pairs show the same scene."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -201,12 +205,12 @@ class SearchConfig:
 
 
 def adamw(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of the recipe."""
+    """Return the optimiser of the recipe."""
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
+    """Return the learning rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)

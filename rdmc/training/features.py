@@ -1,6 +1,6 @@
 """Feature spaces of the contrastive prior.
 
-The default one needs no download: the network's own encoder, with the image as both rainy input and estimate.
+The default needs no download: it is the network's own encoder, with the image as both the rainy input and the estimate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rdmc.models.base import Restorer
 
 
 class _Features(nn.Module):
-    """The network's encoders as a module of their own, so that they can be called with other (constant) weights."""
+    """The network's encoders as a separate module, so that they can be called with other (constant) weights."""
 
     def __init__(self, network: Restorer) -> None:
         super().__init__()
@@ -23,11 +23,11 @@ class _Features(nn.Module):
 
 
 def encoder_features(network: Restorer, image: Tensor, levels: int) -> list[Tensor]:
-    """The first ``levels`` levels of a network's encoder on an image (N, 3, H, W), finest first.
+    """Return the first ``levels`` levels of a network's encoder for an image (N, 3, H, W), finest first.
 
-    The weights are constants here: the gradient reaches the image but not the encoders, which could otherwise please the
-    prior by making all features alike. So are batch norm's statistics, the running ones: all images are measured alike, and
-    none of them leaves a trace.
+    The weights are constants here: the gradient reaches the image but not the encoders. Otherwise the encoders could satisfy
+    the prior by making all features alike. Batch norm uses its running statistics and does not update them, so every image
+    is measured in the same way.
     """
     module = _Features(network)
     frozen = {name: weight.detach() for name, weight in module.named_parameters()}

@@ -1,9 +1,9 @@
-"""The one training loop, as an iterator: it yields reports, the caller shows, saves and prunes.
+"""The one training loop, an iterator of reports. The caller shows them, saves checkpoints and prunes old ones.
 
-The same code serves a plain process and every Ray worker: where ``torch.distributed`` is initialised, the gradients and
-the figures are those of all ranks. What a step sees is a function of (seed, step) alone, so a run may stop anywhere and
-go on with another number of workers. On CPUs a run with as many workers repeats bit by bit, stopped or not; some of a GPU's
-kernels sum in an order of their own, so there it repeats but for rounding.
+The same code serves a plain process and every Ray worker: if ``torch.distributed`` is initialised, the gradients and the
+figures cover all ranks. The data of a step depends on (seed, step) alone, so a run may stop anywhere and resume with another
+number of workers. On CPUs a run with the same number of workers is bit-identical, resumed or not. Some GPU kernels sum in no
+fixed order, so on a GPU it repeats up to rounding.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ from rdmc.training.config import LossConfig, TrainConfig, adamw, learning_rate
 from rdmc.training.losses import Objective
 
 REPORT_EVERY = 20
-"""Steps between reports: often enough to watch, seldom enough to cost nothing."""
+"""Steps between reports: often enough to watch a run, rarely enough to cost nothing."""
 STATE, PLACE = "training.safetensors", "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where a run stands. Figures are over all ranks, and equal on each."""
+    """The state of a run. The figures cover all ranks and are equal on each."""
 
     step: int
     epoch: float
     loss: float
-    """Mean since the last report."""
+    """Mean loss since the last report."""
     terms: dict[str, float]
-    """Means since the last report of what the loss is made of, by the names of ``Objective.forward``."""
+    """Means of the loss's terms since the last report, by their names in ``Objective.forward``."""
     lr: float
     images_per_second: float
-    """Crops a second while stepping, since the last report."""
+    """Crops per second during training steps since the last report."""
     step_seconds: float
-    """Seconds spent in training steps since the last report, without validation and reports."""
+    """Seconds spent in training steps since the last report; validation and reports do not count."""
     saves: bool
-    """Whether this is a step to save: every validation's and the last."""
+    """Whether to save a checkpoint at this step: at every validation and at the last step."""
     validation: dict[str, float] | None
-    """psnr_y (dB) and ssim_y over the validation images, of the averaged weights; None between validations."""
+    """psnr_y (dB) and ssim_y of the averaged weights over the validation images; None between validations."""
 
     def flat(self) -> dict[str, float]:
-        """Plain numbers, as trackers and tables take them."""
+        """Return plain numbers by name, for trackers and tables."""
         own = {name: float(getattr(self, name)) for name in ("epoch", "loss", "lr", "images_per_second", "step_seconds")}
         return {"step": self.step, **own, **self.terms, **(self.validation or {})}
 
 
 class Run:
-    """One training in one process: the network, its average, the optimiser, and the step they have reached."""
+    """One training in one process: the network, its average, the optimiser and the current step."""
 
     def __init__(
         self, network: NetworkConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
@@ -77,7 +77,7 @@ class Run:
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
         local_batch_size(config.global_batch_size, self.world)
-        torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal, and eight times slower
+        torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal: eight times slower
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network, self.average = build(network), build(network).eval()
@@ -90,14 +90,14 @@ class Run:
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
         self.optimiser: torch.optim.Optimizer = adamw(self._learnt().values(), config)
         self.optimisers = dict.fromkeys(self._learnt().values(), self.optimiser)
-        """The optimiser that moves each parameter; an architecture search has a second one."""
+        """The optimiser of each parameter. An architecture search has a second optimiser."""
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
-        """Train from the step reached to the last, yielding a report every few steps and at every validation.
+        """Train from the current step to the last. Yield a report every few steps and at every validation.
 
-        ``loaders`` processes make the batches, or, for 0, a thread of this one.
+        ``loaders`` processes make the batches, or, for 0, a thread of this process.
 
-        Raises TrainingError where a loss or a gradient is not finite, before that step changes a weight.
+        Raises TrainingError if a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
         stream = self._stream(train, self.seed, loaders)
@@ -129,7 +129,7 @@ class Run:
                     sums, count, seconds = {}, 0, 0.0
 
     def _stream(self, pairs: PairStore, seed: int, loaders: int) -> Generator[Batch, None, None]:
-        """This rank's batches, from the step reached to the last."""
+        """Return this rank's batches, from the current step to the last."""
         config = self.config
         sampling = Sampling(
             seed=seed,
@@ -144,7 +144,7 @@ class Run:
         )  # fmt: skip
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns this rank's loss and its terms."""
+        """Take one optimiser step. Return this rank's loss and its terms."""
         lr = learning_rate(self.config, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -161,12 +161,12 @@ class Run:
         return values
 
     def _learnt(self) -> dict[str, nn.Parameter]:
-        """Every parameter that learns, by its name in the training state: the network's, and the heads' of the prior."""
+        """Return every trained parameter by its name in the training state: the network's and those of the prior's heads."""
         heads = {f"prior/{name}": parameter for name, parameter in self.heads.named_parameters()}
         return dict(self.network.named_parameters()) | heads
 
     def _terms(self, objective: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The loss of this step's batch and its terms, scalars, in the precision of the recipe."""
+        """Return the loss of this step's batch and its terms, scalars, in the precision of the recipe."""
         rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
         batch_size = self.config.global_batch_size
         first = self.step * batch_size + rank_slots(batch_size, self.rank, self.world).start
@@ -182,7 +182,7 @@ class Run:
             )
 
     def _update_average(self) -> None:
-        """Move the averaged weights towards the new ones; faster at first, so that the start is soon forgotten."""
+        """Move the averaged weights towards the new ones; faster at first, so that the initial weights soon stop counting."""
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
@@ -190,7 +190,7 @@ class Run:
                 kept.copy_(new)
 
     def validate(self, pairs: PairStore) -> dict[str, float]:
-        """Mean figures of the averaged weights over whole images, each measured by exactly one rank."""
+        """Return mean figures of the averaged weights over whole images, each measured by exactly one rank."""
         means = Means()
         for index in rank_indices(len(pairs), self.rank, self.world):
             pair = pairs[index]
@@ -204,7 +204,7 @@ class Run:
         return images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
     def _sum(self, values: list[float]) -> list[float]:
-        """Element-wise sums over all ranks."""
+        """Return element-wise sums over all ranks."""
         if self.world == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -212,7 +212,7 @@ class Run:
         return [float(v) for v in tensor.tolist()]
 
     def save(self, folder: Path, facts: dict[str, Any]) -> None:
-        """Write a model (averaged weights) and the training state into an existing folder; one rank is enough."""
+        """Write a model (the averaged weights) and the training state into an existing folder. One rank has to do it."""
         write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
         state |= {f"prior/{name}": tensor for name, tensor in self.heads.state_dict().items()}
@@ -224,7 +224,7 @@ class Run:
         write_text(folder / PLACE, json.dumps({"step": self.step, "seed": self.seed}) + "\n")
 
     def resume(self, folder: Path) -> None:
-        """Take up what ``save`` wrote. Raises CheckpointError where it is damaged or of another network or seed."""
+        """Load what ``save`` wrote. Raises CheckpointError if it is damaged or from another network or seed."""
         place, state = read_json(folder / PLACE), load_tensors(folder / STATE)
         try:
             seed, step = int(place["seed"]), int(place["step"])

@@ -1,4 +1,4 @@
-"""Loss terms, each a pure function of (N, 3, H, W) images in RGB, 0 to 1, and the objective that weighs them.
+"""Loss terms, each a pure function of (N, 3, H, W) images in RGB, 0 to 1, and the objective that weights them.
 
 The terms are a pixel distance, a structural one and the contrastive prior (rdmc/training/prior.py).
 """
@@ -17,22 +17,22 @@ from rdmc.training.vgg19 import load_vgg19
 
 
 def charbonnier(derained: Tensor, clean: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """Mean of sqrt((derained - clean)^2 + epsilon^2): L1 far from zero, smooth at it (Charbonnier et al., ICIP 1994)."""
+    """Return the mean of sqrt((derained - clean)^2 + epsilon^2): L1 far from 0, smooth at 0 (Charbonnier et al., ICIP 1994)."""
     return ((derained - clean).square() + epsilon**2).sqrt().mean()
 
 
 def negative_psnr(derained: Tensor, clean: Tensor, epsilon: float = 1e-5) -> Tensor:
-    """Mean over images of -PSNR / 200: log10(mean squared error + epsilon) / 20, a scalar (0.05 for each 10 dB).
+    """Return the mean over images of -PSNR / 200: log10(mean squared error + epsilon) / 20, a scalar (0.05 for each 10 dB).
 
-    Most pixels of a rainy image are clean already, so the *median* residual is nought, where L1 and Charbonnier first
-    settle; the logarithm weighs an image of light rain as much as one of heavy rain (docs/decisions/0004).
+    Most pixels of a rainy image are clean already, so the *median* residual is zero, and L1 and Charbonnier settle there
+    first. The logarithm gives an image of light rain as much weight as one of heavy rain (docs/decisions/0004).
     """
     errors = (derained - clean).square().mean((1, 2, 3))
     return (errors + epsilon).log10().mean() / 20
 
 
 def pixel_distance(kind: str, derained: Tensor, clean: Tensor) -> Tensor:
-    """The mean pixel distance named ``kind`` (of ``PIXEL``), a scalar."""
+    """Return the mean pixel distance named ``kind`` (one of ``PIXEL``), a scalar."""
     if kind == "l1":
         return F.l1_loss(derained, clean)
     if kind == "mse":
@@ -41,7 +41,7 @@ def pixel_distance(kind: str, derained: Tensor, clean: Tensor) -> Tensor:
 
 
 def ssim(derained: Tensor, clean: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
-    """Mean structural similarity, a scalar in [-1, 1], over channels and the positions where the window fits.
+    """Return the mean structural similarity, a scalar in [-1, 1], over channels and the positions where the window fits.
 
     Gaussian window, K1 = 0.01, K2 = 0.03, data range 1 (Wang et al., IEEE TIP 13(4), 2004). Height and width must be at
     least ``window``.
@@ -64,10 +64,10 @@ class Objective(nn.Module):
     """The network and its loss in one module, so that data-parallel training wraps a single forward."""
 
     def __init__(self, network: Restorer, config: LossConfig, seed: int = 0) -> None:
-        """Weights of the prior's head come from torch's generator, the places it looks at from ``seed``.
+        """Draw the weights of the prior's head from torch's generator, and the places it compares from ``seed``.
 
-        Raises ConfigError for more levels than there are, ServiceError or CheckpointError for VGG19 weights that cannot be
-        had or read.
+        Raises ConfigError for more levels than the feature space has, ServiceError or CheckpointError for VGG19 weights that
+        cannot be downloaded or read.
         """
         super().__init__()
         config.require_levels(network.config.taps)
@@ -78,15 +78,15 @@ class Objective(nn.Module):
 
     @property
     def heads(self) -> nn.Module:
-        """What learns with the network and is no part of it."""
+        """The modules that are trained with the network but are not part of it."""
         return self.prior.heads if isinstance(self.prior, InfoNCE) else nn.ModuleList()
 
     def forward(self, rainy: Tensor, clean: Tensor, first: int = 0) -> dict[str, Tensor]:
-        """Scalars of a batch whose first image is at position ``first`` of the stream.
+        """Return the scalar terms of a batch whose first image is at position ``first`` of the stream.
 
-        ``loss`` is what training lowers: ``pixel`` (a weighted mean over unrolled passes) and, each times its weight and of the
-        last estimate, ``ssim`` (which is 1 - SSIM) and ``contrastive``; those of no weight are absent. InfoNCE adds
-        ``mi_bound``, in nats, to be looked at.
+        Training minimises ``loss``. It is ``pixel`` (a weighted mean over unrolled passes) plus, each times its weight and
+        computed on the last estimate, ``ssim`` (which is 1 - SSIM) and ``contrastive``. A term of weight 0 is absent. InfoNCE
+        adds ``mi_bound``, in nats, for information only.
         """
         estimates = [estimate.float() for estimate in self._estimates(rainy, first)]
         terms = {"pixel": self._pixel(estimates, clean)}
@@ -128,5 +128,5 @@ class Objective(nn.Module):
         space = self.network if self.vgg19 is None else self.vgg19
         with torch.no_grad():
             channels = [level.shape[1] for level in self._features(next(space.parameters()).new_zeros(1, 3, 16, 16))]
-        projection = config.projection if self.vgg19 is None else None  # VGG19's are a representation already
+        projection = config.projection if self.vgg19 is None else None  # VGG19's features are a representation already
         return InfoNCE(channels, weights, config.temperature, config.patches, projection, seed)

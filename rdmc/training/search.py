@@ -1,9 +1,9 @@
-"""Architecture search: which connections and which upsampling an RDMC needs, found while it trains.
+"""Architecture search: find the connections and the upsampling that an RDMC needs while it trains.
 
-First-order bilevel optimisation as in differentiable architecture search (Liu et al., ICLR 2019, arXiv 1806.09055, with
-xi = 0). At each step the *architecture* parameters, the strengths of the connections and the mix of the upsampling, take a
-step of Adam on pairs that are held out from the weights; then the *weights*, everything else, take one of AdamW on the other
-pairs. Both see another batch at every step. ``rdmc.models.genotype.derive`` cuts the result down.
+This is first-order bilevel optimisation as in differentiable architecture search (Liu et al., ICLR 2019, arXiv 1806.09055,
+with xi = 0). At each step the *architecture* parameters (the strengths of the connections and the mix of the upsampling) take
+a step of Adam on pairs that are held out from the weights. Then the *weights* (everything else) take a step of AdamW on the
+other pairs. Both get a new batch at every step. ``rdmc.models.genotype.derive`` reduces the result to a smaller network.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from rdmc.training.loop import Report, Run
 
 MIX = "upsample.mix"
 OTHER_CROPS = 2**32
-"""Added to the seed of the held-out pairs' stream: no seed of params is as large, so that no two streams are alike."""
+"""Added to the seed for the stream of held-out pairs. No seed in params is as large, so no two streams are the same."""
 
 
 @dataclass(frozen=True)
 class SearchReport(Report):
-    """A report of the weights' training, and where the architecture stands."""
+    """A report of the weights' training, with the current architecture parameters."""
 
     architecture: dict[str, float]
-    """``strength/<connection>`` and ``mix/<upsampling>`` (parts that add up to 1), of the averaged network."""
+    """``strength/<connection>`` and ``mix/<upsampling>`` (shares that add up to 1) of the averaged network."""
 
     def flat(self) -> dict[str, float]:
-        """Plain numbers, as trackers and tables take them."""
+        """Return plain numbers by name, for trackers and tables."""
         return {**super().flat(), **self.architecture}
 
 
 def split(pairs: PairStore, config: SearchConfig, seed: int) -> tuple[PairStore, PairStore]:
-    """The pairs of the weights and those of the architecture: disjoint, together all, fixed by ``seed``.
+    """Split the pairs into those for the weights and those for the architecture, disjoint and fixed by ``seed``.
 
-    A scene of one name in two datasets is one scene. Raises DataError where there are not two to share out.
+    A scene name that occurs in two datasets is one scene. Raises DataError if there are fewer than two scenes (or samples).
     """
     units = {key: scene if config.by == "scene" else key for key, scene in pairs.labels()}
     chosen = validation_scenes(units.values(), config.held_out, seed)
@@ -59,12 +59,12 @@ def split(pairs: PairStore, config: SearchConfig, seed: int) -> tuple[PairStore,
 
 
 def is_architecture(name: str) -> bool:
-    """Whether an RDMC's parameter belongs to the architecture and not to the weights."""
+    """Return whether an RDMC's parameter belongs to the architecture and not to the weights."""
     return name.startswith("strength.") or name == MIX
 
 
 def require_searchable(network: NetworkConfig, config: SearchConfig) -> None:
-    """Raise ConfigError for a network in which there is nothing to search, or less than is to be kept."""
+    """Raise ConfigError for a network that has nothing to search, or fewer connections than are to be kept."""
     if not isinstance(network, RDMCConfig):
         raise ConfigError(f"network.kind: {network.kind} has no architecture to search; choose rdmc")
     if config.keep > len(network.connections):
@@ -76,7 +76,7 @@ def require_searchable(network: NetworkConfig, config: SearchConfig) -> None:
 
 
 class SearchRun(Run):
-    """A training that searches: its loop, schedule, clipping, average, checks, reports and files are those of ``Run``."""
+    """Training with architecture search. Loop, schedule, clipping, average, checks, reports and files are those of ``Run``."""
 
     def __init__(
         self,
@@ -101,9 +101,9 @@ class SearchRun(Run):
         self._held_out: Iterator[Batch] = iter(())
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
-        """Search from the step reached to the last, on ``train`` split in two; a report as often as a training's.
+        """Search from the current step to the last on ``train``, split in two. Reports come as often as in a training.
 
-        Raises DataError where ``train`` cannot be split, TrainingError where a loss or a gradient is not finite.
+        Raises DataError if ``train`` cannot be split, TrainingError if a loss or a gradient is not finite.
         """
         weights, held_out = split(train, self.search, self.seed)
         self._held_out = stream = self._stream(held_out, self.seed + OTHER_CROPS, loaders)
@@ -112,12 +112,12 @@ class SearchRun(Run):
                 yield SearchReport(**vars(report), architecture=figures(self.average))
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        """A step of the architecture, then one of the weights; returns this rank's loss and its terms of the latter."""
+        """Take a step of the architecture, then one of the weights. Return this rank's loss and its terms of the second."""
         self._architecture_step(next(self._held_out))
         return super()._step(batch)
 
     def _architecture_step(self, batch: Batch) -> None:
-        """One step of Adam on a held-out batch, its gradient the mean over all ranks; the weights stay as they are."""
+        """Take one step of Adam on a held-out batch with the mean gradient over all ranks. The weights do not change."""
         objective: nn.Module = getattr(self.objective, "module", self.objective)  # DDP would wait for the weights' gradients
         with _buffers_kept(self.network):
             loss = self._terms(objective, batch)["loss"]
@@ -135,17 +135,17 @@ class SearchRun(Run):
 
 
 def figures(network: nn.Module) -> dict[str, float]:
-    """Strengths and mix of an RDMC as figures, under names that MLflow accepts."""
-    strengths, mix = learned(cast("RDMC", network))  # require_searchable saw to that
+    """Return the strengths and mix of an RDMC as figures, under names that MLflow accepts."""
+    strengths, mix = learned(cast("RDMC", network))  # require_searchable checked that
     named = {f"strength/{name.replace('->', '-to-')}": value for name, value in strengths.items()}
     return named | {f"mix/{name}": share for name, share in mix.items()}
 
 
 @contextmanager
 def _buffers_kept(network: nn.Module) -> Iterator[None]:
-    """Running statistics of batch norm are the weights' pairs' alone."""
+    """Restore batch norm's running statistics, which only the weights' pairs may change."""
     kept: list[Tensor] = [buffer.clone() for buffer in network.buffers()]
-    yield  # until the gradient is there: it needs the statistics as they are
+    yield  # restored only after the gradient, which needs the current statistics
     with torch.no_grad():
         for buffer, old in zip(network.buffers(), kept, strict=True):
             buffer.copy_(old)

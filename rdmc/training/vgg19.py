@@ -1,6 +1,6 @@
-"""VGG19 up to its third block, a feature space of the contrastive prior (Simonyan & Zisserman, arXiv 1409.1556).
+"""VGG19 up to its third block, a feature space for the contrastive prior (Simonyan & Zisserman, arXiv 1409.1556).
 
-Its ImageNet weights are not ours to ship: a file or URL of torchvision's state dict is named in params.yaml.
+This project may not ship its ImageNet weights: params.yaml names a file or URL of torchvision's state dict.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from rdmc.files import file_digest
 from rdmc.training.config import VGG19_TAPS
 
 CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256)}
-"""Channels in and out of the 3x3 convolutions, by their place in torchvision's ``features``."""
+"""Input and output channels of the 3x3 convolutions, by their index in torchvision's ``features``."""
 POOLINGS = (4, 9)
 WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
-"""The levels' weights (published)."""
+"""Weights of the levels in the loss (published)."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's RGB, 0 to 1, as the weights expect it."""
+"""Mean and standard deviation of ImageNet's RGB, 0 to 1, which the weights expect."""
 LARGEST = 1 << 30
-"""Bytes; torchvision's file, classifier included, has a good half of that."""
+"""Most bytes of a file of weights. torchvision's file, with the classifier, has a little more than half of that."""
 
 
 class VGG19(nn.Module):
-    """The layers up to the ``levels``-th tap. Its weights are constants; the gradient reaches the image."""
+    """VGG19's layers up to the ``levels``-th tap. The weights are constants; the gradient reaches the image."""
 
     mean: Tensor
     deviation: Tensor
@@ -42,7 +42,7 @@ class VGG19(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(N, 3, H, W), RGB, 0 to 1, at least 16 pixels a side -> the taps, (N, 64 to 256, H to H / 4, W to W / 4)."""
+        """Map (N, 3, H, W), RGB, 0 to 1, 16 or more pixels a side, to the taps, (N, 64 to 256, H to H / 4, W to W / 4)."""
         x, found = (image - self.mean) / self.deviation, []
         for index, layer in enumerate(self.layers):
             x = layer(x)
@@ -52,7 +52,7 @@ class VGG19(nn.Module):
 
 
 def load_vgg19(source: str, sha256: str, levels: int) -> VGG19:
-    """VGG19 with the weights of ``source``, on the CPU. Raises what ``find_weights`` and ``read_weights`` raise."""
+    """Return VGG19 with the weights of ``source``, on the CPU. Raises what ``find_weights`` and ``read_weights`` raise."""
     path = find_weights(source, sha256)
     network = VGG19(levels)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.layers.state_dict().items()}
@@ -61,9 +61,9 @@ def load_vgg19(source: str, sha256: str, levels: int) -> VGG19:
 
 
 def find_weights(source: str, sha256: str) -> Path:
-    """The file of a path or https:// URL, its digest checked where one is given; a URL's is kept in the user's cache.
+    """Return the file of a path or https:// URL, and check its digest if one is given. A download is kept in the user's cache.
 
-    Raises ServiceError for a URL that cannot be reached, CheckpointError for a file that is missing or another one.
+    Raises ServiceError for a URL that cannot be reached, CheckpointError for a missing file or another digest.
     """
     if source.startswith("https://"):
         suffix = PurePosixPath(source.partition("?")[0]).suffix
@@ -75,18 +75,18 @@ def find_weights(source: str, sha256: str) -> Path:
     except OSError as error:
         raise CheckpointError(f"loss.vgg19_weights: {path}: {error.strerror}; name torchvision's VGG19 weights") from None
     if found != sha256:
-        raise CheckpointError(f"loss.vgg19_sha256: {path} has {found}, not {sha256}; mend one of the two")
+        raise CheckpointError(f"loss.vgg19_sha256: {path} has {found}, not {sha256}; correct one of the two")
     return path
 
 
 def read_weights(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Tensors ``wanted`` (shapes by name, less ``features.``) as float32. Raises CheckpointError where one is not there.
+    """Return the tensors ``wanted`` (shapes by name, without ``features.``) as float32. Only tensors are unpickled.
 
-    Nothing but tensors is unpickled.
+    Raises CheckpointError if the file cannot be read, or a tensor is missing or has another shape.
     """
     try:
         found = _safetensors(path, wanted) if path.suffix == ".safetensors" else _pickled(path, wanted)
-    except Exception as error:  # noqa: BLE001  a damaged file makes the readers raise whatever comes first
+    except Exception as error:  # noqa: BLE001  for a damaged file the readers raise errors of any kind
         kind = type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as weights ({kind}); give a .pth or .safetensors file") from None
     for name, shape in wanted.items():
@@ -111,7 +111,7 @@ def _pickled(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor
 
 
 def _layer(index: int) -> nn.Module:
-    """Not in place, any of them: a tap may lie just before a ReLU."""
+    """Return the layer at ``index``. No layer works in place: a tap may be just before a ReLU."""
     if index in CONVOLUTIONS:
         return nn.Conv2d(*CONVOLUTIONS[index], 3, padding=1)
     return nn.MaxPool2d(2) if index in POOLINGS else nn.ReLU()

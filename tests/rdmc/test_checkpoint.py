@@ -1,4 +1,4 @@
-"""Models on disk: a round trip, and one clear line for each way they can be wrong."""
+"""Models on disk: a round trip, and a one-line error for each kind of damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def test_round_trip(model: Path) -> None:
+def test_a_model_is_loaded_as_written(model: Path) -> None:
     network, facts = load_model(model)
     again, _ = load_model(model)
     assert network.config == CONFIG
@@ -34,7 +34,7 @@ def test_round_trip(model: Path) -> None:
     assert torch.equal(network(image), again(image))
 
 
-def test_loading_leaves_the_random_state(model: Path) -> None:
+def test_loading_does_not_change_the_random_state(model: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -42,14 +42,14 @@ def test_loading_leaves_the_random_state(model: Path) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such model folder"):
         load_model(tmp_path / "none")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, FACTS])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 50, None])
-def test_damaged_file_names_itself(model: Path, name: str, content: bytes | None) -> None:
+def test_a_damaged_file_is_named(model: Path, name: str, content: bytes | None) -> None:
     if content is None:
         (model / name).unlink()
     else:
@@ -59,7 +59,7 @@ def test_damaged_file_names_itself(model: Path, name: str, content: bytes | None
     assert "\n" not in str(error.value)
 
 
-def test_weights_of_another_network(model: Path) -> None:
+def test_weights_of_another_network_are_refused(model: Path) -> None:
     other = RDMCConfig(width=3, passes=2)
     facts = json.loads((model / FACTS).read_text())
     (model / FACTS).write_text(json.dumps({**facts, "network": asdict(other)}))

@@ -1,4 +1,4 @@
-"""A file from a real server on this machine: kept, fetched once, refused where it is not the one meant."""
+"""Downloads from a real local server: cached, fetched once, refused if the digest differs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves CONTENT, or its first half as if that was the whole, and counts."""
+    """Serves CONTENT, or its first half as if it were complete, and records the requests."""
 
     asked: list[str]
 
@@ -51,7 +51,7 @@ plain = partial(open_url, schemes=("http",))
 fetch = partial(download, most=len(CONTENT), suffix=".bin", opener=plain)
 
 
-def test_fetched_once_and_kept(server: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_a_file_is_fetched_once_and_cached(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url, asked = server
     folder = tmp_path / "deep/cache"
     with ThreadPoolExecutor(4) as pool:
@@ -68,7 +68,7 @@ def test_damaged_copy_is_fetched_again(server: tuple[str, list[str]], tmp_path: 
     assert len(asked) == 2
 
 
-def test_another_file_is_refused_and_not_kept(server: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_another_file_is_refused_and_not_cached(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url, _ = server
     with pytest.raises(CheckpointError, match=f"its SHA-256 is {SHA256}, not 0000") as error:
         fetch(f"{url}/whole", "0" * 64, tmp_path)
@@ -80,7 +80,7 @@ def test_another_file_is_refused_and_not_kept(server: tuple[str, list[str]], tmp
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_what_cannot_be_had_is_a_line(server: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_a_failed_download_gives_a_one_line_error(server: tuple[str, list[str]], tmp_path: Path) -> None:
     url, _ = server
     attempts: list[tuple[str, Opener, str]] = [("/none", plain, "404"), ("/whole", open_url, "not https"), ("/a b", plain, "")]
     for place, opener, message in attempts:

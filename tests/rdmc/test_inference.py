@@ -63,7 +63,7 @@ def test_tiles_equal_the_whole_where_the_network_sees_little() -> None:
 
 
 def test_no_seam_where_tiles_disagree() -> None:
-    """A network that adds something else to each tile: the blend changes slowly from one to the next."""
+    """The network adds another value to each tile: the blend changes slowly from one to the next."""
     shift = Apply(lambda x: 0.5 + 0 * x + (0.2 if x.shape[-1] == 256 else -0.2))
     image = np.zeros((64, 300, 3), np.uint8)
     row = derain_image(shift, image, tile=256)[0, :, 0].astype(int)
@@ -98,13 +98,13 @@ def test_rounded_to_the_nearest_and_clamped() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_are_named(value: float) -> None:
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(CheckpointError, match="not finite"):
         derain_image(Apply(lambda x: x + value), photo(16, 16))
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
-def test_what_is_no_image(image: Image) -> None:
+def test_an_array_that_is_not_an_image_is_refused(image: Image) -> None:
     with pytest.raises(DataError, match="uint8"):
         derain_image(nn.Identity(), image)
 
@@ -117,8 +117,8 @@ def test_views_and_gradients(network: RDMC) -> None:
 
 
 @pytest.mark.parametrize("tile", [256, 1024])
-def test_many_of_mixed_shapes_are_each_alone(network: RDMC, tile: int) -> None:
-    """Up to one level, for convolutions of several images round in another order."""
+def test_images_of_mixed_shapes_are_derained_as_if_alone(network: RDMC, tile: int) -> None:
+    """Up to one level: convolutions of several images round in another order."""
     shapes = [(40, 52), (300, 20), (40, 52), (52, 40), (300, 20), (40, 52), (9, 7)]
     images = [np.roll(photo(*shape), number, axis=1) for number, shape in enumerate(shapes)]
     found = derain_images(network, images, tile)
@@ -127,7 +127,7 @@ def test_many_of_mixed_shapes_are_each_alone(network: RDMC, tile: int) -> None:
         assert np.abs(one.astype(int) - derain_image(network, image, tile)).max() <= 1
 
 
-def test_no_more_together_than_the_pixels_of_a_tile() -> None:
+def test_a_shared_pass_holds_at_most_the_pixels_of_a_tile() -> None:
     seen: list[tuple[int, ...]] = []
 
     def noted(x: Tensor) -> Tensor:

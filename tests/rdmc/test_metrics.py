@@ -63,7 +63,7 @@ def test_against_scikit_image(pair: tuple[Image, Image]) -> None:
 def test_against_torchmetrics(pair: tuple[Image, Image]) -> None:
     a, b = (torch.from_numpy(image).permute(2, 0, 1)[None].double() for image in pair)
     every = structural_similarity_index_measure(a, b, data_range=255.0, return_full_image=True)[1]
-    assert ssim(*pair) == pytest.approx(float(every[..., 5:-5, 5:-5].mean()), abs=1e-6), "its padded border left out"
+    assert ssim(*pair) == pytest.approx(float(every[..., 5:-5, 5:-5].mean()), abs=1e-6), "without its padded border"
 
 
 def test_measure_holds_the_four_figures(pair: tuple[Image, Image]) -> None:
@@ -90,7 +90,7 @@ def test_means_divide_once() -> None:
         (flat(0, 0, 0, 10, 24), flat(0, 0, 0, 10, 24), "at least 11"),
     ],
 )
-def test_what_cannot_be_measured(a: Image, b: Image, match: str) -> None:
+def test_images_that_cannot_be_measured_are_refused(a: Image, b: Image, match: str) -> None:
     with pytest.raises(DataError, match=match):
         ssim_y(a, b)
 

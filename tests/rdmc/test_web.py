@@ -1,4 +1,4 @@
-"""Real servers on this machine that lead elsewhere, break off, or look at what they are asked."""
+"""Requests to a real local server that redirects, breaks off, or echoes the headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BODY = b"rain" * 1000
 
 
 class Server(BaseHTTPRequestHandler):
-    """``/to/URL`` leads to URL; ``/half`` breaks off; ``/asked`` gives back the headers; ``/none`` is not there."""
+    """``/to/URL`` redirects to URL; ``/half`` breaks off; ``/asked`` returns the headers; ``/none`` is missing."""
 
     def do_GET(self) -> None:
         to = self.path.removeprefix("/to/") if self.path.startswith("/to/") else ""
@@ -47,7 +47,7 @@ def read(url: str, **options: Any) -> bytes:
     return b"".join(pieces(open_url(url, ("http",), **options)))
 
 
-def test_the_body_comes_whole_also_from_where_it_was_moved(server: str) -> None:
+def test_the_body_is_complete_also_after_a_redirect(server: str) -> None:
     assert read(f"{server}/x") == BODY
     assert read(f"{server}/to/{server}/x") == BODY
     assert b"Range: bytes=7-" in read(f"{server}/asked", headers={"Range": "bytes=7-"})
@@ -59,7 +59,7 @@ def test_a_body_that_breaks_off_is_an_error(server: str) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", ["https://127.0.0.1:1/x", "ftp://127.0.0.1:1/x"])
-def test_another_scheme_is_not_asked(server: str, elsewhere: str) -> None:
+def test_a_redirect_to_another_scheme_is_refused(server: str, elsewhere: str) -> None:
     with pytest.raises(RefusedError, match=f"leads to {elsewhere}, which is not http"):
         read(f"{server}/to/{elsewhere}")
 

@@ -1,4 +1,4 @@
-"""The form of what is known of a rain benchmark. Every fact names its source; what is not known is None or left out."""
+"""Types for the facts about a rain benchmark. Every fact names its source. An unknown fact is None or left out."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MEASURED = "measured by this project on the files as published"
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy that circulates: the whole benchmark, another version of it, or a known part."""
+    """A copy in circulation: the whole benchmark, another version of it, or a known part."""
 
     what: str
     pairs: Mapping[str, int]
-    """By split."""
+    """Number of pairs by split."""
     source: str
-    """Of the counts."""
+    """Source of the counts."""
     psnr_y: Mapping[str, float] = field(default_factory=dict)
-    """By split: mean PSNR in dB of the rainy lumas, the fingerprint. A split that is absent has no figure known."""
+    """The fingerprint by split: mean PSNR in dB of the rainy lumas. An absent split has no known figure."""
     psnr_source: str = ""
     whole: bool = True
-    """False: only a part of the benchmark, figures on which compare with no paper."""
+    """False: only a part of the benchmark. Figures on it cannot be compared with any paper."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PublishedResult:
 
 @dataclass(frozen=True)
 class Note:
-    """A fault, or a thing to know, and who says so."""
+    """A defect of a benchmark, or other advice about it, with its source."""
 
     text: str
     source: str
@@ -48,23 +48,23 @@ class Note:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A rain dataset and what is known of it."""
+    """A rain dataset and the known facts about it."""
 
     name: str
-    """As in ``datasets.<key>.name`` of params.yaml."""
+    """The value of ``datasets.<key>.name`` in params.yaml."""
     title: str
-    """As papers call it, with other names."""
+    """Its name in papers, with other names in use."""
     kind: str
     """synthetic, real, or unpaired (real, without ground truth)."""
     home: str
     paper: str
     licence: str
-    """As its home states it, or none stated; nothing here gives a right that the home does not."""
+    """The licence stated on its home page, or none stated. This entry grants no right that the home page does not."""
     licence_source: str
     layouts: Sequence[str]
-    """As met in the wild; those of rdmc/datasets/layouts.py are found by themselves."""
+    """Layouts of the copies in use. Those of rdmc/datasets/layouts.py are detected automatically."""
     split: str
-    """What the field trains and tests on."""
+    """What the field trains on and tests on."""
     copies: Sequence[Copy] = ()
     notes: Sequence[Note] = ()
     results: Sequence[PublishedResult] = ()

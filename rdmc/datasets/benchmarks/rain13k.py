@@ -1,4 +1,4 @@
-"""The collection Rain13K: one training set and the folders that papers test on, each a dataset of its own here."""
+"""The collection Rain13K: one training set and the folders that papers test on, each a separate dataset here."""
 
 from __future__ import annotations
 

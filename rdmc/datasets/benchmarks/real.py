@@ -1,4 +1,4 @@
-"""Benchmarks of real rain, with ground truth from video or controlled scenes, or without any."""
+"""Benchmarks of real rain, with ground truth from video or controlled scenes, or without ground truth."""
 
 from __future__ import annotations
 

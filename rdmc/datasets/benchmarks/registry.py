@@ -1,7 +1,7 @@
-"""The registry of rain benchmarks, and what the counts and figures of a copy at hand say about which one it is.
+"""The registry of rain benchmarks, and how a local copy is recognised by its counts and figures.
 
-A copy is recognised by its pairs in each split and by their fingerprint, the mean PSNR of the rainy lumas: that differs by
-decibels between benchmarks, and does not depend on how a lossless copy was written.
+A copy is recognised by the number of pairs in each split and by their fingerprint, the mean PSNR of the rainy lumas. The
+fingerprint differs by decibels between benchmarks and does not depend on the encoding of a lossless copy.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from rdmc.errors import ConfigError, DataError
 
 BENCHMARKS: Mapping[str, Benchmark] = {entry.name: entry for entry in (*SYNTHETIC, *RAIN13K, *REAL)}
 CLOSE = 0.05
-"""dB between a measured fingerprint and a published one, which has two decimals and its own rounding of the luma."""
+"""Largest difference in dB of a measured and a published fingerprint; the latter has two decimals and other rounding."""
 SIGMAS = 4.0
-"""How far the mean of a part may lie from that of the whole, in standard errors."""
+"""Largest difference between the mean of a part and that of the whole, in standard errors."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A split of the copy at hand: its pairs, the mean of their rainy PSNR-Y in dB, and the deviation of one pair."""
+    """A split of a local copy: number of pairs, mean of their rainy PSNR-Y in dB, and standard deviation over pairs."""
 
     split: str
     pairs: int
@@ -38,7 +38,7 @@ class Measured:
 
 
 def benchmark(name: str) -> Benchmark:
-    """The entry of ``name``. Raises ConfigError with the nearest names."""
+    """Return the entry of ``name``. Raises ConfigError that lists the nearest names."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     near = difflib.get_close_matches(name.lower(), BENCHMARKS, 3, 0.5) or BENCHMARKS
@@ -46,7 +46,7 @@ def benchmark(name: str) -> Benchmark:
 
 
 def looks_like(found: Measured) -> list[str]:
-    """Which copies have just these pairs and this figure, in words."""
+    """Return the copies with exactly this count and this figure, in words."""
     return [
         f"{entry.title}, {copy.what}"
         for entry in BENCHMARKS.values()
@@ -56,10 +56,10 @@ def looks_like(found: Measured) -> list[str]:
 
 
 def recognise(entry: Benchmark, copy_at_hand: Sequence[Measured], partial: bool) -> list[str]:
-    """What is to be said of a copy of ``entry``, a line per split.
+    """Return what is known about a local copy of ``entry``, one line per split.
 
-    Raises DataError where a split has another count or another fingerprint than every copy known, or is a part and
-    ``partial`` does not allow one.
+    Raises DataError if the count or the fingerprint of a split differs from those of every known copy, or if it is a part
+    and ``partial`` is not set.
     """
     return [_recognise(entry, found, partial) for found in copy_at_hand] + _absent(entry, copy_at_hand)
 
@@ -69,15 +69,17 @@ def _recognise(entry: Benchmark, found: Measured, partial: bool) -> str:
     counted = [copy for copy in known if copy.pairs[found.split] == found.pairs]
     fitting = [copy for copy in counted if _near(copy, found) is not False]
     if not known:
-        return f"{entry.name}: {found}; no count is published for this split, so nothing vouches for it"
+        return f"{entry.name}: {found}; no count is published for this split, so it cannot be verified"
     if fitting and (fitting[0].whole or partial):
         figure = "as known" if found.split in fitting[0].psnr_y else "no figure is published for it"
         return f"{entry.name}: this looks like {entry.title}, {fitting[0].what}: {found}, {figure}"
     if fitting:
-        raise DataError(f"{entry.name}: {found}: {fitting[0].what}, no figure on it compares; {_or_partial(known[0], found)}")
+        raise DataError(
+            f"{entry.name}: {found}: {fitting[0].what}, figures on it cannot be compared; {_or_partial(known[0], found)}"
+        )
     if counted:
         figures = " or ".join(f"{copy.psnr_y[found.split]:.2f}" for copy in counted)
-        raise DataError(f"{entry.name}: {found}, the copies known have {figures} dB{_other(found)}; fetch it from {entry.home}")
+        raise DataError(f"{entry.name}: {found}, the known copies have {figures} dB{_other(found)}; fetch it from {entry.home}")
     if partial and found.pairs < max(copy.pairs[found.split] for copy in known):
         return _part(entry, known[0], found)
     counts = " or ".join(str(copy.pairs[found.split]) for copy in known if copy.whole)
@@ -85,7 +87,7 @@ def _recognise(entry: Benchmark, found: Measured, partial: bool) -> str:
 
 
 def _part(entry: Benchmark, whole: Copy, found: Measured) -> str:
-    """A part is judged by its mean, which lies near that of the whole if it was drawn from it."""
+    """Return a line about a part. Its mean must be near that of the whole, else DataError is raised."""
     of = f"{entry.name}: a part of {whole.pairs[found.split]}: {found}"
     expected = whole.psnr_y.get(found.split)
     if expected is None:
@@ -95,11 +97,11 @@ def _part(entry: Benchmark, whole: Copy, found: Measured) -> str:
         raise DataError(
             f"{of}, too far from the whole's {expected:.2f} dB to be drawn from it{_other(found)}; fetch it from {entry.home}"
         )
-    return f"{of}, the whole has {expected:.2f} dB; figures on a part compare with no paper"
+    return f"{of}, the whole has {expected:.2f} dB; figures on a part cannot be compared with any paper"
 
 
 def _near(copy: Copy, found: Measured) -> bool | None:
-    """Whether the fingerprints are the same; None where none is known."""
+    """Return whether the fingerprints are the same; None if none is known."""
     expected = copy.psnr_y.get(found.split)
     return None if expected is None else abs(expected - found.psnr_y) <= CLOSE
 
@@ -112,7 +114,7 @@ def _other(found: Measured) -> str:
 def _or_partial(whole: Copy, found: Measured) -> str:
     if found.pairs < whole.pairs[found.split]:
         return "add the others, or set `partial: true` in params.yaml"
-    return "remove what does not belong to it, or name the benchmark that this is"
+    return "remove what does not belong to it, or name the right benchmark"
 
 
 def _absent(entry: Benchmark, copy_at_hand: Sequence[Measured]) -> list[str]:

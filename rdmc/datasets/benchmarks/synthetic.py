@@ -1,4 +1,4 @@
-"""Benchmarks of rendered rain. What is said here of a dataset has its source beside it."""
+"""Benchmarks of rendered rain. Every fact has its source beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MET = "copies met by this project"
 
 
 def published(*rows: tuple[str, float]) -> tuple[PublishedResult, ...]:
-    """Luma PSNR of methods, from the tables that are quoted most."""
+    """Return the luma PSNR of methods, from the tables that are quoted most."""
     return tuple(PublishedResult(method, psnr, None, Y, TABLES) for method, psnr in rows)
 
 

@@ -133,7 +133,7 @@ def test_every_bad_pair_is_set_aside_with_its_reason(tmp_path: Path) -> None:
         "rain-07.png": "40x12 is smaller than 16 pixels a side",
         "rain-08.png": "has no clean image",
         "clean-09.png": "has no rainy image",
-        "rain-10.png": "a link to nothing",
+        "rain-10.png": "a broken link",
         "rain-11.jpg": "damaged or cut short",
     }
     found = quarantined(tmp_path / "out")
@@ -155,7 +155,7 @@ def test_too_many_bad_pairs_fail_and_what_was_there_stays(tmp_path: Path, tree: 
     assert "\n" not in str(caught.value)
     assert content(tmp_path / "out") == before
     report = tmp_path / "out.quarantine.json"
-    assert f"mend those of {report} or" in str(caught.value)
+    assert f"fix those in {report} or" in str(caught.value)
     (fault,) = json.loads(report.read_text())["quarantined"]
     assert (Path(fault["file"]).name, fault["reason"][:10]) == ("rain-05.png", "zero bytes")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out", "out.quarantine.json"]
@@ -173,7 +173,7 @@ def test_nothing_but_bad_pairs_fails_whatever_the_rule(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"/none/\*\.png: matches no file, a dataset needs at least one; mend the glob in params"
+        DataError, match=r"/none/\*\.png: matches no file, a dataset needs at least one; correct the glob in params"
     ):
         prepare.run("mine", folders(test={"images": f"{tmp_path}/none/*.png", "left": "clean"}), STRICT, 0, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

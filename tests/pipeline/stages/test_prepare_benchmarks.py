@@ -61,7 +61,9 @@ def test_a_copy_at_hand_is_recognised(
 
 
 def test_a_part_is_refused_where_the_whole_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"test has 28 pairs, input 25\.22 dB: scenes 901 and 902, no figure on it compares"):
+    with pytest.raises(
+        DataError, match=r"test has 28 pairs, input 25\.22 dB: scenes 901 and 902, figures on it cannot be compared"
+    ):
         prepare.run("x", copy("rain1400", "rain1400-sample", partial=False), RULES, 0, tmp_path / "out", processes=1)
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "out.quarantine.json").is_file()

@@ -60,7 +60,7 @@ def test_batches_are_crops_of_pairs_between_0_and_1(store: PairStore) -> None:
     assert sorted([key for batch in found for key in batch.keys][:14]) == sorted(store[i].key for i in range(14))
 
 
-def test_crops_larger_than_the_images_are_filled(store: PairStore) -> None:
+def test_images_smaller_than_the_crop_are_extended(store: PairStore) -> None:
     batch = next(batches(store, plan(store, 2), crop=64, start=0, steps=1))
     assert batch.rainy.shape == (2, 3, 64, 64)
 
@@ -77,7 +77,7 @@ def test_any_number_of_workers_and_any_restart_see_the_same_batches(world: int, 
             assert list(itertools.chain(*(part.keys for part in parts))) == whole[step].keys
 
 
-def test_a_small_cache_changes_nothing_but_time(
+def test_a_small_cache_changes_only_the_time(
     store: PairStore, make_shards: MakeShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = PairStore([make_shards("a"), make_shards("b")], "train", cache_mb=0)
@@ -90,12 +90,12 @@ def test_a_small_cache_changes_nothing_but_time(
 
     monkeypatch.setattr(loader, "decode", counted)
     some(store)
-    assert decoded == []  # everything was kept
+    assert decoded == []  # everything was cached
     some(small)
-    assert len(decoded) == 2 * 36  # nothing was
+    assert len(decoded) == 2 * 36  # nothing was cached
 
 
-def test_the_thread_ends_when_the_iterator_is_closed_or_forgotten(store: PairStore) -> None:
+def test_the_thread_ends_when_the_iterator_is_closed_or_dropped(store: PairStore) -> None:
     iterator = batches(store, plan(store, 2), crop=16, start=0, steps=10**6)
     next(iterator)
     assert len(fetchers()) == 1
@@ -123,7 +123,7 @@ def test_an_error_in_the_thread_is_raised_in_the_consumer(make_shards: MakeShard
 
 
 @pytest.mark.parametrize("error", [MemoryError("full"), SystemExit(3)], ids=["exception", "exit"])
-def test_whatever_the_thread_meets_arrives_after_what_it_made(
+def test_an_error_in_the_thread_arrives_after_its_finished_batches(
     error: BaseException, store: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(store: PairStore, sampling: Sampling, step: int, slots: range, crop: int) -> Batch:
@@ -179,7 +179,7 @@ def test_an_error_in_a_loader_process_is_the_same_line(make_shards: MakeShards) 
     assert gone(multiprocessing.active_children)
 
 
-def test_a_heavier_dataset_comes_oftener(store: PairStore) -> None:
+def test_a_dataset_of_higher_weight_is_drawn_more_often(store: PairStore) -> None:
     sampling = replace(plan(store), parts=store.parts({"a": 3.0}))
     found = [key for batch in batches(store, sampling, crop=16, start=0, steps=14) for key in batch.keys]
     assert sum(key.startswith("a/") for key in found) == 3 * 21

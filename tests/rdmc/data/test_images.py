@@ -37,7 +37,7 @@ def png16(shape: tuple[int, ...]) -> bytes:
     return bytes(cv2.imencode(".png", values)[1])
 
 
-def test_png_comes_back_exactly_and_is_always_the_same_bytes(tmp_path: Path, picture: Picture) -> None:
+def test_png_is_lossless_and_always_the_same_bytes(tmp_path: Path, picture: Picture) -> None:
     pixels = picture()
     write_png(tmp_path / "deep" / "a.png", pixels)
     assert np.array_equal(read_rgb(tmp_path / "deep" / "a.png"), pixels)
@@ -55,12 +55,12 @@ def test_raw_pixels_are_numpys_own_format(picture: Picture) -> None:
 
 
 @pytest.mark.parametrize("bad", [b"", b"\x93NUMPY", b"PNG", encode_raw(np.zeros((4, 4, 3), np.uint8))[:-1]])
-def test_raw_pixels_that_are_damaged_are_one_line(bad: bytes) -> None:
+def test_damaged_raw_pixels_give_a_one_line_error(bad: bytes) -> None:
     with pytest.raises(DataError, match="^a: damaged or cut short .*; run `dvc repro pack`$"):
         decode_raw(bad, "a")
 
 
-def test_raw_pixels_are_of_one_kind() -> None:
+def test_raw_pixels_must_be_uint8_rgb() -> None:
     for other in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(DataError, match="the rule is uint8 of"):
             decode_raw(encode_raw(other), "a")  # type: ignore[arg-type]
@@ -128,6 +128,7 @@ def test_a_flipped_bit_in_a_png_is_refused(picture: Picture) -> None:
         read_rgb(bytes(data))
 
 
+@pytest.mark.filterwarnings("ignore:Metadata Warning:UserWarning:PIL")  # from Pillow, for the tag with too many entries
 @pytest.mark.parametrize("tag", [struct.pack(">HHLL", 0x011A, 1, 4, 0), struct.pack(">HHLL", 0x010F, 11, 4, 0)])
 def test_damaged_metadata_is_refused(tag: bytes, picture: Picture) -> None:
     turned = struct.pack(">HHLL", images.ORIENTATION, 3, 1, 6 << 16)
@@ -139,15 +140,15 @@ def test_damaged_metadata_is_refused(tag: bytes, picture: Picture) -> None:
 @pytest.mark.parametrize(
     ("data", "said"), [(b"", "zero bytes"), (b"a shopping list", "not an image"), (b"%!PS-Adobe", "not an")]
 )
-def test_what_is_no_picture_is_refused(data: bytes, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(data: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(DataError, match=f"x.png: {said}"):
         read_rgb(tmp_path / "x.png")
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
-    for name, said in {"gone.png": "no such file", "link.png": "a link to nothing", "": "not a file"}.items():
+    for name, said in {"gone.png": "no such file", "link.png": "a broken link", "": "not a file"}.items():
         with pytest.raises(DataError, match=said):
             read_rgb(tmp_path / name)
 
@@ -164,7 +165,7 @@ def test_a_decompression_bomb_is_refused_from_its_header(side: int) -> None:
 
 def test_exif_orientation_is_applied_and_its_bytes_are_not_kept(tmp_path: Path, picture: Picture) -> None:
     turned = Pillow.Exif()
-    turned[images.ORIENTATION] = 6  # to be shown turned by 90 degrees
+    turned[images.ORIENTATION] = 6  # shown turned by 90 degrees
     (tmp_path / "turned.jpg").write_bytes(encoded(Pillow.fromarray(picture(24, 32)), "JPEG", exif=turned))
     (tmp_path / "upright.jpg").write_bytes(encoded(Pillow.fromarray(picture(24, 32)), "JPEG"))
     upright, shown = read_picture(tmp_path / "upright.jpg"), read_picture(tmp_path / "turned.jpg")
@@ -188,7 +189,7 @@ def test_luma_of_any_mode(mode: str, picture: Picture) -> None:
     assert np.array_equal(found, np.array(image.convert("L")))
 
 
-def test_luma_of_16_bits_and_of_a_turned_picture(picture: Picture) -> None:
+def test_luma_of_a_16_bit_and_of_a_turned_picture(picture: Picture) -> None:
     values = np.asarray(cv2.imdecode(np.frombuffer(png16((6, 9)), np.uint8), cv2.IMREAD_UNCHANGED))
     assert np.array_equal(decode_grey(png16((6, 9)), "x", 8), (values >> 8).astype(np.uint8))
     exif = Pillow.Exif()
@@ -197,7 +198,7 @@ def test_luma_of_16_bits_and_of_a_turned_picture(picture: Picture) -> None:
     assert np.array_equal(decode_grey(encoded(upright, "PNG", exif=exif), "x", 8), np.rot90(np.array(upright), -1))
 
 
-def test_luma_of_a_jpeg_is_decoded_no_larger_than_needed() -> None:
+def test_luma_of_a_jpeg_is_decoded_at_reduced_size() -> None:
     data = encoded(Pillow.linear_gradient("L").resize((640, 400)).convert("RGB"), "JPEG")
     whole = decode_grey(data, "x", 300)
     assert whole.shape == (400, 640)
@@ -207,7 +208,7 @@ def test_luma_of_a_jpeg_is_decoded_no_larger_than_needed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_luma_of_a_damaged_file_is_one_line(kind: str, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_luma_of_a_damaged_file_gives_a_one_line_error(kind: str, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(Pillow.fromarray(picture()), kind)
     with pytest.raises(DataError, match="^x: damaged or cut short"):
         decode_grey(data[: len(data) * 2 // 3], "x", 8)

@@ -20,7 +20,7 @@ def store(make_shards: MakeShards) -> PairStore:
     return PairStore([make_shards("b"), make_shards("a")], "train")
 
 
-def test_every_pair_comes_back_with_its_pixels(store: PairStore, pairs: Path) -> None:
+def test_every_pair_has_its_pixels(store: PairStore, pairs: Path) -> None:
     assert len(store) == 14
     assert [store[i].key for i in range(14)] == [f"{name}/train-{i}" for name in "ab" for i in range(7)]
     assert np.array_equal(store[-1].rainy, read_rgb(pairs / "train/train-6.rainy.png"))
@@ -43,10 +43,10 @@ def test_the_cache_stays_within_its_bytes(make_shards: MakeShards) -> None:
     bounded._room = sum(sizes[:3])
     for index in (0, 1, 2, 0, 3):
         bounded[index]
-    assert 0 in bounded._kept  # used again, so 1 went first
+    assert 0 in bounded._kept  # used again, so 1 was dropped first
     assert 1 not in bounded._kept
     assert sum(loader._size(pair) for pair in bounded._kept.values()) <= sum(sizes[:3])
-    assert loader.PairStore.__getstate__(bounded)["_room"] == sum(sizes[:3])  # another process keeps as much
+    assert loader.PairStore.__getstate__(bounded)["_room"] == sum(sizes[:3])  # another process has the same room
 
 
 def test_many_threads_read_the_same_pixels(make_shards: MakeShards, store: PairStore) -> None:
@@ -56,7 +56,7 @@ def test_many_threads_read_the_same_pixels(make_shards: MakeShards, store: PairS
     assert all(np.array_equal(pair.rainy, store[i % 14].rainy) for i, pair in enumerate(found))
 
 
-def test_shards_that_do_not_fit_the_manifest_are_refused_before_work(make_shards: MakeShards) -> None:
+def test_shards_that_do_not_fit_the_manifest_are_refused_at_once(make_shards: MakeShards) -> None:
     folder = make_shards("a")
     (folder / "validation-00000.tar").unlink()
     with pytest.raises(DataError, match=r"validation-00000\.tar: no such file, the manifest says"):
@@ -70,7 +70,7 @@ def test_an_empty_split_is_refused_unless_allowed(make_shards: MakeShards) -> No
     assert len(PairStore([folder], "holiday", allow_empty=True)) == 0
 
 
-def test_another_process_gets_the_same_pairs_and_none_that_are_kept(store: PairStore) -> None:
+def test_another_process_gets_the_same_pairs_and_an_empty_cache(store: PairStore) -> None:
     kept = store[0]
     other = pickle.loads(pickle.dumps(store))
     assert not other._kept
@@ -87,7 +87,7 @@ def test_parts_number_pairs_as_the_store_does(store: PairStore) -> None:
     assert shards == [f"train-{i:05d}.tar" for i in range(len(shards))]
 
 
-def test_shards_may_lie_anywhere_and_vanish(make_shards: MakeShards, tmp_path: Path) -> None:
+def test_shards_may_be_elsewhere_and_be_removed_again(make_shards: MakeShards, tmp_path: Path) -> None:
     folder = make_shards("a")
     whole = PairStore([folder], "train")
     elsewhere = folder.rename(tmp_path / "elsewhere")
@@ -97,13 +97,13 @@ def test_shards_may_lie_anywhere_and_vanish(make_shards: MakeShards, tmp_path: P
 
     def fetch(of: Path, shard: Shard) -> Path:
         asked.append(shard.name)
-        return (elsewhere if len(asked) % 2 == 0 else of) / shard.name  # every other time it is gone again
+        return (elsewhere if len(asked) % 2 == 0 else of) / shard.name  # every other time it is missing
 
     store = PairStore([folder], "train", cache_mb=0, fetch=fetch)
     assert all(np.array_equal(store[i].rainy, decode(_member(elsewhere, store, i), "")) for i in range(7))
     assert len(whole) == len(store) == 7
     gone = PairStore([folder], "train", fetch=lambda of, shard: of / shard.name)
-    with pytest.raises(DataError, match=r"train-00000\.tar: is gone whenever it is to be read; run"):
+    with pytest.raises(DataError, match=r"train-00000\.tar: was removed before every attempt to read it; run"):
         gone[0]
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are put together as none is, to keep a parser busy, and those that only look a little odd."""
+"""Files built to keep a parser busy are refused; unusual but real pictures are read."""
 
 from __future__ import annotations
 
@@ -46,21 +46,24 @@ def in_png(filling: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (in_jpeg(b"\xff" * 4 * 2**20), "bytes of filler"),
         (JPEG[:20] + bytes(4 * 2**20) + JPEG[20:], "bytes of filler"),
         (in_jpeg(segment(0xFE, 0) * 100_000), "segments"),
-        (in_jpeg(segment(0xED, 60_000) * 100), "segments of Photoshop's"),
-        (in_jpeg(segment(0xF0, 60_000) * 10), "bytes of filler"),  # this marker has no length for Pillow, which looks inside
+        (in_jpeg(segment(0xED, 60_000) * 100), "Photoshop segments"),
+        (
+            in_jpeg(segment(0xF0, 60_000) * 10),
+            "bytes of filler",
+        ),  # a marker without a length for Pillow, which parses its content
         (in_jpeg((b"\xff" * (FILLER // 8) + segment(0xFE, 0)) * 20), "bytes of filler"),
         (JPEG[:-2] + (JPEG[JPEG.index(b"\xff\xda") :][:14] * 1000) + JPEG[-2:], "segments"),  # a thousand scans
         (in_png(chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2**20))) * 1000), "chunks beside"),
         (PNG[:-12] + chunk(b"IDAT") * 100_000 + PNG[-12:], "chunks"),
     ],
 )
-def test_what_would_take_seconds_is_refused_before_it_is_read(data: bytes, said: str) -> None:
-    with pytest.raises(DataError, match=f"{said}.*as no picture has"):
+def test_a_file_that_takes_seconds_to_parse_is_refused_first(data: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=f"{message}.*which no real picture has"):
         read_rgb(data)
 
 
@@ -71,19 +74,19 @@ def test_what_would_take_seconds_is_refused_before_it_is_read(data: bytes, said:
         in_jpeg(b"\xff" * (FILLER // 2)),
         encoded("JPEG", progressive=True, quality=99),
         encoded("JPEG", restart_marker_blocks=1),
-        JPEG + b"\xff\xd8\xff" * 10_000,  # a phone's film behind its picture
+        JPEG + b"\xff\xd8\xff" * 10_000,  # a phone's film after its picture
         in_png(chunk(b"teSt") * 100),
         PNG[:-12] + chunk(b"IDAT") * (CHUNKS - 10) + PNG[-12:],
         encoded("WEBP", lossless=True),
         encoded("GIF"),
     ],
 )
-def test_what_is_only_odd_is_read(data: bytes) -> None:
+def test_an_unusual_picture_is_read(data: bytes) -> None:
     check_outline(data, "image")
     assert read_rgb(data, convert=True).shape == PHOTO.shape
 
 
-def test_whatever_is_damaged_passes_to_the_decoder() -> None:
+def test_a_damaged_picture_passes_to_the_decoder() -> None:
     for whole in (JPEG, PNG):
         for end in range(0, len(whole), 7):
             check_outline(whole[:end], "image")

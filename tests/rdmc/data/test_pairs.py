@@ -11,7 +11,7 @@ from rdmc.errors import DataError
 Picture = Callable[..., Image]
 
 
-def test_an_index_comes_back_sorted(tmp_path: Path, picture: Picture) -> None:
+def test_an_index_is_read_sorted(tmp_path: Path, picture: Picture) -> None:
     entries = [
         write_pair(tmp_path, split, name, "s", as_png(picture()), as_png(picture(seed=1)))
         for split, name in (("train", "b"), ("train", "a"), ("test", "z"))
@@ -32,7 +32,7 @@ def test_an_index_comes_back_sorted(tmp_path: Path, picture: Picture) -> None:
         ((15, 30), (15, 30), "30x15 is smaller than 16 pixels a side"),
     ],
 )
-def test_what_is_no_pair_is_refused(
+def test_pictures_that_cannot_be_a_pair_are_refused(
     rainy: tuple[int, int], clean: tuple[int, int], said: str, tmp_path: Path, picture: Picture
 ) -> None:
     with pytest.raises(DataError, match=said):
@@ -61,12 +61,12 @@ def test_validation_takes_a_share_of_the_scenes() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"dataset": "x"}', '{"pairs": [{"name": "a"}]}', "[]", "{", '{"pairs": 3}'])
-def test_a_damaged_index_is_one_line(text: str, tmp_path: Path) -> None:
+def test_a_damaged_index_gives_a_one_line_error(text: str, tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(text)
     with pytest.raises(DataError, match=r"index\.json: damaged .*; run `dvc repro prepare`"):
         read_index(tmp_path)
 
 
-def test_a_missing_index_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_index_gives_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"index\.json: no such file; run `dvc repro prepare`"):
         read_index(tmp_path)

@@ -30,7 +30,7 @@ COUNT = 25 + 40 + 3
 
 
 def stream(plan: Sampling, first: int, count: int) -> list[Draw]:
-    """``count`` crops from position ``first`` on."""
+    """Return ``count`` crops from position ``first`` on."""
     return [plan.draw(*divmod(position, plan.global_batch_size)) for position in range(first, first + count)]
 
 
@@ -44,7 +44,7 @@ def test_slots_of_all_ranks_and_processes_make_the_batch(world: int, loaders: in
 
 @pytest.mark.parametrize("batch", [1, 4, 12])
 @pytest.mark.parametrize("window", [1, 3, 99])
-def test_each_epoch_has_every_pair_once_in_an_order_of_its_own(batch: int, window: int) -> None:
+def test_each_epoch_has_every_pair_once_in_a_separate_order(batch: int, window: int) -> None:
     plan = Sampling(3, PARTS, batch, shuffle_shards=window)
     epochs = [[draw.sample for draw in stream(plan, epoch * COUNT, COUNT)] for epoch in range(4)]
     assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
@@ -65,7 +65,7 @@ def test_a_step_does_not_depend_on_what_came_before(seed: int, step: int, crops:
     for cached in (module._shard_order, module._window_order, module._rounds):
         cached.cache_clear()
     again = replace(plan, parts=tuple(Part(part.shards) for part in PARTS))
-    for earlier in range(step, max(step - 3, -1), -1):  # backwards, as no training goes
+    for earlier in range(step, max(step - 3, -1), -1):  # backwards, unlike a training
         assert all(again.draw(earlier, slot) == plan.draw(earlier, slot) for slot in range(4))
     assert [again.draw(step, slot) for slot in range(4)] == expected
 
@@ -81,7 +81,7 @@ def test_a_pair_gives_all_its_crops_in_its_slot_and_batches_hold_different_pairs
         for slot, draw in enumerate(draws):
             homes[draw.sample, draw.epoch].add((slot, step // block, draw.crop))
     for found in homes.values():
-        assert len({home[:2] for home in found}) == 1  # one slot, and no longer than a block of steps
+        assert len({home[:2] for home in found}) == 1  # one slot, within one block of steps
         assert {crop for *_, crop in found} == set(range(crops))
     assert Counter(draw.crop for draw in chain(*steps)) == dict.fromkeys(range(crops), 3 * 4 * DEPTH)
     assert [{draw.sample for draw in steps[i]} for i in range(DEPTH)] != [
@@ -105,14 +105,14 @@ def test_weights_are_kept_at_every_point_of_the_stream() -> None:
     assert {drawn[i] for i in (80, 81)} == {40}
 
 
-def test_a_pair_of_no_weight_or_an_empty_dataset_is_no_harm() -> None:
+def test_empty_datasets_are_skipped() -> None:
     plan = Sampling(0, (Part(()), Part((3, 4)), Part(())), 7)
     assert sorted(draw.sample for draw in stream(plan, 7, 7)) == list(range(7))
 
 
 @pytest.mark.parametrize(("window", "crops"), [(2, 1), (4, 1), (4, 3)])
 def test_few_shards_are_needed_at_once(window: int, crops: int) -> None:
-    """Told by where each shard is first and last drawn from, one epoch of one dataset."""
+    """Measured by the first and last draw from each shard, over one epoch of one dataset."""
     sizes = tuple(20 + i % 7 for i in range(40))
     shard_of = np.repeat(np.arange(40), sizes)
     plan = Sampling(0, (Part(sizes),), 8, crops, window)
@@ -121,7 +121,7 @@ def test_few_shards_are_needed_at_once(window: int, crops: int) -> None:
     for place, draw in enumerate(epoch):
         places[draw.epoch, shard_of[draw.sample]].append(place)
     needed = Counter(step for found in places.values() for step in range(found[0], found[-1] + 1))
-    ends = 0 if crops == 1 else window  # pairs in hand may reach over the end of a window
+    ends = 0 if crops == 1 else window  # held pairs may extend past the end of a window
     assert max(needed.values()) <= window + ends
     assert len(set(needed.values())) > 1
 
@@ -144,8 +144,8 @@ def test_seeds_give_other_orders_and_crops() -> None:
     assert crop_generator(1, draws[0]).random() == crop_generator(1, Draw(0, 0, 0)).random()
 
 
-def test_a_million_pairs_are_no_list() -> None:
-    """An epoch begins, and a run goes on, from the windows at hand alone."""
+def test_a_million_pairs_need_no_list() -> None:
+    """An epoch starts, and a run resumes, from the current windows alone."""
     plan = Sampling(0, (Part((200,) * 5000),), 64, 8)
     module._window_order.cache_clear()
     draws = [plan.draw(step, slot) for step in (0, 10**9) for slot in range(64)]

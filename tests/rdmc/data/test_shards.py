@@ -37,12 +37,12 @@ def test_the_same_pairs_give_the_same_bytes(make_shards: MakeShards, tmp_path: P
     assert all((first / name).read_bytes() == (again / name).read_bytes() for name in names)
 
 
-def test_tars_say_nothing_of_who_made_them(make_shards: MakeShards) -> None:
+def test_tars_do_not_name_their_author(make_shards: MakeShards) -> None:
     with tarfile.open(make_shards() / "train-00000.tar") as tar:
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "rdmc", "rdmc", 0o644)}
 
 
-def test_offsets_reach_the_bytes(make_shards: MakeShards, pairs: Path) -> None:
+def test_offsets_give_the_bytes_of_each_member(make_shards: MakeShards, pairs: Path) -> None:
     folder = make_shards()
     places = read_manifest(folder / MANIFEST).samples("test")
     assert [sample.key for _, sample in places] == ["test-0", "test-1", "test-2"]
@@ -71,7 +71,7 @@ def test_the_digest_follows_the_content(make_shards: MakeShards) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mend", "said"),
+    ("change", "message"),
     [
         (lambda m: m.pop("dataset"), "KeyError"),
         (lambda m: m.update(version=9), "version 9, this program reads 1"),
@@ -84,20 +84,20 @@ def test_the_digest_follows_the_content(make_shards: MakeShards) -> None:
         (lambda m: m["shards"][0]["samples"][0].update(members=3), "AttributeError"),
     ],
 )
-def test_a_damaged_manifest_is_one_line(
-    mend: Callable[[dict[str, object]], object], said: str, make_shards: MakeShards
+def test_a_damaged_manifest_gives_a_one_line_error(
+    change: Callable[[dict[str, object]], object], message: str, make_shards: MakeShards
 ) -> None:
     path = make_shards() / MANIFEST
     found = json.loads(path.read_text())
-    mend(found)
+    change(found)
     path.write_text(json.dumps(found))
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_manifest(path)
     assert "\n" not in str(caught.value)
     assert "dvc repro pack" in str(caught.value)
 
 
-def test_a_manifest_that_is_missing_or_no_json_is_one_line(make_shards: MakeShards, tmp_path: Path) -> None:
+def test_a_missing_or_cut_manifest_gives_a_one_line_error(make_shards: MakeShards, tmp_path: Path) -> None:
     path = make_shards() / MANIFEST
     path.write_text(path.read_text()[:100])
     for broken, said in {path: "damaged", tmp_path / "none.json": "no such file"}.items():
@@ -105,7 +105,7 @@ def test_a_manifest_that_is_missing_or_no_json_is_one_line(make_shards: MakeShar
             read_manifest(broken)
 
 
-def test_a_damaged_shard_is_one_line(make_shards: MakeShards) -> None:
+def test_a_damaged_shard_gives_a_one_line_error(make_shards: MakeShards) -> None:
     folder = make_shards()
     shard = read_manifest(folder / MANIFEST).shards[0]
     path = folder / shard.name

@@ -1,4 +1,4 @@
-"""Archives that mean harm, or are only damaged, leave nothing behind and one line of explanation."""
+"""Hostile and damaged archives: nothing is left behind, and the error is one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_tar(path: Path, files: dict[str, bytes] = FILES, mode: str = "w") -> Pa
 
 
 def add_tar(path: Path, **fields: object) -> Path:
-    """A tar with one member of these header fields."""
+    """Write a tar with one member that has these header fields."""
     with tarfile.open(path, "w") as file:
         info = tarfile.TarInfo()
         for key, value in fields.items():
@@ -63,14 +63,14 @@ def test_plain_archives_are_unpacked(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["/etc/x", "../x", "a/../../x", "a\\b", "C:/x", "a\nb", "", "x" * 300, "a/" * 600 + "b", "a\ud800"]
 )
-def test_names_that_are_not_safe_are_refused(name: str) -> None:
+def test_unsafe_names_are_refused(name: str) -> None:
     with pytest.raises(DataError) as caught:
         safe_name(name)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a/b.png", "Straße 1.png", "./a", "a//b", "..a/b..c"])
-def test_other_names_are_fine(name: str) -> None:
+def test_safe_names_are_accepted(name: str) -> None:
     assert ".." not in safe_name(name).parts
 
 
@@ -111,13 +111,13 @@ def hostile() -> dict[str, tuple[Build, str]]:
         "case": (lambda path: make_zip(path, {"A/x.png": b"1", "a/X.png": b"2"}), "only by case"),
         "accents": (lambda path: make_tar(path, {"\u00e9.png": b"1", "e\u0301.png": b"2"}), "only by case"),
         "below a file": (lambda path: make_tar(path, {"a": b"1", "a/b": b"2"}), "lies below a file"),
-        "folder over a file": (lambda path: make_zip(path, {"a/b": b"1", "a": b"2"}), "comes twice"),
+        "folder over a file": (lambda path: make_zip(path, {"a/b": b"1", "a": b"2"}), "appears twice"),
         "bytes (zip)": (lambda path: make_zip(path, {"a": bytes(3_000_000)}), "a bomb"),
         "bytes (tar)": (lambda path: make_tar(path, {"a": bytes(3_000_000)}, "w:gz"), "a bomb"),
         "members": (lambda path: make_tar(path, {str(k): b"" for k in range(60)}), "more than 50 members"),
         "header": (header_bomb, "a bomb"),
-        "a page": (lambda path: path.write_bytes(b"<!doctype html>"), "no zip or tar"),
-        "nothing": (lambda path: path.write_bytes(b""), "no zip or tar"),
+        "a page": (lambda path: path.write_bytes(b"<!doctype html>"), "not a zip or tar"),
+        "nothing": (lambda path: path.write_bytes(b""), "not a zip or tar"),
         "empty": (lambda path: make_zip(path, {}), "holds no files"),
         "cut (zip)": (lambda path: path.write_bytes(make_zip(path).read_bytes()[:-30]), "damaged archive"),
         "cut (tar)": (
@@ -128,17 +128,17 @@ def hostile() -> dict[str, tuple[Build, str]]:
 
 
 @pytest.mark.parametrize("case", hostile())
-def test_archives_that_mean_harm_are_refused_whole(case: str, tmp_path: Path) -> None:
-    build, said = hostile()[case]
+def test_hostile_archives_leave_nothing_behind(case: str, tmp_path: Path) -> None:
+    build, message = hostile()[case]
     build(tmp_path / "x")
     limits = ArchiveLimits(total=10_000_000, ratio=20, free=100_000, members=50)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         unpack(tmp_path / "x", tmp_path / "out", limits)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_zip_that_lies_about_its_sizes_gives_no_more(tmp_path: Path) -> None:
+def test_a_zip_that_understates_its_sizes_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x", {"a": bytes(3_000_000)})
     data = path.read_bytes().replace(struct.pack("<I", 3_000_000), struct.pack("<I", 100))
     path.write_bytes(data)
@@ -148,7 +148,7 @@ def test_a_zip_that_lies_about_its_sizes_gives_no_more(tmp_path: Path) -> None:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """``data`` with some bytes changed, removed, repeated or cut off."""
+    """Return ``data`` with some bytes changed, removed, repeated or cut off."""
     found = bytearray(data)
     for _ in range(rng.randint(1, 8)):
         place = rng.randrange(len(found) or 1)
@@ -167,25 +167,25 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 def check_mutations(folder: Path, seeds: range) -> None:
     originals = [make_zip(folder / "z").read_bytes()]
     originals += [make_tar(folder / "t", mode=mode).read_bytes() for mode in ("w", "w:gz", "w:bz2", "w:xz")]
-    unpacked, left, said = 0, 0, list[str]()
+    unpacked, left, messages = 0, 0, list[str]()
     for seed in seeds:
         rng = random.Random(seed)
         (folder / "x").write_bytes(mutated(originals[seed % len(originals)], rng))
         try:
             unpacked += unpack(folder / "x", folder / f"out{seed}", ArchiveLimits(total=10_000_000, free=1_000_000)) > 0
         except DataError as error:
-            said.append(str(error))
+            messages.append(str(error))
             left += (folder / f"out{seed}").exists()
-    assert left == sum("\n" in line for line in said) == 0
+    assert left == sum("\n" in line for line in messages) == 0
     assert all(path.resolve().is_relative_to(folder) for path in folder.rglob("*"))
     assert {path.name for path in folder.iterdir() if not path.name.startswith("out")} == {"x", "z", "t"}
     assert 0 < unpacked < len(seeds)
 
 
-def test_damaged_archives_end_in_one_line(tmp_path: Path) -> None:
+def test_damaged_archives_give_a_one_line_error(tmp_path: Path) -> None:
     check_mutations(tmp_path, range(250))
 
 
 @pytest.mark.slow
-def test_ten_thousand_damaged_archives_end_in_one_line(tmp_path: Path) -> None:
+def test_ten_thousand_damaged_archives_give_a_one_line_error(tmp_path: Path) -> None:
     check_mutations(tmp_path, range(1000, 11_000))

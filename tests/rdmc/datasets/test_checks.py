@@ -21,7 +21,7 @@ def pair(name: str, kind: str) -> tuple[Image, Image]:
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_a_good_pair_is_good_and_exchanged_it_is_seen(name: str, kind: str) -> None:
+def test_a_good_pair_passes_and_its_exchange_is_detected(name: str, kind: str) -> None:
     rainy, clean = pair(name, kind)
     assert examine(rainy, clean).kind == ""
     found = examine(clean, rainy)
@@ -39,7 +39,7 @@ def test_a_shift_is_found_to_the_pixel(name: str, kind: str, down: int, right: i
     assert f"clean lies {down} pixels lower and {right} to the right" in found.reason
 
 
-def test_two_equal_pictures_are_no_pair() -> None:
+def test_two_equal_pictures_are_not_a_pair() -> None:
     _, clean = pair("coffee", "light")
     found = examine(clean, clean.copy())
     assert (found.kind, found.certain, found.psnr_y) == ("identical", True, 100.0)

@@ -17,7 +17,7 @@ def test_no_scene_is_in_two_splits() -> None:
     assert all(photo.credit for photo in PHOTOS)
 
 
-def test_every_photograph_is_there_of_a_bounded_size_and_in_colour_unless_it_only_trains() -> None:
+def test_every_photograph_is_bounded_in_size_and_only_training_ones_are_grey() -> None:
     grey = []
     for photo in PHOTOS:
         pixels = photograph(photo).pixels

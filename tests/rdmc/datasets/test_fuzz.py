@@ -1,4 +1,4 @@
-"""Damaged pictures through the whole of a pair's reading and checking: a pair, or a fault of one line."""
+"""Damaged pictures through all reading and checking of a pair: the result is a pair or a one-line fault."""
 
 from __future__ import annotations
 

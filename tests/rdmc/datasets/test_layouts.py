@@ -40,19 +40,19 @@ def pairs(found: Found, root: Path) -> set[tuple[str, str, str]]:
         ("val/rgb_reconstruction/rain/rain-0.png", "val/rgb_reconstruction/norain/norain-0.png", "validation"),
     ],
 )
-def test_folders_and_names_in_use_are_understood(rainy: str, clean: str, split: str, tmp_path: Path) -> None:
+def test_common_names_of_folders_and_files_are_recognised(rainy: str, clean: str, split: str, tmp_path: Path) -> None:
     found = find_pairs(touch(tmp_path, rainy, clean), TEST)
     assert pairs(found, tmp_path) == {(split or "test", rainy, clean)}
     assert (found.layout, list(found.faults), str(found)) == ("folder", [], f"folder: 1 {split or 'test'} pairs")
 
 
-def test_layers_of_the_rain_beside_the_pictures_are_no_pairs(tmp_path: Path) -> None:
+def test_rain_layers_beside_the_pictures_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, "rain-001.png", "norain-001.png", "rainstreak-001.png", "rainregion-001.png", "__MACOSX/rain-1.png")
     found = find_pairs(tmp_path, TEST)
     assert (len(found.matches), list(found.faults)) == (1, [])
 
 
-def test_a_picture_that_is_neither_is_said(tmp_path: Path) -> None:
+def test_a_picture_that_is_neither_rainy_nor_clean_is_a_fault(tmp_path: Path) -> None:
     found = find_pairs(touch(tmp_path, "rain/1.png", "norain/1.png", "teaser.png"), TEST)
     assert [(Path(fault.file).name, fault.kind) for fault in found.faults] == [("teaser.png", "unmatched")]
 
@@ -65,7 +65,7 @@ def test_rain1400_is_split_by_the_number_of_its_scenes(tmp_path: Path) -> None:
     assert {(match.split, match.clean.stem) for match in found.matches} == {("train", "900"), ("test", "901")}
 
 
-def test_scenes_of_gt_rain_keep_to_themselves(tmp_path: Path) -> None:
+def test_scenes_of_gt_rain_are_not_mixed(tmp_path: Path) -> None:
     for place in ("GT-RAIN_train/A_0-0/A_0-0", "GT-RAIN_train/B_1-0/B_1-0", "GT-RAIN_test/C_0-0/C_0-0"):
         touch(tmp_path, f"{place}-Webcam-C-000.png", f"{place}-Webcam-R-000.png", f"{place}-Webcam-R-001.png")
     each = "GT-RAIN_val/Gurutto_1-2/Gurutto_1-2-Webcam"
@@ -91,7 +91,7 @@ def test_three_rains_of_rainds_share_a_ground_truth(tmp_path: Path) -> None:
     assert len({match.name for match in found.matches}) == 6
 
 
-def test_test_sets_beside_each_other_do_not_mix(tmp_path: Path) -> None:
+def test_sibling_test_sets_are_not_mixed(tmp_path: Path) -> None:
     for name in ("Test100", "Rain100H"):
         touch(tmp_path, f"test/{name}/input/1.png", f"test/{name}/target/1.png")
     found = find_pairs(tmp_path, PLAIN)
@@ -109,12 +109,12 @@ def test_a_list_names_the_pairs(tmp_path: Path) -> None:
     assert (found.layout, found.counts()) == ("list", {"train": 1, "test": 1})
     assert ("train", "real_world/000/000-1/000-1_0_0.png", "real_world_gt/000/000_0_0.png") in pairs(found, tmp_path)
     (tmp_path / "real_world.txt").write_text("../../etc/a.png b.png\n")
-    with pytest.raises(DataError, match=r"real_world\.txt: .* leads outside of"):
+    with pytest.raises(DataError, match=r"real_world\.txt: .* is outside"):
         find_pairs(tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("left", ["clean", "rainy"])
-def test_halves_in_one_file_are_found_and_told_apart(left: str, tmp_path: Path) -> None:
+def test_halves_of_one_file_are_detected(left: str, tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for number in range(4):
         clean = scene(number, 96, 128)
@@ -135,13 +135,13 @@ def test_photographs_without_a_partner_are_unpaired(tmp_path: Path) -> None:
     assert (found.layout, list(found.matches), str(found)) == ("unpaired", [], "unpaired: no pairs")
 
 
-def test_what_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+def test_a_folder_without_pictures_or_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no pictures .*; name the folder of an unpacked copy"):
         find_pairs(tmp_path, PLAIN)
-    with pytest.raises(DataError, match=r"no folder tells train from test; set `split: train` or `split: test`"):
+    with pytest.raises(DataError, match=r"no folder name gives the split; set `split: train` or `split: test`"):
         find_pairs(touch(tmp_path / "mine", "rain/1.png", "norain/1.png"), PLAIN)
 
 
-def test_the_folder_that_is_named_may_tell_the_split(tmp_path: Path) -> None:
+def test_the_name_of_the_given_folder_may_give_the_split(tmp_path: Path) -> None:
     touch(tmp_path / "RainTrainL", "rain-1.png", "norain-1.png")
     assert find_pairs(tmp_path / "RainTrainL", TEST).counts() == {"train": 1}

@@ -42,7 +42,7 @@ COPIES: Mapping[str, Callable[[Image], bytes]] = {
 
 @pytest.fixture(scope="module")
 def quarters() -> dict[str, Image]:
-    """Four crops of each embedded photograph that do not overlap: scenes as alike as different ones can be."""
+    """Four crops of each embedded photograph that do not overlap: distinct scenes that are as similar as possible."""
     found = {}
     for photo in PHOTOS:
         pixels = photograph(photo).pixels
@@ -80,7 +80,7 @@ def test_every_copy_is_found_and_nothing_else(tmp_path: Path, quarters: dict[str
         for kind in {list(COPIES)[index % len(COPIES)], list(COPIES)[-1 - index % 2]}:
             expected.add((name, f"{name} {kind}"))
             scenes.append(write(tmp_path, "test", f"{name} {kind}", COPIES[kind](pixels), dataset=kind))
-    for level in range(40, 240, 20):  # near-uniform ones, the nearest one level apart
+    for level in range(40, 240, 20):  # nearly uniform images, the closest of them one level apart
         low, high = encode_png(flat(level, level % 3)), encode_png(flat(level + 1, level % 3))
         scenes += [write(tmp_path, "train", f"flat {level}", low), write(tmp_path, "test", f"flat {level + 1}", high)]
     twins = find_twins(seen(*scenes), SCORE)
@@ -90,7 +90,7 @@ def test_every_copy_is_found_and_nothing_else(tmp_path: Path, quarters: dict[str
 
 
 @pytest.mark.parametrize("kind", COPIES)
-def test_a_copy_is_told_by_its_view(kind: str, tmp_path: Path, quarters: dict[str, Image]) -> None:
+def test_a_copy_is_found_with_its_view(kind: str, tmp_path: Path, quarters: dict[str, Image]) -> None:
     pixels = quarters["coffee-0"]
     looks = seen(write(tmp_path, "train", "a", encode_png(pixels)), write(tmp_path, "test", "b", COPIES[kind](pixels)))
     (twin,) = find_twins(looks, SCORE)
@@ -99,7 +99,7 @@ def test_a_copy_is_told_by_its_view(kind: str, tmp_path: Path, quarters: dict[st
     assert twin.score > (0.99 if kind in ("exact", "mirrored", "turned") else 0.6)
 
 
-def test_what_counts_as_a_leak_and_what_as_a_duplicate(tmp_path: Path, quarters: dict[str, Image]) -> None:
+def test_leaks_are_between_splits_and_duplicates_within_one(tmp_path: Path, quarters: dict[str, Image]) -> None:
     data = [encode_png(quarters["china-2"]), jpeg(quarters["china-2"], 90), jpeg(quarters["china-2"], 80)]
     light = [write(tmp_path, split, f"light-{split}", data[0], "light") for split in ("train", "test")]
     heavy = [write(tmp_path, split, f"heavy-{split}", data[1], "heavy") for split in ("train", "validation", "test")]
@@ -112,18 +112,18 @@ def test_what_counts_as_a_leak_and_what_as_a_duplicate(tmp_path: Path, quarters:
     assert [(t.first.name, t.second.name) for t in twins if t.relation == "duplicate"] == [("heavy-test", "again")]
 
 
-def test_scenes_are_counted_once(tmp_path: Path, quarters: dict[str, Image]) -> None:
+def test_duplicate_scenes_are_counted_once(tmp_path: Path, quarters: dict[str, Image]) -> None:
     pixels = quarters["coffee-1"]
     scenes = [write(tmp_path, "test", str(quality), jpeg(pixels, quality)) for quality in (60, 70, 80, 90)]
     views = write(tmp_path, "test", "views", encode_png(np.ascontiguousarray(np.rot90(pixels))))
     other = Scene("mine", "test", "60", views.path)  # another image of the scene named 60
     looks = seen(*scenes, other, write(tmp_path, "test", "alone", encode_png(quarters["coffee-2"])))
     twins = find_twins(looks, SCORE)
-    assert len(twins) == 3  # as many as join four names
+    assert len(twins) == 3  # enough to connect four names
     assert distinct(looks, twins) == {("mine", "test"): 2}
 
 
-def test_equal_files_are_found_even_where_there_is_nothing_to_see(tmp_path: Path) -> None:
+def test_equal_files_are_found_even_without_structure(tmp_path: Path) -> None:
     black = encode_png(flat(0))
     looks = seen(
         write(tmp_path, "train", "a", black),
@@ -134,7 +134,7 @@ def test_equal_files_are_found_even_where_there_is_nothing_to_see(tmp_path: Path
 
 
 @pytest.mark.parametrize("part", ["left", "right"])
-def test_halves_of_a_file(part: Part, tmp_path: Path, quarters: dict[str, Image]) -> None:
+def test_only_the_clean_half_of_a_file_is_compared(part: Part, tmp_path: Path, quarters: dict[str, Image]) -> None:
     clean, rainy = quarters["rocket-2"], quarters["coffee-3"][: quarters["rocket-2"].shape[0], : quarters["rocket-2"].shape[1]]
     rainy = cv2.resize(rainy, clean.shape[1::-1]).astype(np.uint8)
     both = np.hstack([clean, rainy] if part == "left" else [rainy, clean])
@@ -144,7 +144,7 @@ def test_halves_of_a_file(part: Part, tmp_path: Path, quarters: dict[str, Image]
     assert find_twins(looks, SCORE) == []
 
 
-def test_candidates_do_not_depend_on_the_blocks(
+def test_candidates_do_not_depend_on_the_block_size(
     tmp_path: Path, quarters: dict[str, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = list(quarters.items())[:6]
@@ -157,13 +157,13 @@ def test_candidates_do_not_depend_on_the_blocks(
     assert list(candidates([])) == []
 
 
-def test_what_cannot_be_read_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = encode_png(flat(90, 30))
     bad = {
         "zero bytes": write(tmp_path, "test", "empty.png", b""),
         "not an image": write(tmp_path, "test", "notes.txt", b"rain"),
         "damaged or cut short": write(tmp_path, "test", "cut.png", good[: len(good) // 2]),
-        "two halves need two": write(tmp_path, "test", "thin.png", encode_png(flat(90)[:, :1].copy()), part="left"),
+        "two halves need at least two": write(tmp_path, "test", "thin.png", encode_png(flat(90)[:, :1].copy()), part="left"),
         "no such file": Scene("mine", "test", "gone", tmp_path / "gone.png"),
     }
     fine = write(tmp_path, "test", "fine.png", good)
@@ -191,12 +191,12 @@ LEAKS = {
     ("52.jpg", "norain-040.png"),
     ("81.jpg", "norain-042.png"),
 }
-"""Rain800's training pairs that show a scene of its own test or of Rain100L's, seen by eye and found by SIFT as well."""
+"""Rain800's training pairs that show a scene of its own test set or of Rain100L's, confirmed by eye and by SIFT."""
 
 
 @pytest.mark.skipif(not (SHARED / "rain800").is_dir(), reason="needs Rain800 and Rain100L beside the project")
 def test_rain800_leaks_into_rain100l_and_itself(tmp_path: Path) -> None:
-    """Of the training pairs only those that leak and every seventh, which keeps it short; all of both tests."""
+    """Only the leaking training pairs and every seventh are read, to keep it short; and all pairs of both test sets."""
     train = {SHARED / "rain800/train" / name for name, _ in LEAKS} | set(sorted((SHARED / "rain800/train").glob("*.jpg"))[::7])
     scenes = [Scene("rain800", "train", path.name, path, "left") for path in sorted(train)]
     scenes += [Scene("rain800", "test", path.name, path, "left") for path in sorted((SHARED / "rain800/test").glob("*.jpg"))]

@@ -55,14 +55,14 @@ def test_the_view_is_found(view: View) -> None:
     assert agreement(square(image, 64), back.of(square(turned, 64))) == 1
 
 
-def test_pictures_of_one_level_are_like_nothing() -> None:
+def test_pictures_of_one_level_match_nothing() -> None:
     flat = np.full((40, 60), 200, np.uint8)
     assert not code(flat).any()
     assert best_likeness(np.stack([code(flat)]), np.stack([code(flat), code(noise(0))])).max() == 0
     assert likely_views(code(flat), code(flat), 0.5) == []
 
 
-def test_shifted_correlation_knows_copies_wherever_they_were_cut() -> None:
+def test_shifted_correlation_recognises_cropped_copies() -> None:
     image = noise(2, 240, 320)
     cut = image[12:, :-16]  # a twentieth of each side
     assert shifted_correlation(square(image, 64), square(recompressed(cut), 64)) > 0.5
@@ -96,7 +96,7 @@ def test_skies_agree_with_nothing() -> None:
 
 
 def test_a_frame_around_other_pictures_does_not_make_them_agree() -> None:
-    """The eye's ground fills a disc: two quarters of it have the same bright arc, and other vessels within."""
+    """The retina fills a disc: two quarters of it share the bright arc but have different vessels."""
     (retina,) = (photograph(photo).pixels for photo in PHOTOS if photo.name == "retina")
     grey = np.asarray(cv2.cvtColor(retina, cv2.COLOR_RGB2GRAY), np.uint8)
     height, width = grey.shape[0] // 2, grey.shape[1] // 2

@@ -30,7 +30,7 @@ def paths(folder: str, *names: str) -> list[Path]:
         (["A_0-0-Webcam-R-001.png"], ["A_0-0-Webcam-C-000.png"]),
     ],
 )
-def test_names_in_use_are_matched(rainy: list[str], clean: list[str]) -> None:
+def test_common_names_are_matched(rainy: list[str], clean: list[str]) -> None:
     matches, faults = match_files("train", paths("rainy", *rainy), paths("clean", *clean))
     assert [(match.rainy.name, match.clean.name) for match in matches] == list(zip(rainy, clean, strict=True))
     assert faults == []
@@ -46,7 +46,7 @@ def test_one_clean_image_may_have_many_rainy_ones(word: str) -> None:
     assert {match.scene for match in matches} == {"test-901", "test-902"}
 
 
-def test_rainy_images_of_one_name_in_several_folders_get_names_of_their_own() -> None:
+def test_rainy_images_of_one_name_get_distinct_names() -> None:
     rainy = [*paths("heavy", "1.png", "1-2.png"), *paths("light", "1.png")]
     matches, _ = match_files("train", rainy, paths("clean", "1.png", "1-2.png"))
     assert [(match.name, match.scene) for match in matches] == [("1", "train-1"), ("1-2", "train-1-2"), ("1-3", "train-1")]
@@ -84,12 +84,12 @@ def test_find_sorts_and_refuses_an_empty_glob(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [path.name for path in find(f"{tmp_path}/*")] == ["a.png", "b.png"]
     assert [path.name for path in find(f"{tmp_path}/**/*.png")] == ["a.png", "b.png", "c.png"]
-    with pytest.raises(DataError, match=r"/\*\.jpg: matches no file, a dataset needs at least one; mend the glob"):
+    with pytest.raises(DataError, match=r"/\*\.jpg: matches no file, a dataset needs at least one; correct the glob"):
         find(f"{tmp_path}/*.jpg")
 
 
 @pytest.mark.parametrize("left", ["clean", "rainy"])
-def test_halves_are_told_apart(left: str, tmp_path: Path, picture: Picture) -> None:
+def test_halves_are_cut_and_written(left: str, tmp_path: Path, picture: Picture) -> None:
     image = picture(20, 60)
     (tmp_path / "1.png").write_bytes(encode_png(image))
     entry = match_halves("test", [tmp_path / "1.png"], left)[0].make(tmp_path / "out").entry
@@ -100,7 +100,7 @@ def test_halves_are_told_apart(left: str, tmp_path: Path, picture: Picture) -> N
     assert (entry.name, entry.scene, entry.split, entry.height, entry.width) == ("1", "test-1", "test", 20, 30)
 
 
-def test_an_odd_width_has_no_halves(tmp_path: Path, picture: Picture) -> None:
+def test_halves_of_an_odd_width_are_a_fault(tmp_path: Path, picture: Picture) -> None:
     (tmp_path / "1.png").write_bytes(encode_png(picture(20, 61)))
     found = match_halves("test", [tmp_path / "1.png"], "clean")[0].make(tmp_path / "out").fault
     assert found is not None
@@ -109,7 +109,7 @@ def test_an_odd_width_has_no_halves(tmp_path: Path, picture: Picture) -> None:
 
 
 @pytest.mark.parametrize(("bad", "named"), [("rainy", "r.png"), ("clean", "c.png")])
-def test_a_fault_names_the_file_that_is_to_blame(bad: str, named: str, tmp_path: Path, picture: Picture) -> None:
+def test_a_fault_names_the_file_with_the_error(bad: str, named: str, tmp_path: Path, picture: Picture) -> None:
     files = {"rainy": tmp_path / "r.png", "clean": tmp_path / "c.png"}
     for path in files.values():
         path.write_bytes(encode_png(picture()))

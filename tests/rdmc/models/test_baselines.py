@@ -1,4 +1,4 @@
-"""The baselines: PReNet against the published network, written down another way; both in what every network here promises."""
+"""The baselines: PReNet against an independent version of the published network, and the properties of every network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pipeline.config.params import read_params
 from rdmc.errors import ConfigError
 from rdmc.models.baselines import PReNet, PReNetConfig, UNet, UNetConfig
-from rdmc.models.cost import cost
+from rdmc.models.cost import SIDE, cost
 from rdmc.models.factory import NetworkConfig, build
 from rdmc.training.config import LossConfig
 from rdmc.training.losses import Objective
@@ -62,18 +62,18 @@ def test_prenet_is_the_published_network() -> None:
 
 
 def test_prenet_has_the_published_size() -> None:
-    found = cost(PReNetConfig(), 256, 256)
+    found = cost(PReNetConfig())
     assert found.parameters == 168_963  # published: 169 k
     assert found.gflop / 2 == pytest.approx(66.25, abs=0.005)  # multiply-adds alone
     config = PReNetConfig()
-    rectified = config.width * (1 + 5 * 2)  # channels that its layers of ReLU give in a pass
-    outputs = config.width * (1 + 4 + 5 * 2) + 3  # channels that its convolutions give, a bias added to each
-    extra = config.passes * 256 * 256 * (rectified + outputs) / 1e9
+    rectified = config.width * (1 + 5 * 2)  # output channels of its ReLU layers in a pass
+    outputs = config.width * (1 + 4 + 5 * 2) + 3  # output channels of its convolutions, each with a bias
+    extra = config.passes * SIDE**2 * (rectified + outputs) / 1e9
     assert round(found.gflop / 2 + extra, 1) == 66.6  # the published count: one a multiply-add, a bias and a ReLU each
 
 
 def test_unet_costs_what_rdmc_does() -> None:
-    own, rdmc = (cost(config, 128, 128).gflop for config in (UNetConfig(), read_params(ROOT / "params.yaml").network))
+    own, rdmc = (cost(config).gflop for config in (UNetConfig(), read_params(ROOT / "params.yaml").network))
     assert own == pytest.approx(rdmc, rel=0.05)
 
 
@@ -83,15 +83,15 @@ def test_passes_share_weights() -> None:
     six.load_state_dict(once.state_dict())
     rainy = image(1, 3, 16, 16)
     assert torch.equal(once(rainy), six.estimates(rainy)[0])
-    assert len(six.truncated(rainy)) == 6  # its passes hand on a state, so they are learnt together
+    assert len(six.truncated(rainy)) == 6  # its passes share a state, so they are trained together
 
 
-def test_prenets_state_goes_on_from_pass_to_pass() -> None:
+def test_prenet_passes_its_state_on() -> None:
     network = build(PReNetConfig(width=3, passes=2))
     rainy = image(1, 3, 16, 16)
     second = network.estimates(rainy)[1]
     with torch.no_grad():
-        network.get_parameter("conv_f.0.bias").add_(2.0)  # forgetting works on what earlier passes left
+        network.get_parameter("conv_f.0.bias").add_(2.0)  # forgetting acts on the state of earlier passes
     changed = network.estimates(rainy)
     assert not torch.equal(changed[1], second)
     torch.testing.assert_close(changed[0], build_with(network, passes=1)(rainy))
@@ -105,14 +105,14 @@ def build_with(network: nn.Module, passes: int) -> nn.Module:
 
 @pytest.mark.parametrize("config", SMALL, ids=IDS)
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (1, 1), (5, 40)])
-def test_any_size_comes_back(config: NetworkConfig, size: tuple[int, int]) -> None:
+def test_any_size_is_kept(config: NetworkConfig, size: tuple[int, int]) -> None:
     rainy = image(2, 3, *size)
     derained = build(config).eval()(rainy)
     assert derained.shape == rainy.shape
     assert torch.isfinite(derained).all()
 
 
-def test_unet_begins_at_the_rainy_image_and_adds_to_it() -> None:
+def test_unet_starts_near_the_rainy_image_and_adds_to_it() -> None:
     torch.manual_seed(0)
     network = UNet(UNetConfig(width=4))
     rainy = image(1, 3, 24, 40)
@@ -146,7 +146,7 @@ def test_recomputed_passes_give_the_same_gradients() -> None:
 
 
 @pytest.mark.parametrize("config", SMALL, ids=IDS)
-def test_the_prior_sees_as_many_levels_as_the_config_says(config: NetworkConfig) -> None:
+def test_the_prior_uses_as_many_levels_as_the_config_states(config: NetworkConfig) -> None:
     network, images = build(config), (image(1, 3, 32, 32), image(1, 3, 32, 32, seed=2))
     assert len(network.features(images[0], config.taps)) == config.taps
     loss = Objective(network, LossConfig(ssim=0, contrastive=1.0, levels=config.taps))(*images)["loss"]

@@ -1,4 +1,4 @@
-"""Costs against arithmetic done by hand, and independence of what is not the network's shape."""
+"""Costs against arithmetic by hand. Only the network's shape counts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from rdmc.models.baselines import PReNetConfig, UNetConfig
-from rdmc.models.cost import Cost, cost
+from rdmc.models.cost import SIDE, Cost, cost
 from rdmc.models.factory import NetworkConfig, build
 from rdmc.models.rdmc import RDMCConfig
 
 
-def test_a_unet_by_hand() -> None:
+def test_cost_of_a_unet_by_hand() -> None:
     config, pixels = UNetConfig(width=2, stem=1), 32 * 32
     convolutions = [  # inputs, outputs, pixels a side of the kernel, times it is halved
         (3, 2, 3, 0), (2, 2, 3, 0), (2, 4, 3, 1), (4, 4, 3, 1), (4, 8, 3, 2), (8, 8, 3, 2), (8, 16, 3, 3), (16, 16, 3, 3),
@@ -24,7 +24,14 @@ def test_a_unet_by_hand() -> None:
     assert found.gflop == pytest.approx(sum(2 * i * o * k * k * pixels / 4**halved for i, o, k, halved in convolutions) / 1e9)
 
 
-def test_passes_cost_and_add_no_parameters() -> None:
+def test_a_cost_is_stated_for_256_by_256_pixels() -> None:
+    config = UNetConfig(width=2)
+    assert SIDE == 256
+    assert cost(config) == cost(config, 256, 256)
+    assert cost(config).gflop == pytest.approx(2 * cost(config, 128, 256).gflop)
+
+
+def test_passes_add_cost_and_no_parameters() -> None:
     for once in (RDMCConfig(width=2, passes=1), PReNetConfig(width=2, passes=1)):
         one, three = cost(once, 32, 32), cost(replace(once, passes=3), 32, 32)
         assert three.parameters == one.parameters
@@ -32,15 +39,15 @@ def test_passes_cost_and_add_no_parameters() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_upsampling_is_free_however_it_is_done(size: int) -> None:
+def test_upsampling_is_free_in_every_implementation(size: int) -> None:
     mixed, settled = (cost(RDMCConfig(width=2, passes=1, upsample=kind), size, size) for kind in ("mix", "bilinear"))
     assert mixed.gflop == settled.gflop
-    per_pixel = cost(RDMCConfig(width=2, passes=1), 128, 128).gflop / 128**2
-    assert mixed.gflop / size**2 == pytest.approx(per_pixel)  # small maps take another way
+    per_pixel = cost(RDMCConfig(width=2, passes=1)).gflop / SIDE**2
+    assert mixed.gflop / size**2 == pytest.approx(per_pixel)  # small maps use another implementation
 
 
 @pytest.mark.parametrize("config", [RDMCConfig(width=2), PReNetConfig(width=2), UNetConfig(width=2)])
-def test_asking_leaves_no_trace(config: NetworkConfig) -> None:
+def test_computing_a_cost_does_not_change_the_random_state(config: NetworkConfig) -> None:
     torch.manual_seed(3)
     expected = build(config).state_dict()
     torch.manual_seed(3)
@@ -50,5 +57,5 @@ def test_asking_leaves_no_trace(config: NetworkConfig) -> None:
     assert found.parameters == sum(parameter.numel() for parameter in again.parameters())
 
 
-def test_shown_in_three_digits() -> None:
+def test_a_cost_is_shown_with_three_digits() -> None:
     assert str(Cost(1_247_746, 1.132)) == "1.25 M parameters, 1.13 GFLOP"

@@ -1,4 +1,4 @@
-"""Exported graphs beside the network they come from, on odd sizes."""
+"""Exported graphs against their network, on odd sizes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_networks_in_both_formats(form: str, config: NetworkConfig, tmp_path: Pa
 
 
 class Pad(Restorer):
-    """All of a graph that depends on the size: padding and cropping."""
+    """The parts of a graph that depend on the size: padding and cropping."""
 
     def estimates(self, rainy: torch.Tensor) -> list[torch.Tensor]:
         height, width = rainy.shape[-2:]
@@ -54,7 +54,7 @@ class Pad(Restorer):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_padding_in_a_graph_is_the_padding_outside(tmp_path: Path) -> None:
+def test_padding_in_a_graph_equals_padding_outside(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the export extra is not installed")
     path = export(Pad(None), tmp_path / "out", "onnx", {"version": 3})
     session, graph = onnxruntime.InferenceSession(str(path)), traced(Pad(None)).module()
@@ -63,12 +63,12 @@ def test_padding_in_a_graph_is_the_padding_outside(tmp_path: Path) -> None:
         expected = Pad(None)(image)
         torch.testing.assert_close(graph(image), expected, msg=str(size))
         np.testing.assert_allclose(session.run(None, {"rainy": image.numpy()})[0], expected, rtol=1e-5)
-    said = json.loads((tmp_path / "out/export.json").read_text())
-    assert (said["version"], said["input"]["rainy"]["shape"]) == (3, [1, 3, "height", "width"])
+    described = json.loads((tmp_path / "out/export.json").read_text())
+    assert (described["version"], described["input"]["rainy"]["shape"]) == (3, [1, 3, "height", "width"])
     assert sorted(file.name for file in path.parent.iterdir()) == ["export.json", "model.onnx"], "one file, weights inside"
 
 
-def test_a_format_that_is_none(tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^'tflite' is not a format \(onnx, pt2\)"):
         export(network(UNetConfig(width=2)), tmp_path / "out", "tflite", {})
     assert not (tmp_path / "out").exists()

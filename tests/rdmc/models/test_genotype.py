@@ -1,4 +1,4 @@
-"""Genotypes: a smaller network is just the larger one with strengths of nought, and JSON that is read strictly."""
+"""Genotypes: a derived network equals the larger one with strengths of zero, and JSON is read strictly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rdmc.checkpoint import load_weights
 from rdmc.errors import CheckpointError, ConfigError
 from rdmc.models.baselines import UNetConfig
 from rdmc.models.cost import Cost, cost
-from rdmc.models.genotype import GENOTYPE, SIDE, Genotype, derive, genotype_of, narrowed, read_genotype
+from rdmc.models.genotype import GENOTYPE, Genotype, derive, genotype_of, narrowed, read_genotype
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 from tests.support.imports import ROOT
 
@@ -24,7 +24,7 @@ ALL = Genotype(CONNECTIONS, "mix")
 
 
 def searched(config: RDMCConfig = CONFIG, mix: tuple[float, float] = (-0.4, 0.3)) -> RDMC:
-    """A network with strengths and a mix worth cutting, and running statistics that are not the first ones."""
+    """Return a network with distinct strengths and a mix, and with running statistics that have moved."""
     torch.manual_seed(3)
     network = RDMC(config)
     with torch.no_grad():
@@ -38,8 +38,8 @@ def searched(config: RDMCConfig = CONFIG, mix: tuple[float, float] = (-0.4, 0.3)
     return network.eval()
 
 
-def without_the_rest(network: RDMC, kept: RDMCConfig) -> RDMC:
-    """The reference: all of the network, the strengths of what is cut set to nought and the mix to one of its parts."""
+def without_removed(network: RDMC, kept: RDMCConfig) -> RDMC:
+    """The reference: the whole network, with the removed strengths set to zero and the mix set to one kind."""
     with torch.no_grad():
         for name, strength in network.strength.items():
             if name not in kept.connections:
@@ -52,7 +52,7 @@ def without_the_rest(network: RDMC, kept: RDMCConfig) -> RDMC:
 
 @pytest.mark.parametrize("keep", [0, 1, 3, 8])
 @pytest.mark.parametrize(("mix", "upsample"), [((-0.4, 0.3), "bicubic"), ((0.3, -0.4), "bilinear"), ((0.2, 0.2), "bilinear")])
-def test_derive_keeps_just_the_strongest_and_one_upsampling(keep: int, mix: tuple[float, float], upsample: str) -> None:
+def test_derive_keeps_only_the_strongest_and_one_upsampling(keep: int, mix: tuple[float, float], upsample: str) -> None:
     config, weights = derive(CONFIG, searched(mix=mix).state_dict(), keep)
     ranked = ["enc1->dec2", "enc4->dec3", "enc2->dec1", "enc2->dec3", "enc3->dec4", "input->dec1", "enc3->dec2", "enc1->output"]
     assert config == replace(CONFIG, connections=tuple(n for n in CONNECTIONS if n in ranked[:keep]), upsample=upsample)
@@ -62,7 +62,7 @@ def test_derive_keeps_just_the_strongest_and_one_upsampling(keep: int, mix: tupl
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (70, 150)])
-def test_derived_network_is_the_whole_one_without_the_rest(norm: str, height: int, width: int) -> None:
+def test_a_derived_network_equals_the_whole_one_without_the_removed_parts(norm: str, height: int, width: int) -> None:
     full = searched(replace(CONFIG, norm=norm))
     config, weights = derive(full.config, full.state_dict(), 3)
     derived = RDMC(config).eval()
@@ -70,9 +70,9 @@ def test_derived_network_is_the_whole_one_without_the_rest(norm: str, height: in
     image = torch.rand(1, 3, height, width)
     with torch.no_grad():
         before, got = full(image), derived(image)
-        expected = without_the_rest(full, config)(image)
+        expected = without_removed(full, config)(image)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
-    assert (before - expected).abs().max() > 1e-3, "what was cut away did nothing: the comparison says nothing"
+    assert (before - expected).abs().max() > 1e-3, "the removed parts had no effect, so the comparison is void"
 
 
 def test_derive_of_a_fixed_upsampling_keeps_it() -> None:
@@ -88,7 +88,7 @@ def test_equal_strengths_are_kept_in_order() -> None:
     assert derive(CONFIG, network.state_dict(), 3)[0].connections == CONNECTIONS[:3]
 
 
-def test_derive_refuses() -> None:
+def test_derive_refuses_weights_that_do_not_fit() -> None:
     weights = searched().state_dict()
     with pytest.raises(ConfigError, match=r"search\.keep: 9 is not within 0 to the 8"):
         derive(CONFIG, weights, 9)
@@ -100,7 +100,7 @@ def test_derive_refuses() -> None:
         derive(CONFIG, {**weights, "strength.enc1->dec2": torch.tensor(float("nan"))}, 3)
 
 
-def test_checkpoint_of_another_genotype_is_one_line() -> None:
+def test_a_checkpoint_of_another_genotype_gives_a_one_line_error() -> None:
     config, weights = derive(CONFIG, searched().state_dict(), 3)
     other = replace(config, connections=("input->dec1", *config.connections))
     for network, found in ((RDMC(CONFIG), weights), (RDMC(config), searched().state_dict()), (RDMC(other), weights)):
@@ -120,20 +120,23 @@ def test_cost_is_that_of_the_papers_network() -> None:
     assert cost(small, 32, 32).parameters == sum(p.numel() for p in RDMC(small).parameters())
 
 
-def test_genotype_says_what_was_searched_and_what_is_left() -> None:
+def test_a_genotype_states_what_was_searched_and_what_is_kept() -> None:
     full = searched()
     config, _ = derive(CONFIG, full.state_dict(), 2)
     found = genotype_of(RDMC(config), full)
     assert (found.connections, found.upsample) == (("enc1->dec2", "enc4->dec3"), "bicubic")
     assert found.strengths == pytest.approx(STRENGTHS)
     assert found.mix["bicubic"] == pytest.approx(1 / (1 + torch.tensor(-0.7).exp().item()))
-    assert found.before == cost(CONFIG, SIDE, SIDE)
-    assert found.after == cost(config, SIDE, SIDE)
+    assert found.before == cost(CONFIG)
+    assert found.after == cost(config)
     assert found.after.gflop < found.before.gflop
     assert Genotype.from_json(found.to_json(), "x") == found
+    flat = found.flat()
+    assert flat["cost.gflop_256x256"] == round(found.after.gflop, 4)
+    assert flat["cost.before.gflop_256x256"] == round(found.before.gflop, 4)
 
 
-def test_round_trip_of_little_and_much(tmp_path: Path) -> None:
+def test_small_and_large_genotypes_are_read_as_written(tmp_path: Path) -> None:
     for found in (ALL, Genotype((), "bilinear", {"enc1->dec2": -0.5}, {"bilinear": 0.75, "bicubic": 0.25}, Cost(3, 1.5))):
         (tmp_path / GENOTYPE).write_text(found.to_json())
         assert read_genotype(tmp_path) == found
@@ -158,7 +161,7 @@ def test_round_trip_of_little_and_much(tmp_path: Path) -> None:
         ({"before": {"parameters": 1}}, "before is not a map of parameters and gflop"),
     ],
 )
-def test_json_refuses_in_one_line(change: dict[str, Any], message: str) -> None:
+def test_wrong_json_gives_a_one_line_error(change: dict[str, Any], message: str) -> None:
     text = json.dumps({**json.loads(ALL.to_json()), **change})
     with pytest.raises(ConfigError, match=rf"^somewhere: .*{message}.*; make it with `make search`") as error:
         Genotype.from_json(text, "somewhere")
@@ -168,17 +171,17 @@ def test_json_refuses_in_one_line(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"), [("", "Expecting value"), ("[]", "is a list"), ("{}", "'connections' is missing")]
 )
-def test_not_a_genotype_at_all(text: str, message: str) -> None:
+def test_json_that_is_not_a_genotype_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Genotype.from_json(text, "x")
 
 
-def test_folder_without_a_genotype(tmp_path: Path) -> None:
+def test_a_folder_without_a_genotype_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"architecture: .*genotype\.json: no such file; make it with `make search`"):
         read_genotype(tmp_path)
 
 
-def test_narrowing() -> None:
+def test_narrowing_a_config_to_a_genotype() -> None:
     few = Genotype(("enc1->dec2", "enc4->dec3"), "bicubic")
     assert narrowed(CONFIG, ALL) == CONFIG
     assert narrowed(CONFIG, few) == replace(CONFIG, connections=few.connections, upsample="bicubic")

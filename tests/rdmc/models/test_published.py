@@ -1,4 +1,4 @@
-"""Published weights: what is recognised and refused, and PReNet's published figures on Rain100L."""
+"""Published weights: recognised, refused, and PReNet's published figures on Rain100L."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.imports import ROOT
 
 WEIGHTS = ROOT.parent / "shared/weights/prenet_rain100l.pth"
 RAIN100L = ROOT.parent / "shared/data/rain100l"
-MEASURED = {  # by this network: PSNR-Y (dB), SSIM-Y, PSNR of RGB (dB)
+MEASURED = {  # measured with this network: PSNR-Y (dB), SSIM-Y, PSNR of RGB (dB)
     "002": (37.8502, 0.9646, 36.5209),
     "008": (37.3696, 0.9738, 36.0239),
 }
@@ -42,21 +42,21 @@ def test_prenet_is_recognised_by_its_tensors(tmp_path: Path, width: int) -> None
     expected = torch.rand(1)
     torch.manual_seed(5)
     found = load_published(write(tmp_path / "net.pth", network.state_dict()))
-    assert torch.equal(torch.rand(1), expected), "loading leaves the random state"
+    assert torch.equal(torch.rand(1), expected), "loading must not change the random state"
     assert found.config == PReNetConfig(width=width)
     assert not found.training
     rainy = torch.rand(1, 3, 9, 12)
     assert torch.equal(found(rainy), network(rainy))
 
 
-def test_what_is_refused_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_other_files_give_a_one_line_error(tmp_path: Path) -> None:
     weights = small().state_dict()
     other = {f"module.{name}": tensor for name, tensor in weights.items()}
     wrong = {**weights, "conv.0.bias": torch.zeros(4)}
     (tmp_path / "text").write_text("weights")
     (tmp_path / "cut").write_bytes(write(tmp_path / "whole", weights).read_bytes()[:1000])
     (tmp_path / "empty").write_bytes(b"")
-    for path, said in (
+    for path, message in (
         (tmp_path / "none", "No such file"),
         (tmp_path / "text", "not weights that can be read"),
         (tmp_path / "cut", "not weights that can be read"),
@@ -70,14 +70,14 @@ def test_what_is_refused_is_refused_in_one_line(tmp_path: Path) -> None:
         (write(tmp_path / "shape", wrong), r"'conv.0.bias' is \(4,\)"),
         (write(tmp_path / "scalar", {**weights, "conv0.0.weight": torch.tensor(1.0)}), "conv0.0.weight"),
     ):
-        with pytest.raises(CheckpointError, match=said) as caught:
+        with pytest.raises(CheckpointError, match=message) as caught:
             load_published(path)
         assert "\n" not in str(caught.value)
         assert str(path) in str(caught.value)
 
 
 def derain_as_published(network: Restorer, rainy: Image) -> Image:
-    """Clamped and cut to whole levels, as its authors do, where this project rounds."""
+    """Clamp and truncate to whole levels, as its authors do; this project rounds."""
     with torch.inference_mode():
         out = network(torch.from_numpy(rainy).permute(2, 0, 1)[None].float() / 255)[0]
     return np.asarray((255 * out.clamp(0, 1)).permute(1, 2, 0).numpy().astype(np.uint8))
@@ -102,7 +102,7 @@ def test_prenet_on_images_of_rain100l(number: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_prenet_reaches_its_published_figures() -> None:
-    """On the 50 pairs at hand of Rain100L, measured independently: 37.84 dB, 0.9806 and, in RGB, 36.45 dB."""
+    """On the 50 available pairs of Rain100L, measured independently: 37.84 dB, 0.9806 and, in RGB, 36.45 dB."""
     network, means = load_published(WEIGHTS), Means()
     for path in sorted(RAIN100L.glob("norain-*.png")):
         means.add(figures(network, path.stem.removeprefix("norain-")))

@@ -1,4 +1,4 @@
-"""RDMC against what is published of it, and what it promises about sizes, recursion and connections."""
+"""RDMC against its published figures, and its properties of size, recursion and connections."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
-from rdmc.models.base import pad_to_multiple, statistics_kept
-from rdmc.models.blocks import Upsample
+from rdmc.models.base import statistics_kept
 from rdmc.models.cost import cost
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 
@@ -58,7 +56,7 @@ def test_each_pass_adds_a_residual_of_the_last_estimate_to_the_rainy_image() -> 
         (5, {*CONNECTIONS}),
     ],
 )
-def test_a_shallower_network_is_the_upper_levels(depth: int, kept: set[str]) -> None:
+def test_a_shallower_network_has_the_first_levels(depth: int, kept: set[str]) -> None:
     config = RDMCConfig(width=2, depth=depth, passes=1)
     network, whole = build(config), build(RDMCConfig(width=2, passes=1))
     assert set(config.connections) == set(network.recruit) == kept
@@ -74,19 +72,11 @@ def test_a_shallower_network_is_the_upper_levels(depth: int, kept: set[str]) -> 
 
 @pytest.mark.parametrize("stem", [1, 2, 4])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (1, 1), (5, 40), (64, 50)])
-def test_any_size_comes_back(stem: int, size: tuple[int, int]) -> None:
+def test_any_size_is_kept(stem: int, size: tuple[int, int]) -> None:
     rainy = image(2, 3, *size)
     derained = build(RDMCConfig(width=2, passes=1, stem=stem))(rainy)
     assert derained.shape == rainy.shape
     assert torch.isfinite(derained).all()
-
-
-def test_padding_repeats_no_edge_where_it_can_mirror() -> None:
-    x = torch.arange(20.0).reshape(1, 1, 1, 20).expand(1, 1, 20, 20)
-    padded = pad_to_multiple(x, 16)
-    assert padded.shape == (1, 1, 32, 32)
-    assert padded[0, 0, 0, 20:].tolist() == [18 - i for i in range(12)]
-    assert pad_to_multiple(x[..., :3, :3], 16)[0, 0, 0, 3:].eq(2).all()
 
 
 @pytest.mark.parametrize("stem", [1, 2, 4])
@@ -113,7 +103,9 @@ def test_receptive_field_of_an_encoder_follows_its_dilation(encoder: int, radius
     x = image(1, 6, 15, 15).requires_grad_()
     (gradient,) = torch.autograd.grad(block(x)[0, :, 7, 7].sum(), x)
     rows, columns = gradient.abs().sum((0, 1)).nonzero().unbind(1)
-    assert {rows.min().item(), columns.min().item()} == {7 - radius}  # 1 of the first convolution, the dilation of the second
+    assert {rows.min().item(), columns.min().item()} == {
+        7 - radius
+    }  # 1 from the first convolution, the dilation from the second
     assert {rows.max().item(), columns.max().item()} == {7 + radius}
 
 
@@ -137,17 +129,17 @@ def test_gradients_add_over_the_passes() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 4])
-def test_truncated_each_image_is_a_pass_further_than_the_one_before(first: int) -> None:
+def test_truncated_gives_each_image_one_more_earlier_pass_than_the_one_before(first: int) -> None:
     network = build(RDMCConfig(width=2, passes=3, stem=2))
     rainy = image(7, 3, 21, 32)
     every, (found,) = network.estimates(rainy), network.truncated(rainy, first)
     for index in range(7):
         assert torch.allclose(found[index], every[(first + index) % 3][index], atol=1e-6)
-    parts = [network.truncated(rainy[:3], first)[0], network.truncated(rainy[3:], first + 3)[0]]  # as two ranks have them
+    parts = [network.truncated(rainy[:3], first)[0], network.truncated(rainy[3:], first + 3)[0]]  # as on two ranks
     assert torch.allclose(torch.cat(parts), found, atol=1e-6)
 
 
-def test_truncated_gradients_come_from_the_last_pass_alone() -> None:
+def test_truncated_gradients_come_only_from_the_last_pass() -> None:
     network = build(RDMCConfig(width=2, passes=2))
     rainy = image(1, 3, 16, 16)
     network.truncated(rainy, first=1)[0].square().mean().backward()
@@ -185,14 +177,14 @@ def test_recomputed_passes_give_the_same_gradients(norm: str) -> None:
         assert other.grad is not None
         assert torch.equal(one.grad, other.grad)
     statistics = dict(recomputed.named_buffers())
-    for name, buffer in kept.named_buffers():  # measured once, not again
+    for name, buffer in kept.named_buffers():  # measured once
         assert torch.equal(buffer, statistics[name]) or "num_batches" in name
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
 def test_a_connection_reaches_its_target_and_nothing_before_it(name: str) -> None:
     network = build(RDMCConfig(width=2, passes=1))
-    given: list[Tensor] = []  # what each decoder and then the head is given: levels 4, 3, 2, 1
+    given: list[Tensor] = []  # inputs of each decoder and then the head: levels 4, 3, 2, 1
     for part in [*network.decoders, network.head]:
         part.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     rainy = image(1, 3, 32, 32)
@@ -206,7 +198,7 @@ def test_a_connection_reaches_its_target_and_nothing_before_it(name: str) -> Non
         after = network(rainy)
     changed = [not torch.equal(a, b) for a, b in zip(before, [*given, after], strict=True)]
     target = name.split("->")[1]
-    untouched = 5 if target == "output" else 5 - int(target[3])  # dec4 changes what the next decoder is given
+    untouched = 5 if target == "output" else 5 - int(target[3])  # dec4 changes the input of the next decoder
     assert changed == [False] * untouched + [True] * (6 - untouched)
 
 
@@ -222,7 +214,7 @@ def test_a_connection_changes_the_output_by_its_strength(name: str) -> None:
         assert not torch.allclose(network(rainy), without, atol=1e-6)
 
 
-def test_without_strength_connections_are_as_if_cut() -> None:
+def test_connections_without_strength_equal_removed_ones() -> None:
     whole, cut = build(SMALL), build(RDMCConfig(width=2, passes=2, stem=1, norm="none", connections=()))
     cut.load_state_dict({n: w for n, w in whole.state_dict().items() if n in cut.state_dict()})
     with torch.inference_mode():
@@ -234,31 +226,6 @@ def test_without_strength_connections_are_as_if_cut() -> None:
 def test_the_order_in_which_connections_are_listed_does_not_matter() -> None:
     one, other = (build(RDMCConfig(width=2, connections=names)) for names in (CONNECTIONS, CONNECTIONS[::-1]))
     assert torch.equal(one(image(1, 3, 16, 16)), other(image(1, 3, 16, 16)))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 5)])
-@pytest.mark.parametrize("mix", [(0.0, 0.0), (3.0, -1.0)])
-def test_upsampling_is_a_mix_of_bilinear_and_bicubic(size: tuple[int, int], mix: tuple[float, float]) -> None:
-    upsample = Upsample().double()
-    with torch.no_grad():
-        upsample.mix.copy_(torch.tensor(mix))
-    x = image(2, 3, *size).double().requires_grad_()
-    smooth, sharp = (F.interpolate(x, scale_factor=2, mode=m, align_corners=False) for m in ("bilinear", "bicubic"))
-    weight = torch.tensor(mix, dtype=torch.float64).softmax(0)
-    expected = weight[0] * smooth + weight[1] * sharp
-    assert torch.allclose(upsample(x), expected, atol=1e-12)
-    upstream = torch.rand_like(expected)
-    (ours,), (theirs,) = (torch.autograd.grad(y, x, upstream) for y in (upsample(x), expected))
-    assert torch.allclose(ours, theirs, atol=1e-12)
-
-
-@pytest.mark.parametrize(("kind", "shares"), [("bilinear", [1.0, 0.0]), ("bicubic", [0.0, 1.0])])
-def test_upsampling_that_is_settled(kind: str, shares: list[float]) -> None:
-    upsample = Upsample(kind)
-    assert upsample.shares().tolist() == shares
-    assert list(upsample.parameters()) == []
-    x = image(1, 2, 5, 30)
-    assert torch.allclose(upsample(x), F.interpolate(x, scale_factor=2, mode=kind, align_corners=False), atol=1e-5)
 
 
 def test_every_weight_learns() -> None:
@@ -278,7 +245,7 @@ def test_the_seed_fixes_weights_and_output(norm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("wrong", "message"),
     [
         ({"width": 0}, "network.width: 0 is below 1"),
         ({"passes": -1}, "network.passes: -1 is below 1"),
@@ -291,8 +258,8 @@ def test_the_seed_fixes_weights_and_output(norm: str) -> None:
         ({"connections": ("enc9->dec1",)}, "network.connections: 'enc9->dec1' is not a connection"),
     ],
 )
-def test_a_config_that_cannot_be_built_is_refused_in_one_line(fault: dict[str, Any], message: str) -> None:
+def test_a_wrong_config_gives_a_one_line_error(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        RDMCConfig(**fault)
+        RDMCConfig(**wrong)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)

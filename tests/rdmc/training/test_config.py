@@ -1,4 +1,4 @@
-"""The recipe: its learning rate, and what it refuses."""
+"""The recipe: its learning rate, and values that it refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
 @pytest.mark.parametrize(
     "field", [{"steps": 0}, {"crop": 8}, {"lr": 0.0}, {"warmup_steps": 1001}, {"ema_decay": 1.0}, {"precision": "fp8"}]
 )
-def test_config_refuses(field: dict[str, Any]) -> None:
+def test_a_wrong_value_is_refused_by_name(field: dict[str, Any]) -> None:
     name, value = next(iter(field.items()))
     with pytest.raises(ConfigError, match=rf"^train\.{name}: .*{value}"):
         TrainConfig(**field)

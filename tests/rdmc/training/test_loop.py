@@ -44,7 +44,7 @@ def finish(run: Run, stores: tuple[PairStore, PairStore]) -> list[Report]:
 
 
 def weights(run: Run) -> torch.Tensor:
-    """All that learns."""
+    """Return all trained parameters as one vector."""
     return torch.cat([p.detach().flatten() for part in (run.network, run.heads) for p in part.parameters()])
 
 
@@ -77,7 +77,7 @@ def test_same_seed_same_weights(stores: tuple[PairStore, PairStore]) -> None:
 
 
 @pytest.mark.parametrize("loss", [RATIO, INFONCE], ids=["ratio", "infonce"])
-def test_resumed_run_is_the_same_run(stores: tuple[PairStore, PairStore], tmp_path: Path, loss: LossConfig) -> None:
+def test_a_resumed_run_is_bit_identical(stores: tuple[PairStore, PairStore], tmp_path: Path, loss: LossConfig) -> None:
     whole = make_run(loss=loss)
     reports = finish(whole, stores)
     stopped = make_run(loss=loss)
@@ -114,7 +114,7 @@ def test_resume_refuses_another_run(stores: tuple[PairStore, PairStore], tmp_pat
         Run(RDMCConfig(width=3, passes=2), LossConfig(), CONFIG, 0).resume(tmp_path)
 
 
-def test_heads_of_the_prior_learn_and_are_no_part_of_the_model(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
+def test_heads_of_the_prior_learn_and_are_not_part_of_the_model(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
     run = make_run(replace(CONFIG, steps=2, clip_norm=1e-3), loss=INFONCE)
     before = [p.detach().clone() for p in run.heads.parameters()]
     assert len(before) == 2 * 4, "two linear layers for each of two levels"
@@ -144,7 +144,7 @@ def test_infonce_trains_stably(stores: tuple[PairStore, PairStore]) -> None:
 
 
 @pytest.mark.parametrize("damage", ["{}", "[]", '{"seed": 0, "step": null}', "{"])
-def test_resume_refuses_a_damaged_place(tmp_path: Path, damage: str) -> None:
+def test_resume_refuses_a_damaged_training_json(tmp_path: Path, damage: str) -> None:
     make_run().save(tmp_path, {})
     (tmp_path / "training.json").write_text(damage)
     with pytest.raises(CheckpointError, match=str(tmp_path)):
@@ -152,7 +152,7 @@ def test_resume_refuses_a_damaged_place(tmp_path: Path, damage: str) -> None:
 
 
 def test_resume_refuses_missing_moments(tmp_path: Path) -> None:
-    make_run().save(tmp_path, {})  # no step was taken, so there are none
+    make_run().save(tmp_path, {})  # no step was taken, so there are no moments
     with pytest.raises(CheckpointError, match="exp_avg"):
         make_run().resume(tmp_path)
 

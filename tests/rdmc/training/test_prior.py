@@ -1,4 +1,4 @@
-"""The contrastive prior: its values against other ways to write them, its gradients, and the released code's mistake."""
+"""The contrastive prior: its values against other implementations, its gradients, and the error in the released code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Images = tuple[Tensor, Tensor, Tensor]
 
 @pytest.fixture
 def images() -> Images:
-    """(derained, clean, rainy): the rainy one brighter in places, the derained one half way."""
+    """Return (derained, clean, rainy): the rainy one is brighter in places, the derained one half way."""
     generator = torch.Generator().manual_seed(0)
     clean = torch.rand(2, 3, 32, 48, generator=generator)
     rainy = clean + 0.3 * (torch.rand(2, 1, 32, 48, generator=generator) > 0.8)
@@ -44,7 +44,7 @@ def infonce(space: Callable[[Tensor], Levels], images: Images) -> InfoNCE:
 
 
 def check_pull(term: Term, closeness: Callable[[Levels, Levels], float], space: Callable[[Tensor], Levels], at: Images) -> None:
-    """A small step down the term's gradient brings the image closer to the clean one and farther from the rainy one."""
+    """Check that a small step down the term's gradient moves the image closer to the clean one and away from the rainy one."""
     derained, clean, rainy = at
     image = derained.clone().requires_grad_()
     value = term(space(image), space(clean), space(rainy)) + 0 * image.sum()
@@ -64,7 +64,7 @@ def minus_distance(a: Levels, b: Levels) -> float:
 
 
 def similarity(prior: InfoNCE, a: Levels, b: Levels) -> float:
-    """Of projected patches at the same places, all of them."""
+    """Return the mean similarity of projected patches at the same places, over all places."""
     total = 0.0
     for head, x, y in zip(prior.heads, a, b, strict=True):
         places = torch.arange(x.shape[2] * x.shape[3]).expand(len(x), -1)
@@ -73,7 +73,7 @@ def similarity(prior: InfoNCE, a: Levels, b: Levels) -> float:
 
 
 def released(derained: Levels, clean: Levels, rainy: Levels) -> Tensor:
-    """The released code's slip: the distance detaches its second argument, and the restored image is the second in both."""
+    """The error of the released code: the distance detaches its second argument, which is the restored image in both cases."""
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
         return (a - b.detach()).abs().mean()
@@ -102,7 +102,7 @@ def test_released_ratio_fails_the_same_check(space: Callable[[Tensor], Levels], 
 
 
 def test_released_ratio_has_the_value_of_one_that_learns(space: Callable[[Tensor], Levels], images: Images) -> None:
-    """Which is why nobody saw it: the number looks right."""
+    """The value looks right, so the error is easy to miss."""
     ratios = [(d - c).abs().mean() / (d - r).abs().mean() for d, c, r in zip(*map(space, images), strict=True)]
     assert released(*map(space, images)).item() == pytest.approx(sum(ratios).item(), rel=1e-4)
 
@@ -137,7 +137,7 @@ def test_info_nce_against_loops() -> None:
     assert info_nce(query, positive, negatives, 0.3).item() == pytest.approx(sum(losses) / 5, rel=1e-5)
 
 
-def test_info_nce_of_equal_vectors_is_guessing() -> None:
+def test_info_nce_of_equal_vectors_is_the_loss_of_guessing() -> None:
     assert info_nce(torch.ones(4, 2), torch.ones(4, 2), torch.ones(4, 2), 0.1).item() == pytest.approx(math.log(8))
 
 
@@ -151,7 +151,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_infonce_module_is_the_function(infonce: InfoNCE, space: Callable[[Tensor], Levels], images: Images) -> None:
-    """Written as loops over images and places; the candidates are the clean and the rainy patches of all places drawn."""
+    """The reference loops over images and places; the candidates are the clean and rainy patches of all places drawn."""
     levels = [space(image) for image in images]
     generators = [patch_generator(0, position) for position in (40, 41)]
     losses, bounds = [], []
@@ -181,7 +181,7 @@ def test_candidates_are_constants_and_the_head_learns(
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in infonce.heads.parameters())
 
 
-def test_features_of_nothing_have_a_bounded_gradient() -> None:
+def test_zero_features_have_a_bounded_gradient() -> None:
     prior = InfoNCE([4], [1.0], 0.1, patches=4)
     level = torch.zeros(1, 4, 4, 4, requires_grad=True)
     prior([level], [torch.rand(1, 4, 4, 4)], [torch.rand(1, 4, 4, 4)])["contrastive"].backward()
@@ -190,7 +190,7 @@ def test_features_of_nothing_have_a_bounded_gradient() -> None:
     assert level.grad.abs().max() < 1e5
 
 
-def test_places_differ_and_depend_on_seed_and_position_alone() -> None:
+def test_places_are_distinct_and_depend_only_on_seed_and_position() -> None:
     together = draw_places([patch_generator(7, position) for position in (0, 1, 2)], 100, 30)
     assert together.shape == (3, 30)
     assert all(len(set(row.tolist())) == 30 for row in together)

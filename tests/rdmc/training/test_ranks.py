@@ -1,4 +1,4 @@
-"""The prior on two ranks: each compares its images with those of the other too, so that both learn what one process does."""
+"""The prior on two ranks: each also compares its images with those of the other, so both learn what one process learns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search: its two kinds of step, its two kinds of pairs, and that it stops and goes on like any training."""
+"""The search: its two kinds of step, its two sets of pairs, and resuming like any training."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_split_is_disjoint_and_covers(stores: tuple[PairStore, PairStore], by: s
         assert len(sides[1]) == round(share * 12)
     assert [side.labels() for side in split(pairs, config, 0)] == [side.labels() for side in sides]
     others = [split(pairs, config, seed)[1].labels() for seed in (1, 2, 3)]
-    assert any(other != sides[1].labels() for other in others), "the seed has no say"
+    assert any(other != sides[1].labels() for other in others), "the seed has no effect"
 
 
 def test_one_scene_cannot_be_split(tmp_path: Path) -> None:
@@ -90,25 +90,25 @@ def test_one_scene_cannot_be_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_each_kind_of_step_moves_its_own_parameters_only(norm: str) -> None:
     run = make_run(replace(NETWORK, norm=norm))
-    with torch.no_grad():  # gradients that have to be clipped, and strengths with a part in them
+    with torch.no_grad():  # gradients that must be clipped and that depend on the strengths
         run.network.get_parameter("head.weight").normal_(generator=torch.Generator().manual_seed(0))
     weights, architecture = state(run, False), state(run, True)
     assert len(architecture) == 9
     buffers = {name: buffer.clone() for name, buffer in run.network.named_buffers()}
     run._architecture_step(random_batch(0))
     assert same(state(run, False), weights)
-    assert same(dict(run.network.named_buffers()), buffers), "held-out pairs left a trace in the running statistics"
+    assert same(dict(run.network.named_buffers()), buffers), "held-out pairs changed the running statistics"
     moved = state(run, True)
     assert all(not torch.equal(moved[name], architecture[name]) for name in architecture)
     Run._step(run, random_batch(1))
     assert same(state(run, True), moved)
     assert not any(torch.equal(after, weights[name]) for name, after in state(run, False).items() if "weight" in name)
     own = [p.grad.flatten() for n, p in run.network.named_parameters() if p.grad is not None and not is_architecture(n)]
-    assert torch.cat(own).norm().item() == pytest.approx(TRAIN.clip_norm, rel=2e-5), "clipped by other gradients than its own"
+    assert torch.cat(own).norm().item() == pytest.approx(TRAIN.clip_norm, rel=2e-5), "clipped by the norm of other gradients"
 
 
 def reference(stores: tuple[PairStore, PairStore], steps: int) -> dict[str, Tensor]:
-    """The search on plain tensors: Adam of the architecture by its formula, weights by torch's AdamW and a clip by hand."""
+    """The search on plain tensors: Adam for the architecture by its formula, torch's AdamW and clipping by hand for weights."""
     start = make_run()
     objective = Objective(start.network, LOSS)
     tensors = {f"network.{n}": p.detach().clone().requires_grad_() for n, p in start.network.named_parameters()}
@@ -151,7 +151,7 @@ def test_two_steps_are_those_of_the_reference(stores: tuple[PairStore, PairStore
 
 
 def _steps(run: SearchRun, stores: tuple[PairStore, PairStore]) -> Any:
-    """A report at every step."""
+    """Yield a report at every step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rdmc.training.loop.REPORT_EVERY", 1)
         yield from run.reports(stores[0], None)
@@ -171,7 +171,7 @@ def test_reports_show_the_architecture(stores: tuple[PairStore, PairStore]) -> N
     assert reports[-1].epoch == 6 * 4 / 6, "an epoch is one of the weights' six pairs"
 
 
-def test_resumed_search_is_the_same_search(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
+def test_a_resumed_search_is_bit_identical(stores: tuple[PairStore, PairStore], tmp_path: Path) -> None:
     whole = make_run()
     list(whole.reports(*stores))
     stopped = make_run()
@@ -211,7 +211,7 @@ def test_held_out_gradient_that_is_not_finite_stops_before_the_step(stores: tupl
 
 @pytest.mark.parametrize("planted", ["enc1->output", "enc3->dec2"])
 def test_a_connection_that_is_needed_becomes_the_strongest(planted: str) -> None:
-    """The answers are those of the same weights with just this connection switched on."""
+    """The targets come from the same weights with only this connection switched on."""
     run = make_run(search=replace(SEARCH, lr=0.03, weight_decay=0.0))
     teacher = RDMC(NETWORK)
     with torch.no_grad():
@@ -244,7 +244,7 @@ def test_a_connection_that_is_needed_becomes_the_strongest(planted: str) -> None
         {"by": "pixel"},
     ],
 )
-def test_config_refuses(field: dict[str, Any]) -> None:
+def test_a_wrong_value_is_refused_by_name(field: dict[str, Any]) -> None:
     name, value = next(iter(field.items()))
     shown = list(value) if isinstance(value, tuple) else value
     with pytest.raises(ConfigError, match=rf"^search\.{name}: ") as error:

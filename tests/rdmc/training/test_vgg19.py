@@ -1,4 +1,4 @@
-"""VGG19's taps on random weights of our own: against another way to write them, from both file formats, and refusals."""
+"""VGG19's taps with random weights: against a reference, from both file formats, and files that are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rdmc.training.vgg19 import CONVOLUTIONS, find_weights, load_vgg19
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    """What torchvision's file holds of the layers needed, and something beyond them."""
+    """The needed layers as in torchvision's file, and some others."""
     generator = torch.Generator().manual_seed(0)
     made: dict[str, Tensor] = {"classifier.6.bias": torch.zeros(3), "features.14.weight": torch.zeros(256, 256, 3, 3)}
     for index, (inputs, outputs) in CONVOLUTIONS.items():
@@ -109,7 +109,7 @@ def test_levels_are_weighed_as_published(weights: Path) -> None:
     assert list(load_vgg19(str(weights), "", 5).weights) == [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]
 
 
-def test_wrong_or_missing_files_are_a_line(weights: Path, tmp_path: Path) -> None:
+def test_wrong_or_missing_files_give_a_one_line_error(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=rf"^loss\.vgg19_weights: {tmp_path}/none\.pth: No such file") as missing:
         find_weights(str(tmp_path / "none.pth"), "")
     with pytest.raises(CheckpointError, match=rf"^loss\.vgg19_sha256: .* has {digest(weights)}, not 000") as other:
@@ -120,7 +120,7 @@ def test_wrong_or_missing_files_are_a_line(weights: Path, tmp_path: Path) -> Non
 
 
 class Bomb:
-    """Makes a folder where it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -129,8 +129,8 @@ class Bomb:
         return os.mkdir, (self.path,)
 
 
-def test_files_that_hold_no_weights_are_a_line(state: dict[str, Tensor], tmp_path: Path) -> None:
-    path, bomb = tmp_path / "vgg19.pth", tmp_path / "gone off"
+def test_files_without_weights_give_a_one_line_error(state: dict[str, Tensor], tmp_path: Path) -> None:
+    path, bomb = tmp_path / "vgg19.pth", tmp_path / "exploded"
     lacking = {name: tensor for name, tensor in state.items() if name != "features.2.bias"}
     misshapen = {**state, "features.5.weight": torch.zeros(1)}
     torch.save(state, path)
@@ -151,13 +151,13 @@ def test_files_that_hold_no_weights_are_a_line(state: dict[str, Tensor], tmp_pat
         torch.save(wrong, path)
         with pytest.raises(CheckpointError, match=message):
             load_vgg19(str(path), "", 5)
-    assert load_vgg19(str(path), "", 2), "what the taps do not need is not looked at"
+    assert load_vgg19(str(path), "", 2), "tensors that the taps do not need are not read"
     torch.save([1], path)
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         load_vgg19(str(path), "", 5)
 
 
-def test_url_is_answered_by_the_cache(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_is_served_from_the_cache(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kept = tmp_path / "rdmc" / f"{digest(weights)}.pth"
     kept.parent.mkdir()
