@@ -86,7 +86,7 @@ def render(clean: Image, kind: str, seed: tuple[int, ...]) -> Image:
 
 
 def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) -> Layer:
-    """Return the opacity of all streaks, (H, W), 0 to 1. Transmittances multiply, as light passes each."""
+    """Return the opacity of all streaks, (H, W), 0 to 1. Transmittances multiply along the light."""
     rate, density, wind = rng.uniform(*rain.rate), rng.uniform(*rain.density), rng.uniform(*rain.angle)
     clear = np.ones((height, width), np.float32)
     for depth, share in zip(DEPTHS, SHARES, strict=True):

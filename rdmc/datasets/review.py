@@ -13,7 +13,7 @@ from rdmc.datasets.checks import Made
 from rdmc.errors import DataError
 
 EXCHANGED = 0.3
-"""If a larger share looks exchanged, all are. In exchanged benchmarks 54 to 90 % of pairs do, else none of 903."""
+"""If a larger share looks exchanged, all are. In exchanged benchmarks 54 to 90 % do, else none of 903 pairs."""
 FEW = 4
 """Fewer pairs than this say nothing about the whole dataset."""
 
