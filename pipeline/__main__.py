@@ -1,4 +1,4 @@
-"""``python -m pipeline <act>``: the command line. Each act is a function of ``pipeline.cli``."""
+"""``python -m pipeline <command>``: the command line. Each command is a function in ``pipeline.cli``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.cli import data, models, training, use
 from rdmc.errors import RdmcError, one_line
 
 INTERRUPTED = 130
-ACTS = (
+COMMANDS = (
     data.datasets,
     data.fetch,
     data.prepare,
@@ -38,43 +38,43 @@ ACTS = (
     data.connect,
     use.ui,
 )
-"""In the order of ``--help``, which is that of a model's life."""
+"""The commands in the order of ``--help``, which follows a model from data to use."""
 
 
 def command_line() -> typer.Typer:
-    """All acts, with their help."""
+    """The command line with every command and its help."""
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
-        pretty_exceptions_enable=False,  # a plain traceback of a fault of ours; locals could hold secrets
+        pretty_exceptions_enable=False,  # rich tracebacks show local variables, which may hold secrets
         rich_markup_mode="markdown",
         help="Train, evaluate and use RDMC, a network that removes rain from photographs.\n\n"
-        "`make repro` runs prepare, leaks, pack, train, evaluate and register in order and skips what has not changed. "
-        "What changes a result stands in `params.yaml`; where things run is set by the environment (`docs/operations.md`).",
+        "`make repro` runs prepare, leaks, pack, train, evaluate and register in this order, and skips what has not changed. "
+        "`params.yaml` holds everything that changes a result. Environment variables set where things run (`docs/cluster.md`).",
     )
-    for act in ACTS:
-        app.command()(act)
+    for command in COMMANDS:
+        app.command()(command)
     return app
 
 
 def main() -> None:
-    """Run the command line; what a person or the machine is at fault for ends in one line on standard error.
+    """Run the command line. An error of the user or of the machine becomes one line on standard error.
 
-    Exit codes: 1, 130 after Ctrl-C, 3 where the gate refuses or leaks are found. A fault of the program's own keeps its
-    traceback.
+    Exit codes: 1 for an error, 130 after Ctrl-C, 3 if the gate refuses a version or leaks are found. A bug in the program
+    keeps its traceback.
     """
     try:
         command_line()()
     except RdmcError as error:
         _fail(str(error), error.exit_code)
     except BrokenProcessPool:
-        _fail("a process of this act was ended from outside, often for want of memory; free some and run it again")
+        _fail("a worker process of this command was killed, often because memory ran out; free some memory and run it again")
     except OSError as error:
         rule = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EACCES: "make it accessible"}
-        _fail(f"{one_line(error)}; {rule.get(error.errno or 0, 'mend that')}, then run the same act again")
+        _fail(f"{one_line(error)}; {rule.get(error.errno or 0, 'fix that')}, then run the same command again")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's answer to Ctrl-C
-            _fail("stopped; the same act begins again, a training where it was", INTERRUPTED)
+            _fail("stopped; run the same command again, a training resumes where it was", INTERRUPTED)
         raise
 
 

@@ -1,4 +1,4 @@
-"""A Ray to run on: somebody's cluster, or one of this process's own; how many workers it gives, and on what."""
+"""The Ray cluster to run on, existing or started by this process, and the workers that it gives a training."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from pipeline.config.settings import CPU_WORKERS, Settings
 from rdmc.errors import ConfigError, ServiceError, one_line
 
 COORDINATION = 0.01
-"""CPUs of a trial whose workers ask for their own."""
+"""CPUs that a trial itself takes if its workers request their own."""
 REACH_SECONDS = 5.0
-"""How long the head of a cluster may take to accept a connection."""
+"""Seconds that the head of a cluster may take to accept a connection."""
 
 
 @contextmanager
 def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
-    """A Ray to run on: the cluster of the settings or of the Ray job this is, or one of this process's own.
+    """Connect to Ray: to the cluster of the settings or of the current Ray job, or to one that this process starts.
 
-    The own one has a CPU for every worker of ``trials`` trainings of a sweep at once, or of one training, and one for what
-    starts them. It listens on all of the machine's addresses, whatever ``_node_ip_address`` says, and takes nothing without
-    the token that Ray makes in ``~/.ray``: Ray 2.60 turns that on for a cluster of its own unless RAY_AUTH_MODE says otherwise.
+    A cluster that this process starts has one CPU for each worker of ``trials`` concurrent trainings of a sweep, or of one
+    training, and one more for the process that starts them. It listens on all addresses of the machine, whatever
+    ``_node_ip_address`` says. It accepts nothing without the token that Ray writes in ``~/.ray``: Ray 2.60 requires the token
+    for a cluster that it starts, unless RAY_AUTH_MODE says otherwise.
 
-    Raises ServiceError where the cluster does not answer, ConfigError for GPUs that are not there.
+    Raises ServiceError if the cluster does not answer, ConfigError for GPUs that do not exist.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a report is seen after this long, not two seconds
-    logging.getLogger("ray").setLevel(logging.ERROR)  # what concerns a person is said by us
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the default of two seconds delays every report
+    logging.getLogger("ray").setLevel(logging.ERROR)  # our own messages cover what a user must know
     _start(_address(settings), _own(settings, trials) if own_ray(settings) else {})
     for name in ("ray.train", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     token = Path.home() / ".ray/auth_token"
     if token.is_file():
-        token.chmod(0o600)  # Ray listens on every address and makes this token for it, for all on the machine to read
+        token.chmod(0o600)  # Ray makes the token readable by every user of the machine
     try:
         yield
     finally:
@@ -48,7 +49,7 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
 
 
 def own_ray(settings: Settings) -> bool:
-    """Whether ``cluster`` starts a Ray of this process's own; others use any other."""
+    """Whether ``cluster`` starts a Ray cluster for this process only. Otherwise others may use it too."""
     return _address(settings) == "local"
 
 
@@ -57,7 +58,7 @@ def _address(settings: Settings) -> str:
 
 
 def _start(address: str, options: Mapping[str, Any]) -> None:
-    """Begin to use a Ray. Raises ServiceError for whatever Ray raises: for a slow start that is a bare Exception."""
+    """Connect to Ray or start it. Raises ServiceError for every error of Ray: a slow start raises a bare Exception."""
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -67,17 +68,17 @@ def _start(address: str, options: Mapping[str, Any]) -> None:
 
 
 def _own(settings: Settings, trials: int) -> dict[str, Any]:
-    """Settings of a Ray of this process's own: enough CPUs for that many trainings at once."""
+    """Options of ``ray.init`` for an own cluster: enough CPUs for that many trainings at once."""
     count = workers(settings)
     return {"num_cpus": max(trials, 1) * count + 1, **_dashboard(trials > 0 and count > 1)}
 
 
 def _dashboard(wanted: bool) -> dict[str, Any]:
-    """Settings of an own Ray with a dashboard, or without.
+    """Options of ``ray.init`` for an own cluster with or without a dashboard.
 
-    It is wanted where trials have Ray Train's workers.
-    The dashboard tells Ray that a stopped trial's controller is dead, and so its workers' CPUs are free again. All processes
-    are told where it is: they would look for it themselves, and in vain where the machine has several Rays.
+    Trials with Ray Train's workers need the dashboard: through it Ray learns that a stopped trial's controller is dead, and
+    frees the CPUs of its workers. All processes get its address from here. If they searched for it themselves, they would
+    fail on a machine with several Ray clusters.
     """
     if not wanted:
         return {"include_dashboard": False}
@@ -89,14 +90,14 @@ def _dashboard(wanted: bool) -> dict[str, Any]:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nothing listens at ``host:port``; Ray itself would try for minutes. Other addresses pass."""
+    """Raise OSError if nothing listens at ``host:port``; Ray itself would retry for minutes. Other addresses pass."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
 
 
 def on_gpu(settings: Settings) -> bool:
-    """Whether workers get a GPU each: as set, or wherever the cluster (or this machine) has any."""
+    """Whether workers use GPUs: as the settings say, else if the cluster (or this machine) has any."""
     if settings.gpu is not None:
         return settings.gpu
     if ray.is_initialized():
@@ -105,9 +106,9 @@ def on_gpu(settings: Settings) -> bool:
 
 
 def workers(settings: Settings) -> int:
-    """How many training workers there are to be.
+    """The number of training workers.
 
-    Raises ConfigError for GPUs that are asked for and not there, and for workers of one training that would share a GPU.
+    Raises ConfigError if GPUs are requested but there are none, and if workers of one training would share a GPU.
     """
     if not on_gpu(settings):
         return settings.workers or CPU_WORKERS
@@ -115,31 +116,31 @@ def workers(settings: Settings) -> int:
     if not count:
         count = int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else torch.cuda.device_count()
     if not count:
-        raise ConfigError("RDMC_GPU: true, and there is no GPU; set RDMC_GPU=false or add one")
+        raise ConfigError("RDMC_GPU: true, but there is no GPU; set RDMC_GPU=false or add a GPU")
     if count > 1 and settings.gpus_per_worker < 1:
         raise ConfigError(
-            f"RDMC_GPUS_PER_WORKER: {settings.gpus_per_worker:g} for {count} workers: those of one training "
+            f"RDMC_GPUS_PER_WORKER: {settings.gpus_per_worker:g} for {count} workers: workers of one training "
             "cannot share a GPU; set RDMC_WORKERS=1, or RDMC_GPUS_PER_WORKER=1"
         )
     return count
 
 
 def share(settings: Settings) -> dict[str, float]:
-    """What one training worker takes of the cluster: a GPU or the set part of one, or a CPU."""
+    """The resources of one training worker: a GPU or the configured share of one, or a CPU."""
     return {"GPU": settings.gpus_per_worker} if on_gpu(settings) else {"CPU": 1.0}
 
 
 def require_resources(settings: Settings, trials: int = 0) -> None:
-    """Refuse what the cluster can never place at once, rather than wait for it for ever: a training, or so many trials.
+    """Raise ConfigError if the cluster can never run the training, or this many trials, at once.
 
-    Raises ConfigError.
+    Ray would wait forever for the missing resources.
     """
     count = workers(settings)
     ((kind, each),) = share(settings).items()
     have = float(ray.cluster_resources().get(kind, 0))
     own = COORDINATION * trials if kind == "CPU" and count > 1 else 0.0
     trials = max(trials, 1)
-    possible = int(have - own) * int(1 / each + 1e-9)  # workers: a part of a GPU is always of one GPU
+    possible = int(have - own) * int(1 / each + 1e-9)  # workers; a share never spans two GPUs
     if count * trials <= possible:
         return
     if kind == "GPU" and not have:

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: a line, a table, a progress bar. Nothing else prints."""
+"""Terminal output: a line, a table, a progress bar. Nothing else prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 T = TypeVar("T")
 WIDE = 160
-"""Characters of a line in a file or a pipe, which have no width of their own; COLUMNS says another."""
+"""Width in characters of output to a file or a pipe, which have no width themselves. COLUMNS overrides it."""
 console = Console(
     highlight=False,
     markup=False,  # a path may hold [brackets] or :colons:
@@ -24,7 +24,7 @@ console = Console(
 
 
 def say(text: str) -> None:
-    """Print one line as it is."""
+    """Print one line unchanged."""
     console.print(text, soft_wrap=True)
 
 
@@ -32,20 +32,22 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """Print a table; the first column is left-aligned, the others right."""
     shown = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="left" if index == 0 else "right", overflow="fold")  # all of it, however narrow
+        shown.add_column(
+            column, justify="left" if index == 0 else "right", overflow="fold"
+        )  # a narrow terminal must not cut a value off
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Go through ``items`` with a progress bar on a terminal, silently elsewhere."""
+    """Yield ``items``, with a progress bar on a terminal and silently elsewhere."""
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         yield from progress.track(items, description=escape(description), total=total)
 
 
 class TrainingDisplay:
-    """Follows a training: a live bar on a terminal, a line per validation elsewhere. Call it with every report."""
+    """Shows a training's progress: a live bar on a terminal, a line per validation elsewhere. Call it with each report."""
 
     def __init__(self, steps: int) -> None:
         self.psnr = float("nan")

@@ -1,1 +1,1 @@
-"""The commands of the command line: their arguments, help and exit codes. The other packages do the work."""
+"""The commands of the command line: arguments, help and exit codes. Other packages do the work."""

@@ -1,4 +1,4 @@
-"""Acts on data: what is known, what comes in, what is checked and packed."""
+"""Commands for data: known benchmarks, downloads, checks, leaks, packing, and DVC's remote."""
 
 from __future__ import annotations
 
@@ -11,37 +11,49 @@ from pipeline.cli.options import PARAMS, ParamsFile, known, read_project
 from pipeline.config.data import Layout
 from pipeline.config.settings import read_settings
 
-Dataset = Annotated[str, typer.Argument(help="A key of `datasets` in params.yaml.", show_default=False)]
+Dataset = Annotated[str, typer.Argument(help="A dataset: one of the keys under `datasets` in params.yaml.", show_default=False)]
 LEAKS = 3
-"""Exit code of ``leaks`` where it finds some; 1 and 2 say that it could not look."""
+"""Exit code of ``leaks`` if it finds any; 1 and 2 mean that it could not check."""
 
 
 def datasets(
-    name: Annotated[str, typer.Argument(help="One of them, to see all that is known of it.", show_default=False)] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A benchmark's name: show everything known about it. Without a name, list all benchmarks.", show_default=False
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """List the rain benchmarks that are known: counts, figures, faults, published results, and who says so."""
+    """List the known rain benchmarks: pair counts, input PSNR-Y, known errors, published results, and the source of each."""
     from pipeline.data import benchmarks as command
 
     command.run(name, as_json)
 
 
 def fetch(
-    source: Annotated[str, typer.Argument(help="A folder, an archive, or its s3:// or https:// address.", show_default=False)],
-    dest: Annotated[Path, typer.Argument(help="The folder to make, as raw/rain800.", show_default=False)],
-    sha256: Annotated[str, typer.Option(help="What the archive must be.")] = "",
-    dvc: Annotated[bool, typer.Option("--dvc", help="Put the folder under DVC.")] = False,
+    source: Annotated[
+        str, typer.Argument(help="A folder, an archive file, or an archive's s3:// or https:// address.", show_default=False)
+    ],
+    dest: Annotated[Path, typer.Argument(help="The folder to create, for example raw/rain800.", show_default=False)],
+    sha256: Annotated[str, typer.Option(help="The SHA-256 digest (hex) that the archive must have.")] = "",
+    dvc: Annotated[bool, typer.Option("--dvc", help="Also add the folder to DVC.")] = False,
 ) -> None:
-    """Bring a dataset in: download what goes on where it stopped, unpack with suspicion, say what it looks like."""
+    """Copy or download a dataset into a new folder, and report how its images are laid out.
+
+    An interrupted download resumes where it stopped. An unsafe archive is refused, for example one that writes outside the
+    folder.
+    """
     from pipeline.data import fetch as command
 
     command.run(source, dest, sha256, dvc)
 
 
 def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
-    """Make or find a dataset's pairs and check each one.
+    """Render or find a dataset's pairs of rainy and clean images, and check each pair.
 
-    Bad files are set aside with their reason in `data/pairs/DATASET/quarantine.json`; too many of them fail the act.
+    Bad files are left out and listed, with the reason, in `data/pairs/DATASET/quarantine.json`. If there are too many of them
+    (`prepare.max_quarantined` in params.yaml), the command fails.
     """
     from pipeline.stages import prepare as command
 
@@ -54,17 +66,24 @@ def leaks(
     train: Annotated[list[str] | None, typer.Option(help="A folder, or a quoted glob, of clean training images.")] = None,
     test: Annotated[list[str] | None, typer.Option(help="A folder, or a quoted glob, of clean test images.")] = None,
     layout: Annotated[
-        list[Layout] | None, typer.Option(help="What the files of a folder are: one for all, or one for each in order.")
+        list[Layout] | None,
+        typer.Option(help="What a folder's files are. Give it once for all folders, or once for each, --train first."),
     ] = None,
-    score: Annotated[float, typer.Option(min=0.01, max=1, help="Agreement of the pixels that counts, for folders.")] = 0.4,
-    json: Annotated[Path | None, typer.Option(help="Also write what is found here, for folders.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Draw what is found side by side into this new folder.")] = None,
+    score: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=1, help="For folders: the pixel agreement (0 to 1) from which two images show the same scene."
+        ),
+    ] = 0.4,
+    json: Annotated[Path | None, typer.Option(help="For folders: also write the result to this JSON file.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Draw the leaks found, side by side, into this new folder.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Find clean scenes that training and test share: exact, cropped, recompressed, resized, mirrored or turned copies.
 
-    With `--train` and `--test` (each may be repeated): of these folders; exit code 3 where there are leaks, 0 where there are
-    none. Without: of the prepared datasets of params.yaml, and `data/leaks.json` is what `pack` leaves out.
+    With `--train` and `--test` (repeat them for several folders), it compares these folders. The exit code is 3 if there are
+    leaks and 0 if there are none. Without them, it compares the prepared datasets of params.yaml and writes
+    `data/leaks.json`. `pack` leaves out the pairs listed there.
     """
     from pipeline.stages import leaks as command
 
@@ -77,7 +96,7 @@ def leaks(
 
 
 def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
-    """Pack a dataset's pairs into WebDataset shards with a manifest of digests and offsets."""
+    """Pack a dataset's pairs into WebDataset shards, with a manifest of their digests and byte offsets."""
     from pipeline.stages import pack as command
 
     project = read_project(params)
@@ -86,7 +105,7 @@ def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
 
 
 def connect() -> None:
-    """Point DVC at the bucket of the settings (`RDMC_BUCKET`), so that `dvc push` and `dvc pull` go there."""
+    """Make the S3 bucket in `RDMC_BUCKET` DVC's default remote, so that `dvc push` and `dvc pull` use it."""
     from pipeline.storage.dvc_remote import connect as point_dvc
 
     point_dvc(read_settings(), Path())

@@ -1,4 +1,4 @@
-"""Acts of the registry: versions, which one is the champion, and how one is made again."""
+"""Commands for the model registry: registered versions, the champion among them, and how to rebuild a version."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ import typer
 from pipeline.cli.options import PARAMS, ParamsFile, read_project
 from pipeline.config.settings import read_settings
 
-VersionName = Annotated[str, typer.Argument(help="A version's number, or an alias as `candidate`.", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Promote what the gate refuses; needs --reason.")]
-Reason = Annotated[str, typer.Option(help="Why; the history keeps it.")]
+VersionName = Annotated[str, typer.Argument(help="A version's number, or an alias such as `candidate`.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Promote the version even if the gate refuses it. Needs --reason.")]
+Reason = Annotated[str, typer.Option(help="Why you do this. `history` shows it.")]
 REFUSED = 3
-"""Exit code of ``promote`` and ``release`` where the gate refuses."""
+"""Exit code of ``promote`` and ``release`` if the gate refuses the version."""
 
 
 def register(params: ParamsFile = PARAMS) -> None:
-    """Register the best model in MLflow, with all that made it and all that is known of it, as `candidate`."""
+    """Register the best model in MLflow, with the params, data and code that made it, and give it the alias `candidate`.
+
+    `register.alias` in params.yaml sets another alias.
+    """
     from pipeline.stages import register as command
 
     command.run(read_project(params))
 
 
 def models(params: ParamsFile = PARAMS) -> None:
-    """List the versions in the registry: aliases, figures, digests of data, weights and code, age, verdict."""
+    """List the registered versions: aliases, metrics, digests of data, weights and code, age, and the gate's verdict."""
     from pipeline.promotion import models as command
 
     command.run(read_project(params))
 
 
 def promote(version: VersionName, force: Force = False, reason: Reason = "", params: ParamsFile = PARAMS) -> None:
-    """Make a version the champion, if it is better than the present one on the test images of every dataset of params.yaml.
+    """Make a version the champion (the version in use), if it passes the gate.
 
-    `gate` in `params.yaml` has the rules. The verdict is kept with the version, the deed in the history. Exit codes: 0
-    promoted, or the champion already; 3 refused by the gate; 1 could not be judged or was overtaken by another promotion.
+    The gate compares it with the current champion on the test images of every dataset in params.yaml. Its rules are under
+    `gate` in params.yaml. The verdict is stored with the version, and the promotion in the history. Exit codes: 0 if the
+    version was promoted or is the champion already; 3 if the gate refuses it; 1 if it could not be judged or if another
+    promotion came first.
     """
     from pipeline.promotion import promote as command
 
@@ -44,21 +49,26 @@ def promote(version: VersionName, force: Force = False, reason: Reason = "", par
 
 
 def rollback(reason: Reason = "", params: ParamsFile = PARAMS) -> None:
-    """Make the champion before this one the champion again; each further rollback goes one further back."""
+    """Make the previous champion the champion again. Each further rollback goes back one more champion."""
     from pipeline.promotion import rollback as command
 
     command.run(read_project(params), reason)
 
 
 def diff(first: VersionName, second: VersionName, params: ParamsFile = PARAMS) -> None:
-    """Show what two versions differ in: params, data, code, and the figures of each dataset."""
+    """Show how two versions differ: params, data, code, and the metrics on each dataset."""
     from pipeline.registry import diff as command
 
     command.run(read_project(params), first, second)
 
 
-def history(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False, params: ParamsFile = PARAMS) -> None:
-    """Show who made which version the champion, when, from which, on what verdict, and why; also what was refused."""
+def history(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False, params: ParamsFile = PARAMS
+) -> None:
+    """Show every promotion, rollback and refusal, with who, when and why.
+
+    Each entry names the version, the champion before it, and the gate's verdict.
+    """
     from pipeline.promotion import history as command
 
     command.run(read_project(params), as_json)
@@ -66,18 +76,25 @@ def history(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 
 def rebuild(
     version: VersionName,
-    folder: Annotated[Path, typer.Argument(help="A new folder for the project as it was.", show_default=False)],
-    train: Annotated[bool, typer.Option("--train", help="Train again too; else weights come by digest.")] = False,
+    folder: Annotated[
+        Path, typer.Argument(help="The new folder to create for the project as it was then.", show_default=False)
+    ],
+    train: Annotated[
+        bool, typer.Option("--train", help="Train again. Without it, the weights are downloaded by their digest.")
+    ] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Build a version again from the registry: its commit, params and data in a new folder, and its figures measured anew."""
+    """Rebuild a registered version in a new folder: its commit, params and data. Then measure its metrics again."""
     from pipeline.registry import rebuild as command
 
     command.run(read_project(params), version, folder, train)
 
 
 def release() -> None:
-    """Run the pipeline (`dvc repro`) and promote what it registered, for a scheduler. Exit codes are those of `promote`."""
+    """Run the pipeline (`dvc repro`), then promote the version that it registered. Meant for a scheduler.
+
+    The exit codes are those of `promote`.
+    """
     from pipeline.promotion import release as command
 
     if not command.run(read_settings(), read_project):

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and the project that they make of them."""
+"""Options that several commands share, and the project that is read from them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pipeline.config.project import Project
 
 PARAMS = Path("params.yaml")
-ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The file with the params.")]
 
 
 def read_project(params: Path = PARAMS) -> Project[Params]:
-    """The project of a params file and of this environment. Raises ConfigError."""
-    from pipeline.config.params import read_params  # imports torch: too slow for --help
+    """The project of a params file and of this process's environment. Raises ConfigError."""
+    from pipeline.config.params import read_params  # imports torch, which would slow --help down
     from pipeline.config.project import Project
 
     settings = read_settings()
@@ -29,7 +29,7 @@ def read_project(params: Path = PARAMS) -> Project[Params]:
 
 
 def known(project: Project[Params], dataset: str) -> str:
-    """``dataset``, where the params have it. Raises ConfigError."""
+    """``dataset`` itself, if the params have it. Raises ConfigError otherwise."""
     names = project.params.datasets
     if dataset not in names:
         raise ConfigError(f"{dataset!r} is not a dataset of params.yaml ({', '.join(names)}); name one of these")

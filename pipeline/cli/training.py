@@ -1,4 +1,4 @@
-"""Acts that train and measure."""
+"""Commands that train and measure models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pipeline.cli.options import PARAMS, ParamsFile, read_project
 
 
 def train(params: ParamsFile = PARAMS) -> None:
-    """Train RDMC on the packed datasets, on as many Ray workers as the settings say.
+    """Train the network on the packed datasets, with Ray workers.
 
-    Writes `checkpoints/best` and `checkpoints/last`. A run that was stopped goes on where it was.
+    `network.kind` in params.yaml chooses the network. `RDMC_WORKERS` sets the number of workers. The command writes
+    `checkpoints/best` and `checkpoints/last`. A stopped training resumes when you run the command again.
     """
     from pipeline.stages import train as command
 
@@ -21,9 +22,11 @@ def train(params: ParamsFile = PARAMS) -> None:
 
 
 def search(params: ParamsFile = PARAMS) -> None:
-    """Search which of RDMC's connections and which upsampling are worth having: they learn on pairs held out from the weights.
+    """Search for an architecture: which of RDMC's connections to keep, and which upsampling to use.
 
-    Writes `architectures/searched`, to train with `dvc exp run -S architecture=architectures/searched`.
+    The weights learn on one part of the training pairs. The architecture learns on the other part, which is held out from
+    the weights. The command writes `architectures/searched`, which you can train with
+    `dvc exp run -S architecture=architectures/searched`.
     """
     from pipeline.experiments import search as command
 
@@ -32,13 +35,14 @@ def search(params: ParamsFile = PARAMS) -> None:
 
 def tune(
     params: ParamsFile = PARAMS,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep that was stopped or killed.")] = False,
-    sweep: Annotated[str, typer.Option(help="Go on with this one, not the newest.", metavar="NAME")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the newest sweep that was stopped or killed.")] = False,
+    sweep: Annotated[str, typer.Option(help="Resume this sweep instead of the newest.", metavar="NAME")] = "",
 ) -> None:
-    """Search `tune.space` for better params: a sweep of short trainings, the worst stopped early.
+    """Search for better params with a sweep of short trainings (trials).
 
-    Writes `best_params.yaml`, `trials.csv` and the pictures in `sweep/`; each trial is an MLflow run under one parent. A trial
-    whose process or node is lost goes on from its last checkpoint.
+    `tune` in params.yaml sets what is searched (`tune.space`) and how; poor trials can be stopped early. The command writes
+    `best_params.yaml`, `trials.csv` and plots in `sweep/`. Each trial is an MLflow run under one parent run. A trial whose
+    process or node is lost resumes from its last checkpoint.
     """
     from pipeline.experiments import tune as command
 
@@ -48,18 +52,19 @@ def tune(
 def ablate(
     params: ParamsFile = PARAMS,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget all results in `ablation/` and train everything again.")
+        bool, typer.Option("--fresh", help="Discard all results in `ablation/` and train everything again.")
     ] = False,
     write: Annotated[
-        Path | None, typer.Option(help="Put the table between the markers of this file too, and the plot beside it.")
+        Path | None,
+        typer.Option(help="Also write the table between the markers in this Markdown file, and the plot beside the file."),
     ] = None,
 ) -> None:
-    """Train variants of the recipe alike, with several seeds, and compare them on the test images.
+    """Train variants of the model with several seeds each, and compare them on the test images.
 
-    `ablation` in `params.yaml` names them: each is a few params that differ from the rest of the file. Every variant takes as
-    many steps on the same crops in the same order; differences are taken seed by seed. Finished trials are kept in `ablation/`
-    with the table and the plot, so the act goes on where it was, and trains what is new. Each trial is an MLflow run under one
-    parent. A trial that fails stops no other; the exit code is 1 then.
+    `ablation` in params.yaml lists the variants. Each is a few params that differ from the rest of the file. All variants
+    train for the same number of steps, on the same crops in the same order. Differences are computed seed by seed. Finished
+    trials are kept in `ablation/`, with the table and the plot. So a stopped ablation resumes, and only new trials are
+    trained. Each trial is an MLflow run under one parent run. If a trial fails, the others still run, and the exit code is 1.
     """
     from pipeline.experiments import ablate as command
 
@@ -67,9 +72,9 @@ def ablate(
 
 
 def evaluate(params: ParamsFile = PARAMS) -> None:
-    """Measure the best model on every dataset's test images, and draw before/after pictures.
+    """Measure the best model on the test images of every dataset, and draw before/after pictures.
 
-    Writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`.
+    The command writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`.
     """
     from pipeline.stages import evaluate as command
 

@@ -1,1 +1,1 @@
-"""What is run and where: params.yaml and the environment, typed; where files lie."""
+"""What is run and where, typed: params.yaml, the environment, and the paths of files."""

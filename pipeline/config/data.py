@@ -1,6 +1,6 @@
-"""The data part of params.yaml: where a dataset's pairs come from and how they are checked and packed.
+"""The data part of params.yaml: where a dataset's pairs come from, and how they are checked and packed.
 
-Apart from the rest of the params, so that a change of the training's params or code does not prepare the data again.
+It is separate from the other params, so that a change to the training's params or code does not prepare the data again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.config.schema import Strict, by_keys
 
 
 class Layout(StrEnum):
-    """What the files of a bare folder are: clean images, or pairs side by side with the clean half on that side."""
+    """What the files of a plain folder are: clean images, or pairs side by side with the clean half on the named side."""
 
     CLEAN = "clean"
     CLEAN_LEFT = "clean-left"
@@ -22,26 +22,26 @@ class Layout(StrEnum):
 
 
 class Embedded(Strict):
-    """Rain rendered over the photographs that ship inside scikit-image and scikit-learn."""
+    """Rain rendered over the photographs that ship with scikit-image and scikit-learn."""
 
     source: Literal["embedded"]
     rain: Literal["light", "heavy"]
-    """Kind of rain, of ``rdmc.datasets.rain.KINDS``."""
+    """Kind of rain, one of ``rdmc.datasets.rain.KINDS``."""
     variants: int = Field(ge=1, le=1000)
-    """Pairs of each training photograph, every one another view of it in another rain; the others get two rains each."""
+    """Pairs per training photograph, each another view in another rain. The other photographs get two rains each."""
 
 
 class PairFolders(Strict):
-    """Pairs that lie in two folders, or in one beside each other: globs that find both halves."""
+    """Pairs of separate files, in two folders or in one. A glob finds each half."""
 
     rainy: str
-    """Glob of the rainy images, relative to the project's folder or absolute."""
+    """Glob of the rainy images, absolute or relative to the project's folder."""
     clean: str
-    """Glob of the clean ones; matched to the rainy ones by name (docs/architecture.md says how)."""
+    """Glob of the clean images. They are matched to the rainy images by name (docs/architecture.md explains how)."""
 
 
 class SideBySide(Strict):
-    """Pairs that lie in one file each, clean and rainy halves side by side."""
+    """Pairs of one file each, with the clean and the rainy half side by side."""
 
     images: str
     """Glob of the files."""
@@ -55,7 +55,7 @@ Pairs = Annotated[
 
 
 class Folders(Strict):
-    """Somebody's own pairs, by split. Without ``validation``, ``validation_share`` of the training scenes becomes it."""
+    """A user's own pairs, by split. Without ``validation``, ``validation_share`` of the training scenes become that split."""
 
     source: Literal["folders"]
     train: Pairs | None = None
@@ -71,19 +71,22 @@ class Folders(Strict):
 
 
 class Published(Strict):
-    """A copy of a benchmark of ``rdmc.datasets.benchmarks.registry``: its layout is found, its counts and figures are checked."""
+    """A copy of a benchmark in ``rdmc.datasets.benchmarks.registry``.
+
+    ``prepare`` detects its layout, and checks its pair counts and its input PSNR-Y.
+    """
 
     source: Literal["benchmark"]
     name: str
-    """As ``python -m pipeline datasets`` lists it."""
+    """The benchmark's name, as ``python -m pipeline datasets`` lists it."""
     path: str
-    """Folder of the unpacked copy, relative to the project's folder or absolute."""
+    """Folder of the unpacked copy, absolute or relative to the project's folder."""
     split: Literal["train", "validation", "test"] | None = None
-    """The split of pictures whose folders do not tell one; unset takes the benchmark's own rule."""
+    """Split of the images whose folders do not name one. If unset, the benchmark's own rule decides."""
     partial: bool = False
-    """Take a copy that is only a part of the benchmark."""
+    """Accept a copy that is only a part of the benchmark."""
     validation_share: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the training scenes that becomes the validation split, where the copy has none."""
+    """Share of the training scenes that become the validation split, if the copy has no validation split."""
 
 
 Dataset = Annotated[Embedded | Folders | Published, Field(discriminator="source")]
@@ -93,24 +96,25 @@ class Prepare(Strict):
     """The checks of ``prepare``."""
 
     max_quarantined: float = Field(ge=0, le=1)
-    """Share of the pairs that may be set aside before ``prepare`` fails."""
+    """Largest share of the pairs that may be left out. With more, ``prepare`` fails."""
     judge_sides: bool = True
-    """Set aside pairs of which the clean picture has the streaks, and refuse a dataset of many; false for drops on glass."""
+    """Leave out pairs whose clean image has the streaks, and refuse a dataset with many of them; false for drops on glass."""
 
 
 class Leaks(Strict):
-    """Scenes that two splits share, of one dataset or of two."""
+    """How ``leaks`` finds scenes that two splits share, within one dataset or across two, and what ``pack`` does about them."""
 
     exclude: bool
-    """Leave out of the shards the training pairs that show a scene of a validation or test, and such validation pairs."""
+    """Leave out of the shards: training pairs that show a scene of a validation or test split, and validation pairs that show a
+    scene of a test split."""
     score: float = Field(gt=0, le=1)
-    """Agreement of the pixels from which two images show one scene (``rdmc.datasets.likeness.agreement``)."""
+    """Pixel agreement from which two images count as the same scene (``rdmc.datasets.likeness.agreement``)."""
 
 
 class Pack(Strict):
-    """The shards of ``pack``."""
+    """The shards that ``pack`` writes."""
 
     shard_mb: float = Field(gt=0, le=10_000)
-    """A shard is closed once it holds this many MB."""
+    """Size in MB at which a shard is closed and the next one begins."""
     pixels: Literal["original", "raw"]
-    """What a shard holds of a picture: its own bytes (PNG, JPEG), or raw decoded pixels, which are larger and load faster."""
+    """How shards store images: as the file's own bytes (PNG, JPEG), or as decoded pixels, which are larger and load faster."""

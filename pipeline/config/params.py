@@ -1,7 +1,7 @@
 """params.yaml, typed and strict: everything that changes the result, and nothing else.
 
-``read_params`` refuses an unknown key, an ill-typed value or a rule broken with one line such as ``train.lr: …``. What a
-training depends on is in ``pipeline.config.recipe``; each other section is in the module that ``Params`` names.
+``read_params`` refuses an unknown key, a wrong type or a broken rule with one line such as ``train.lr: …``. What a training
+depends on is in ``pipeline.config.recipe``. ``Params`` names the modules of the other sections.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from rdmc.errors import ConfigError, one_line
 
 def _distinct(seeds: list[int]) -> list[int]:
     if len(set(seeds)) < len(seeds):
-        raise ValueError("No seed should stand twice")
+        raise ValueError("No seed should be listed twice")
     return seeds
 
 
 class Ablation(Strict):
-    """What ``ablate`` compares: the recipe with and without its parts, trained alike."""
+    """What ``ablate`` compares: the recipe with and without its parts, trained in the same way."""
 
     steps: int = Field(ge=1)
-    """Optimiser steps of every trial."""
+    """Optimiser steps of each trial."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), AfterValidator(_distinct)]
-    """Each variant is trained once with each: initial weights, order of the samples and crops."""
+    """Each variant is trained once with each seed. It sets the initial weights, the order of the samples, and the crops."""
     concurrent: int = Field(ge=1)
-    """Trials at once, with one worker each unless the settings say otherwise."""
+    """Trials that run at once, with one worker each unless the settings say otherwise."""
     variants: dict[Annotated[str, Field(pattern=NAME)], dict[str, JsonValue]] = Field(min_length=2)
-    """Names, and the params that differ (dotted, ``network.passes: 1``). The first is what the others are compared with."""
+    """The variants by name, each with the params that differ (dotted, ``network.passes: 1``). The others are compared with the
+    first."""
 
 
 class Params(Recipe):
-    """The whole of params.yaml."""
+    """All of params.yaml."""
 
     prepare: Prepare
     leaks: Leaks
@@ -53,16 +54,16 @@ class Params(Recipe):
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
-    """The typed params of a YAML 1.2 file. Raises ConfigError, one line: the key, the value, the rule."""
+    """The typed params in a YAML 1.2 file. Raises ConfigError with one line: the key, the value, the rule."""
     try:
         data = YAML(typ="safe", pure=True).load(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}; run from the project's folder or name a file with --params") from None
     except YAMLError as error:
-        raise ConfigError(f"{path}: not YAML ({one_line(error)}); mend that line") from None
+        raise ConfigError(f"{path}: not YAML ({one_line(error)}); fix that line") from None
     return parse_params(data, str(path))
 
 
 def parse_params(data: Any, source: str) -> Params:
-    """The typed params of plain data; ``source`` is named in the error. Raises ConfigError."""
+    """The typed params from plain data. Raises ConfigError, which names ``source``."""
     return parse(Params, data, source)

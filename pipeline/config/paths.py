@@ -1,6 +1,6 @@
-"""Where every file of a run lies, relative to the project's folder.
+"""The path of every file that a run reads or writes, relative to the project's folder.
 
-dvc.yaml declares the same paths as outs, metrics and plots; a test holds the two together (docs/decisions/0002).
+dvc.yaml declares the same paths as outs, metrics and plots. A test checks that the two agree (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Paths:
     root: Path = Path()
 
     def pairs(self, dataset: str) -> Path:
-        """``prepare``: checked pairs by split, index.json, quarantine.json."""
+        """``prepare``: checked pairs by split, index.json and quarantine.json."""
         return self.root / "data/pairs" / dataset
 
     @property
@@ -25,27 +25,27 @@ class Paths:
         return self.root / "data/leaks.json"
 
     def shards(self, dataset: str) -> Path:
-        """``pack``: WebDataset tars and manifest.json."""
+        """``pack``: WebDataset shards (tar files) and manifest.json."""
         return self.root / "data/shards" / dataset
 
     @property
     def best(self) -> Path:
-        """``train``: the weights that did best on the validation pairs (model.safetensors, model.json)."""
+        """``train``: the model that was best on the validation pairs (model.safetensors, model.json)."""
         return self.root / "checkpoints/best"
 
     @property
     def last(self) -> Path:
-        """``train``: everything needed to go on training."""
+        """``train``: everything needed to resume the training."""
         return self.root / "checkpoints/last"
 
     @property
     def run(self) -> Path:
-        """``train``: the MLflow run that this training is (run.json)."""
+        """``train``: the MLflow run of this training (run.json)."""
         return self.root / "checkpoints/run.json"
 
     @property
     def train_metrics(self) -> Path:
-        """``train``: final figures, a DVC metric."""
+        """``train``: final metrics, a DVC metric."""
         return self.root / "metrics/train.json"
 
     @property
@@ -55,7 +55,7 @@ class Paths:
 
     @property
     def evaluate_metrics(self) -> Path:
-        """``evaluate``: mean figures per dataset and overall, a DVC metric."""
+        """``evaluate``: mean metrics per dataset and overall, a DVC metric."""
         return self.root / "metrics/evaluate.json"
 
     @property
@@ -70,7 +70,7 @@ class Paths:
 
     @property
     def register_metrics(self) -> Path:
-        """``register``: model name, version, run."""
+        """``register``: model name, version and run."""
         return self.root / "metrics/register.json"
 
     @property
@@ -85,32 +85,32 @@ class Paths:
 
     @property
     def sweep(self) -> Path:
-        """``tune``: pictures of the sweep."""
+        """``tune``: plots of the sweep."""
         return self.root / "sweep"
 
     @property
     def ablation(self) -> Path:
-        """``ablate``: a file per finished trial, the table, the plot; not a DVC out, so a stopped ablation can go on."""
+        """``ablate``: a file per finished trial, the table and the plot. Not a DVC out, so a stopped ablation can resume."""
         return self.root / "ablation"
 
     @property
     def searched(self) -> Path:
-        """``search``: the architecture that was found (genotype.json) and its weights, a model folder."""
+        """``search``: the architecture that was found (genotype.json) and its weights, as a model folder."""
         return self.root / "architectures/searched"
 
     @property
     def runs(self) -> Path:
-        """Ray's storage for runs in the making; not a DVC out, so a stopped run can go on."""
+        """Ray's storage for running trainings. Not a DVC out, so a stopped run can resume."""
         return self.root / "runs"
 
     @property
     def served(self) -> Path:
-        """``serve``: models that it downloaded, by what they are."""
+        """``serve``: downloaded models, named by their content."""
         return self.root / ".cache/served"
 
     @property
     def manifests(self) -> Path:
-        """Manifests of datasets whose shards stay in the bucket, by DVC's digest."""
+        """Manifests of datasets whose shards stay in the bucket, named by DVC's digest."""
         return self.root / ".cache/manifests"
 
     @property

@@ -1,4 +1,4 @@
-"""A project as every command sees it: its params, the settings of this environment, and where its files lie."""
+"""A project as every command gets it: its params, the settings of this environment, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Other = TypeVar("Other", bound=Recipe)
 
 @dataclass(frozen=True)
 class Project(Generic[P]):
-    """What is run, where it runs, and where its files lie. Made once at the command line and once in each worker."""
+    """What is run, where it runs, and where its files are. It is made once by the command line and once in each worker."""
 
     params: P
     settings: Settings
     paths: Paths
 
     def with_params(self, params: Other) -> Project[Other]:
-        """The same project with other params, such as those of a trial."""
+        """The same project with other params, for example those of a trial."""
         return Project(params, self.settings, self.paths)
 
     def with_workers(self, count: int) -> Project[P]:
@@ -32,7 +32,7 @@ class Project(Generic[P]):
         return replace(self, settings=self.settings.model_copy(update={"workers": count}))
 
     def to_plain(self) -> dict[str, Any]:
-        """The project as plain data for another process; ``from_plain`` reads it. It holds no credential."""
+        """The project as plain data for another process, which reads it with ``from_plain``. It holds no credential."""
         return {
             "params": self.params.model_dump(mode="json", by_alias=True),
             "settings": self.settings.model_dump(),
@@ -41,7 +41,7 @@ class Project(Generic[P]):
 
 
 def from_plain(plain: dict[str, Any], model: type[Other]) -> Project[Other]:
-    """The project that ``Project.to_plain`` wrote, with that part of its params that ``model`` has. Raises ConfigError."""
+    """The project that ``Project.to_plain`` wrote, with only those params that ``model`` has. Raises ConfigError."""
     known = {field.alias or name for name, field in model.model_fields.items()}
     params = {name: value for name, value in plain["params"].items() if name in known}
     return Project(parse(model, params, "params"), Settings(**plain["settings"]), Paths(Path(plain["root"])))

@@ -1,7 +1,8 @@
-"""What a training and its measurement depend on: the part of params.yaml that ``train``, ``evaluate`` and trials read.
+"""What a training and its evaluation depend on: the part of params.yaml that ``train``, ``evaluate`` and trials read.
 
-It is apart from the rest so that a change of the gate's or the sweep's schema does not train again (docs/decisions/0014). The
-fields of ``network``, ``loss``, ``train`` and ``search`` are documented beside their owners in ``rdmc``.
+It is separate from the rest, so that a change to the schema of the gate or the sweep does not train again
+(docs/decisions/0014). The fields of ``network``, ``loss``, ``train`` and ``search`` are documented with their classes in
+``rdmc``.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from rdmc.training.config import LossConfig, SearchConfig, TrainConfig
 
 def _free(name: str) -> str:
     if name == "overall":
-        raise ValueError("Name should not be that of the figures over all datasets")
+        raise ValueError("Name should not be that of the metrics over all datasets")
     return name
 
 
 @dataclass(frozen=True)
 class Network(RDMCConfig):
-    """Which network is trained, with the shape of each: RDMC's own fields, and below them those of the baselines.
+    """Which network is trained, and the shape of each network: RDMC's own fields, then those of the baselines.
 
-    A shape stays where it is when another kind is chosen, checked and unused, so that ``network.kind`` alone changes kinds.
+    The shapes of the kinds that are not chosen stay in the file. They are checked but unused, so changing ``network.kind`` is
+    enough to change the network.
     """
 
     kind: Literal["rdmc", "prenet", "unet"] = "rdmc"  # type: ignore[assignment]  # a choice here, a name in the configs
@@ -53,9 +55,9 @@ class Evaluate(Strict):
     """What ``evaluate`` does with the test images."""
 
     tile: int = Field(ge=256)
-    """Images with a side longer than this are derained in tiles of it, so that memory stays bounded."""
+    """Tile side in pixels. Images with a longer side are derained in tiles of this size, so that memory stays bounded."""
     pictures: int = Field(ge=0, le=1000)
-    """Before/after/error pictures to draw per dataset."""
+    """Number of before/after/error pictures to draw per dataset."""
 
 
 class Recipe(Strict):
@@ -64,7 +66,8 @@ class Recipe(Strict):
     seed: int = Field(ge=0, lt=2**32)
     datasets: dict[Annotated[str, Field(pattern=NAME), AfterValidator(_free)], Dataset] = Field(min_length=1)
     architecture: str = Field(min_length=1)
-    """Folder of an architecture, relative to the project's: which of ``network``'s connections stay, and which upsampling."""
+    """Folder of an architecture, relative to the project's folder. It says which connections of ``network`` are kept, and which
+    upsampling is used."""
     network_: Network = Field(alias="network")
     loss: LossConfig
     train: TrainConfig
@@ -85,7 +88,7 @@ class Recipe(Strict):
     def _weights_name_datasets(self) -> Recipe:
         if unknown := self.train.weights.keys() - self.datasets.keys():
             raise ConfigError(
-                f"train.weights.{min(unknown)}: is not a dataset ({', '.join(self.datasets)}); mend its name or remove it"
+                f"train.weights.{min(unknown)}: is not a dataset ({', '.join(self.datasets)}); fix its name or remove it"
             )
         return self
 
@@ -94,7 +97,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
 def with_overrides(params: AnyRecipe, overrides: Mapping[str, Any]) -> AnyRecipe:
-    """``params`` with dotted ``overrides`` put over them, checked like the file. Raises ConfigError."""
+    """``params`` with the dotted ``overrides`` applied, checked like the file. Raises ConfigError."""
     data = params.model_dump(mode="json", by_alias=True)
     for key, value in overrides.items():
         _put(data, key, value)
@@ -102,18 +105,18 @@ def with_overrides(params: AnyRecipe, overrides: Mapping[str, Any]) -> AnyRecipe
 
 
 def trial_params(params: AnyRecipe, steps: int, overrides: Mapping[str, Any]) -> AnyRecipe:
-    """The params of one short training: ``steps``, a warm-up of at most a tenth of them, then the overrides.
+    """The params of one short training: ``steps`` steps, a warm-up of at most a tenth of them, then the overrides.
 
-    Raises ConfigError for an override that cannot be used.
+    Raises ConfigError for an invalid override.
     """
     short = {"train.steps": steps, "train.warmup_steps": min(params.train.warmup_steps, steps // 10)}
     return with_overrides(params, {**short, **overrides})
 
 
 def with_architecture(params: AnyRecipe, project: Path = Path()) -> AnyRecipe:
-    """``params`` with ``network`` narrowed to what its ``architecture`` names (``rdmc.models.genotype.narrowed``).
+    """``params`` with ``network`` narrowed to the architecture that they name (``rdmc.models.genotype.narrowed``).
 
-    Raises ConfigError where the folder's genotype cannot be read or does not suit the network.
+    Raises ConfigError if the folder's genotype cannot be read or does not fit the network.
     """
     chosen = narrowed(params.network, read_genotype(project / params.architecture))
     if chosen == params.network or not isinstance(chosen, RDMCConfig):
@@ -123,16 +126,16 @@ def with_architecture(params: AnyRecipe, project: Path = Path()) -> AnyRecipe:
 
 
 def fingerprint(params: Recipe, include: Mapping[str, Any], *others: str) -> str:
-    """SHA-256 (hex) of what ``include`` names of the params (as pydantic does), the chosen network and ``others``.
+    """SHA-256 (hex) of the params selected by ``include`` (in pydantic's form), the chosen network and ``others``.
 
-    What has one fingerprint has one result, so a stopped run is found again and nothing is trained twice.
+    Equal fingerprints mean equal results, so a stopped run is found again and nothing is trained twice.
     """
     kept = params.model_dump(mode="json", include=dict(include))
     return hashlib.sha256(json.dumps([kept, asdict(params.network), *others], sort_keys=True).encode()).hexdigest()
 
 
 def flatten(params: Recipe) -> dict[str, Any]:
-    """Dotted names and plain values, as MLflow and tables show them; of ``network`` the chosen one's."""
+    """The params as dotted names and plain values, for MLflow and tables. Of ``network``, only the chosen kind's fields."""
     chosen = json.loads(json.dumps(asdict(params.network)))
     return dict(_leaves({**params.model_dump(mode="json", by_alias=True), "network": chosen}))
 

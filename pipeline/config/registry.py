@@ -1,4 +1,4 @@
-"""Params of the model registry: under which names, and what a model must show to be promoted."""
+"""Params of the model registry: the names used there, and what a model must show to be promoted."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ ALIAS = r"^[a-z][a-z0-9-]*$"
 
 
 class Register(Strict):
-    """The names in the model registry."""
+    """The names used in the model registry."""
 
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     alias: str = Field(pattern=ALIAS)
-    """Of the version that ``register`` made last."""
+    """Alias of the version that ``register`` made last."""
     champion: str = Field(pattern=ALIAS)
-    """Of the version in use, which only ``promote`` and ``rollback`` move."""
+    """Alias of the version in use. Only ``promote`` and ``rollback`` move it."""
 
     @model_validator(mode="after")
     def _two_aliases(self) -> Register:
         if self.alias == self.champion:
-            raise ValueError(f"alias and champion are both {self.alias!r}: name two")
+            raise ValueError(f"alias and champion are both {self.alias!r}: give two different names")
         return self
 
 
 class Gate(Strict):
-    """What ``promote`` asks of a challenger on the test images; every difference is of PSNR-Y, in dB, to the champion's."""
+    """What ``promote`` requires of a challenger on the test images. A difference is challenger minus champion, PSNR-Y in dB."""
 
     confidence: float = Field(ge=0.5, lt=1)
-    """Of each lower bound, one-sided: a model that breaks a rule passes it by luck at most once in 1 / (1 - confidence)."""
+    """One-sided confidence of each lower bound. A model that breaks a rule passes it by chance at most once in
+    1 / (1 - confidence) times."""
     margin: float = Field(ge=0)
-    """The lower bound of the mean difference over all images must reach this."""
+    """The lower bound of the mean difference over all images must be at least this."""
     tolerance: float = Field(ge=0)
-    """The lower bound of each dataset's mean difference must not lie further below 0 than this."""
+    """The lower bound of each dataset's mean difference must be at least minus this."""
     worst_share: float = Field(gt=0, le=0.5)
-    """The images of each dataset on which a model does worst, each model's own."""
+    """Share of each dataset's images that count as a model's worst. Each model has its own worst images."""
     worst_tolerance: float = Field(ge=0)
-    """The same for the mean over those."""
+    """The lower bound of the difference of the means over the worst images must be at least minus this."""
     clean: float = Field(ge=0, le=100)
-    """PSNR-Y, dB, that a clean image must keep; the champion's where that is lower, less ``tolerance``."""
+    """PSNR-Y (dB) that a clean image must keep, or the champion's value minus ``tolerance`` if that is lower."""
     clean_share: float = Field(gt=0, le=1)
-    """Clean images tried, as a share of each dataset's test images; one at the least."""
+    """Clean images to try, as a share of each dataset's test images; at least one."""
     cost: float = Field(ge=1)
-    """GFLOP of the challenger over those of the champion, at the most."""
+    """Largest ratio of the challenger's GFLOP to the champion's."""
     by: Literal["scene", "image"]
-    """What is drawn again in the bootstrap: scenes with all their images, or images as if no two showed one scene."""
+    """What the bootstrap resamples: scenes with all their images, or images as if no two showed the same scene."""
     min_scenes: int = Field(ge=2)
-    """With fewer of them in all no champion is replaced, and a first one is judged by means; so are its datasets with fewer."""
+    """Fewest scenes (or images, see ``by``). With fewer in all, no champion is replaced, and a first champion is judged by its
+    means. Its datasets with fewer are judged by their means too."""
     resamples: int = Field(ge=100, le=100_000)
+    """Bootstrap resamples."""

@@ -1,4 +1,4 @@
-"""The base of every section of params.yaml: strict types, and an error of one line for what breaks a rule."""
+"""The base of every section of params.yaml: strict types, and a one-line error for a broken rule."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from rdmc.errors import ConfigError
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
 TAGS = {"embedded", "folders", "benchmark", "PairFolders", "SideBySide", "Choice", "Uniform", "LogUniform", "Integer", "[key]"}
-"""What pydantic adds to the place of a problem, from the third part on."""
+"""Parts that pydantic adds to the location of an error, from the third part on."""
 
 
 class Strict(BaseModel):
-    """Base of every part: no unknown keys, no conversion, no change after reading."""
+    """Base of every section: no unknown keys, no type conversion, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def by_keys(*models: type[BaseModel]) -> Discriminator:
-    """Take the member of a union (its tag: the class's name) with most of the keys, so that an error is about that one."""
+    """A discriminator that picks the union member sharing most keys with the value, so that an error is about that member.
+
+    Each member's tag is its class name.
+    """
 
     def choose(value: Any) -> str | None:
         if not isinstance(value, dict):
@@ -42,33 +45,33 @@ def parse(model: type[Section], data: Any, source: str) -> Section:
     """Validate plain data as a section of params.yaml, or as all of it.
 
     Args:
-        model: The section's type.
-        data: Plain data, as YAML or JSON gives it.
-        source: Where the data comes from; the error names it.
+        model: The section's class.
+        data: Plain data, as read from YAML or JSON.
+        source: Where the data comes from. The error names it.
 
     Raises:
-        ConfigError: An unknown key, an ill-typed value or a broken rule, on one line such as ``params.yaml: train.lr: …``.
+        ConfigError: An unknown key, a wrong type or a broken rule, in one line such as ``params.yaml: train.lr: …``.
     """
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"is a {type(data).__name__}, not a map of params"
         raise ConfigError(f"{source}: {what}; write the params that pipeline/config/params.py describes")
     try:
-        return model.model_validate_json(json.dumps(data))  # JSON mode: strict, yet a list may be a tuple
+        return model.model_validate_json(json.dumps(data))  # JSON mode is strict, yet reads a list as a tuple
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first_problem(error)}") from None
-    except (TypeError, ValueError) as error:  # a date, or an anchor inside itself
+    except (TypeError, ValueError) as error:  # such as a date, or an anchor that contains itself
         raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
 
 
 def _first_problem(error: ValidationError) -> str:
-    """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's problems."""
+    """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's errors."""
     first = error.errors()[0]
     parts = [part for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS]
     where = ".".join(str(part) for part in parts)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key; remove it or mend its spelling"
+        return f"{where}: unknown key; remove it or fix its spelling"
     if first["type"] == "missing":
         return f"{where}: missing; add it (pipeline/config/params.py describes every param)"
-    return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend it in params.yaml"
+    return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; fix it in params.yaml"

@@ -1,4 +1,4 @@
-"""The sweep in params.yaml, typed: what is searched, by what, how long; and which params of a space are searched together."""
+"""The sweep in params.yaml, typed: what is searched, with which algorithm, for how long, and under which conditions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rdmc.errors import ConfigError
 
 Value = int | float | str | bool
 Chosen = Mapping[str, Any]
-"""Dotted params and the values that a trial has of them."""
+"""A trial's values of its searched params, by dotted name."""
 
 
 def _ascending(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -24,23 +24,23 @@ def _ascending(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 class Searched(Strict):
-    """What every domain may have."""
+    """What every domain can have: a condition."""
 
     when: dict[str, Value | list[Value]] = Field(default_factory=dict)
-    """Searched params and the values (one, or any of a list) that they must have for this one to be searched too.
+    """The condition: other searched params, and the value (or any of a list) that each must have for this one to be searched.
 
-    Where they have others, the param stays as params.yaml has it.
+    Otherwise the param keeps its value in params.yaml.
     """
 
 
 class Choice(Searched):
-    """One of a list."""
+    """One value of a list."""
 
     choice: list[Value] = Field(min_length=1)
 
     @property
     def ends(self) -> Sequence[Any]:
-        """Every value."""
+        """All values."""
         return self.choice
 
 
@@ -56,7 +56,7 @@ class Uniform(Searched):
 
 
 class LogUniform(Searched):
-    """A float between two bounds, even on a logarithmic scale."""
+    """A float between two bounds, uniform on a logarithmic scale."""
 
     loguniform: Annotated[tuple[PositiveFloat, float], AfterValidator(_ascending)]
 
@@ -67,7 +67,7 @@ class LogUniform(Searched):
 
 
 class Integer(Searched):
-    """A whole number between two bounds, both of which it may be."""
+    """An integer between two bounds, both included."""
 
     integer: Annotated[tuple[int, int], AfterValidator(_ascending)]
 
@@ -88,40 +88,40 @@ Space = Mapping[str, Choice | Uniform | LogUniform | Integer]
 
 
 class Population(Strict):
-    """Population based training: how members learn from one another (Jaderberg et al. 2017, arXiv 1711.09846)."""
+    """Population based training: how poor members copy good ones (Jaderberg et al. 2017, arXiv 1711.09846)."""
 
     every: int = Field(ge=1)
-    """Steps between two comparisons of the members; a multiple of train.validate_every."""
+    """Steps between two comparisons of the members. It must be a multiple of train.validate_every."""
     quantile: float = Field(gt=0, le=0.5)
-    """Share of the members, from below, that take over the weights of as many from above."""
+    """Share of the members, the worst, that copy the weights of as many of the best."""
     resample: float = Field(ge=0, le=1)
-    """How likely a param that is taken over is drawn anew rather than moved a little."""
+    """Probability that a copied param is drawn again; otherwise its value is changed a little."""
 
 
 class Tune(Strict):
-    """The sweep: what is searched, by what, how long, how many at once."""
+    """The sweep: what is searched, with which algorithm, for how long, and how many trials run at once."""
 
     algorithm: Literal["optuna", "random", "pbt"]
-    """``optuna`` (tree-structured Parzen estimator) and ``random`` stop poor trials early; ``pbt`` changes params meanwhile."""
+    """``optuna`` (tree-structured Parzen estimator) and ``random`` stop poor trials early; ``pbt`` changes their params."""
     objectives: list[Literal["psnr_y", "gflop"]] = Field(min_length=1)
-    """What is best: the highest validation PSNR-Y, or the front of it and of the cost of an image of 256x256 (GFLOP)."""
+    """What is best: the highest validation PSNR-Y, or the Pareto front of PSNR-Y and the cost of a 256x256 image (GFLOP)."""
     trials: int = Field(ge=1)
-    """Trials in all; the size of the population of ``pbt``."""
+    """Trials in all. For ``pbt``, the size of the population."""
     seconds: float = Field(ge=0)
-    """Bound of the whole sweep's time; 0 sets none. No trial begins after it, and running ones end at their next validation."""
+    """Time limit of the sweep in seconds; 0: none. After it, no trial starts, and running ones end at their next validation."""
     total_steps: int = Field(ge=0)
-    """Bound of the optimiser steps of all trials together, kept likewise; 0 sets none."""
+    """Limit of the optimiser steps of all trials together, applied in the same way; 0 sets none."""
     concurrent: int = Field(ge=1)
-    """Trials at once, with one worker each unless the settings say otherwise."""
+    """Trials that run at once, with one worker each unless the settings say otherwise."""
     steps: int = Field(ge=1)
-    """Optimiser steps of a trial that is never stopped early."""
+    """Optimiser steps of a trial that is not stopped early."""
     grace_steps: int = Field(ge=1)
-    """Steps every trial may take before successive halving may stop it; ``steps`` turns that off."""
+    """Steps that each trial takes before successive halving may stop it. The value of ``steps`` turns early stopping off."""
     reduction: int = Field(ge=2)
     """Successive halving keeps one trial in this many at each rung (grace_steps, times this, …)."""
     pbt: Population
     space: dict[str, Domain] = Field(min_length=1)
-    """Dotted params (``train.lr``) and where they may lie."""
+    """Dotted params (``train.lr``) and the domain of each."""
 
     @field_validator("objectives")
     @classmethod
@@ -143,9 +143,9 @@ class Tune(Strict):
 
 
 def ordered(space: Space) -> list[str]:
-    """The params of a space, each after those that its condition names, else in the order of the file.
+    """The params of a space in the order of the file, except that each follows the params that its condition names.
 
-    Raises ConfigError for a condition on a param that is not searched, on a value that it cannot have, or on itself.
+    Raises ConfigError for a condition on a param that is not searched, on a value that the param cannot have, or on itself.
     """
     for key, domain in space.items():
         for other, wanted in domain.when.items():
@@ -163,19 +163,19 @@ def _check_condition(key: str, other: str, wanted: Sequence[Any], space: Space) 
     if domain is None:
         raise ConfigError(f"{where}: {other} is not searched; add it to tune.space, or drop the condition")
     if not isinstance(domain, Choice):
-        raise ConfigError(f"{where}: {other} is no choice, so it has no such values; a condition needs one")
+        raise ConfigError(f"{where}: {other} is no choice, and a condition needs one; make it a choice, or drop the condition")
     if not wanted or (impossible := [value for value in wanted if not any(same(value, known) for known in domain.choice)]):
         shown = repr(impossible[0]) if wanted else "an empty list"
-        raise ConfigError(f"{where}: {shown} is none of {domain.choice}; so it never holds: mend the value")
+        raise ConfigError(f"{where}: {shown} is none of {domain.choice}, so it never holds; fix the value")
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of params.yaml are equal; true and 1 are not."""
+    """Whether two values of params.yaml are equal. ``true`` and 1 are not."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def holds(domain: Searched, chosen: Chosen) -> bool:
-    """Whether the condition of a domain holds under the values that others have."""
+    """Whether the condition of a domain holds, given the chosen values of the other params."""
     return all(
         other in chosen and any(same(chosen[other], value) for value in (wanted if isinstance(wanted, list) else [wanted]))
         for other, wanted in domain.when.items()
@@ -183,18 +183,20 @@ def holds(domain: Searched, chosen: Chosen) -> bool:
 
 
 def example(key: str, value: Any, space: Space) -> dict[str, Any]:
-    """Values of a trial in which ``key`` is searched and has ``value``: with it, what its condition asks for.
+    """Values of a trial in which ``key`` is searched and has ``value``: this value, and those that its condition asks for.
 
-    Raises ConfigError where no trial has all of that.
+    Raises ConfigError if no trial can have all of them.
     """
     found = next(_examples(key, value, space), None)
     if found is None:
-        raise ConfigError(f"tune.space.{key}.when: no trial has all that it asks for, so it is never searched; mend it")
+        raise ConfigError(
+            f"tune.space.{key}.when: no trial has all that it asks for, so it is never searched; fix the condition"
+        )
     return found
 
 
 def _examples(key: str, value: Any, space: Space) -> Iterator[dict[str, Any]]:
-    """Every set of values of ``key`` and of those that its condition and theirs name, without contradictions."""
+    """Every consistent set of values of ``key`` and of the params that its condition, and theirs in turn, name."""
     asked = [
         [(other, one) for one in (wanted if isinstance(wanted, list) else [wanted])]
         for other, wanted in space[key].when.items()

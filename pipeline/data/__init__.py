@@ -1,1 +1,1 @@
-"""Getting data: the known benchmarks, downloads, and the report of leaks."""
+"""Data from outside: known benchmarks, downloads, and the report of leaks."""

@@ -1,4 +1,4 @@
-"""``datasets``: the registry of rain benchmarks as a table, one entry in full, or as JSON."""
+"""The command ``datasets``: the registry of rain benchmarks as a table, one benchmark in full, or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rdmc.datasets.benchmarks.registry import BENCHMARKS, benchmark
 
 
 def run(name: str, as_json: bool = False) -> None:
-    """Show all benchmarks, or all that is known of ``name`` where it is not empty. Raises ConfigError for an unknown one."""
+    """Show all benchmarks, or everything known about ``name`` unless it is empty. Raises ConfigError for an unknown name."""
     if as_json:
         shown = asdict(benchmark(name)) if name else {entry.name: asdict(entry) for entry in BENCHMARKS.values()}
         say(json.dumps(shown, indent=1, default=sorted))
@@ -21,21 +21,21 @@ def run(name: str, as_json: bool = False) -> None:
     else:
         rows = [[entry.name, entry.kind, counts(entry), inputs(entry)] for entry in BENCHMARKS.values()]
         table("rain benchmarks", ["name", "rain", "pairs", "input PSNR-Y, dB"], rows)
-        say("one of them:  python -m pipeline datasets rain800")
+        say("details of one:  python -m pipeline datasets rain800")
 
 
 def counts(entry: Benchmark) -> str:
-    """The pairs of the whole benchmark, as ``700 train, 100 test``."""
+    """The pair counts of the whole benchmark, such as ``700 train, 100 test``."""
     return _joined({split: str(count) for split, count in entry.copies[0].pairs.items()} if entry.copies else {})
 
 
 def inputs(entry: Benchmark) -> str:
-    """The fingerprints of the whole benchmark, as ``22.59 test``."""
+    """The mean input PSNR-Y (dB) of the whole benchmark, such as ``22.59 test``. It identifies a copy."""
     return _joined({split: f"{psnr:.2f}" for split, psnr in entry.copies[0].psnr_y.items()} if entry.copies else {})
 
 
 def markdown() -> str:
-    """The registry as the Markdown of docs/datasets.md."""
+    """The registry as Markdown, for docs/datasets.md."""
     lines = ["| name | rain | pairs | input PSNR-Y, dB | layouts met | licence |", "|---|---|---|---|---|---|"]
     for entry in BENCHMARKS.values():
         layouts = "; ".join(entry.layouts)

@@ -1,4 +1,4 @@
-"""One file from ``https://``, ``http://`` or ``s3://``: goes on where it stopped, verified, and named only when whole."""
+"""Download of one file from ``https://``, ``http://`` or ``s3://``: resumed, verified, and given its name when complete."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from rdmc.files import file_digest, write_text
 from rdmc.web import RefusedError, open_url, pieces
 
 Opened = tuple[Iterator[bytes], int, str]
-"""Chunks, the place of their first byte, and a tag of this version of the file."""
+"""Chunks, the position of the first byte, and a tag of this version of the file."""
 ATTEMPTS = 5
-"""Each of the later ones goes on where the one before stopped."""
+"""Attempts per download. Each one resumes where the one before stopped."""
 SCHEMES = {"https": ("https",), "http": ("http", "https"), "s3": ()}
-"""What an address may begin with, and what the web server behind it may lead to: from https nowhere else."""
+"""Accepted schemes of an address, and the schemes that a web server may redirect it to: https only to https."""
 
 
 def download(url: str, folder: Path, sha256: str) -> Path:
-    """The file at ``url`` in ``folder``, under its own name. A whole one is not read again.
+    """Download the file at ``url`` into ``folder``, under its own name. A complete file is not downloaded again.
 
-    ``sha256`` (hex) is what it must be, or empty. Raises ConfigError for an address that may not be used, DataError where
-    the bytes are not those, ServiceError where the server cannot be reached or breaks off ``ATTEMPTS`` times.
+    ``sha256`` (hex) is the digest that the file must have, or empty. Raises ConfigError for an address that may not be used,
+    DataError for a wrong digest, ServiceError if the server cannot be reached or the connection breaks ``ATTEMPTS`` times.
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.netloc or "@" in parts.netloc:
-        raise ConfigError(f"{url}: the rule is https://, http:// or s3:// without a password; mend the address")
+        raise ConfigError(f"{url}: the rule is https://, http:// or s3:// without a password; fix the address")
     if parts.scheme == "http" and not sha256:
-        raise ConfigError(f"{url}: http can be changed on its way; give --sha256, or use https://")
+        raise ConfigError(f"{url}: http does not protect the file on its way; give --sha256, or use https://")
     place = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
     target = place / (Path(parts.path).name or "file")
     part, tags = place / ".part", place / ".tag"
@@ -48,7 +48,7 @@ def download(url: str, folder: Path, sha256: str) -> Path:
 
 
 def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, tags: Path) -> None:
-    """Fill ``part``, from where it ends if the server still has the same version."""
+    """Complete ``part``. It is continued if the server still has the same version, and written again otherwise."""
     for attempt in range(1, ATTEMPTS + 1):
         have = part.stat().st_size if part.is_file() else 0
         try:
@@ -60,10 +60,12 @@ def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, ta
                     file.write(chunk)
             return
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
-            said = one_line(error)
+            reason = one_line(error)
             if attempt == ATTEMPTS:
-                raise ServiceError(f"{url}: broke off {ATTEMPTS} times ({said}); the same command goes on from there") from None
-            say(f"{url}: broke off ({said}); going on")
+                raise ServiceError(
+                    f"{url}: the connection broke {ATTEMPTS} times ({reason}); run the same command again to resume"
+                ) from None
+            say(f"{url}: the connection broke ({reason}); resuming")
 
 
 def _open_http(url: str, start: int, tag: str) -> Opened:
@@ -71,19 +73,19 @@ def _open_http(url: str, start: int, tag: str) -> Opened:
     try:
         response = open_url(url, SCHEMES[urlsplit(url).scheme], headers)
     except HTTPError as error:
-        if error.code == 416:  # nothing is left to send
+        if error.code == 416:  # the file is complete already
             return iter(()), start, tag
-        raise DataError(f"{url}: {error.code} {error.reason}; open it in a browser and fetch the file that comes") from None
+        raise DataError(f"{url}: {error.code} {error.reason}; download it with a browser and fetch that file") from None
     except RefusedError as error:
         raise DataError(f"{url}: {error}; give that address and --sha256") from None
-    found = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-    return pieces(response), start if response.status == 206 else 0, "" if found.startswith("W/") else found
+    current = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    return pieces(response), start if response.status == 206 else 0, "" if current.startswith("W/") else current
 
 
 def _verify(url: str, path: Path, sha256: str) -> None:
-    found = file_digest(path)
+    digest = file_digest(path)
     if not sha256:
-        say(f"{url}: sha256 {found}; nothing vouches for it, add --sha256 {found} where it is fetched again")
-    elif found != sha256.lower():
+        say(f"{url}: sha256 {digest}, not verified; add --sha256 {digest} when you fetch it again")
+    elif digest != sha256.lower():
         path.unlink()
-        raise DataError(f"{url}: sha256 {found}, the rule is {sha256}; it was removed, fetch it again or mend the digest")
+        raise DataError(f"{url}: sha256 {digest}, the rule is {sha256}; it was removed, fetch it again or fix the digest")

@@ -1,4 +1,4 @@
-"""``fetch``: a folder, an archive or an address -> a folder of raw data, and what to do with it next."""
+"""The command ``fetch``: from a folder, an archive or an address to a folder of raw data, and advice on the next step."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, new_folder
 
 CACHE = Path(".cache/fetch")
-"""Where downloads lie, whole or in part."""
+"""Folder of complete and partial downloads."""
 
 
 def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
-    """Make the folder ``dest`` from ``source``, say how its files lie, and put it under DVC or say how.
+    """Make the folder ``dest`` from ``source``, report how its files are laid out, and add it to DVC or say how.
 
-    Raises ConfigError where ``dest`` is taken or ``source`` is nothing that can be fetched, DataError for what is damaged,
-    hostile or not of ``sha256``, ServiceError for a server or DVC that refuses.
+    Raises ConfigError if ``dest`` exists or ``source`` cannot be fetched, DataError if the data is damaged, unsafe or does not
+    have the digest ``sha256``, ServiceError if a server or DVC refuses.
     """
     if dest.exists():
         raise ConfigError(f"{dest}: is there already; remove it or name another folder")
     if source.startswith("s3://") and source.endswith("/"):
-        raise ConfigError(f"{source}: a folder of a bucket; `dvc import-url {source} {dest}` brings and versions it")
+        raise ConfigError(
+            f"{source}: a folder of a bucket; run `dvc import-url {source} {dest}`, which downloads and versions it"
+        )
     if "://" in source:
         files = unpack(download(source, CACHE, sha256), dest)
     elif Path(source).is_dir():
@@ -38,9 +40,9 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
             raise ConfigError("--sha256: is for archives, a folder has no digest; leave it out")
         files = copy(Path(source), dest)
     elif Path(source).is_file():
-        found = file_digest(Path(source)) if sha256 else ""
-        if found != sha256.lower():
-            raise DataError(f"{source}: sha256 {found}, the rule is {sha256}; fetch it again or mend the digest")
+        digest = file_digest(Path(source)) if sha256 else ""
+        if digest != sha256.lower():
+            raise DataError(f"{source}: sha256 {digest}, the rule is {sha256}; fetch it again or fix the digest")
         files = unpack(Path(source), dest)
     else:
         raise ConfigError(f"{source}: no such file, folder or address; name a folder, an archive, s3://… or https://…")
@@ -48,13 +50,13 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
     _advise(source, dest)
     if dvc:
         run_dvc(Path(), "add", str(dest))
-        say(f"under DVC: git add {dest}.dvc {dest.parent / '.gitignore'}")
+        say(f"added to DVC; commit it: git add {dest}.dvc {dest.parent / '.gitignore'}")
     else:
-        say(f"version it: dvc add {dest}")
+        say(f"to version it: dvc add {dest}")
 
 
 def copy(source: Path, dest: Path) -> int:
-    """Copy the plain files below ``source``; returns how many. Raises DataError for a link or device, or a taken name."""
+    """Copy the plain files below ``source`` and return their number. Raises DataError for a link, a device or a taken name."""
     with new_folder(dest) as folder:
         count = 0
         for root, folders, names in os.walk(source):
@@ -70,12 +72,12 @@ def copy(source: Path, dest: Path) -> int:
                     shutil.copyfile(path, target)
                     count += 1
         if not count:
-            raise DataError(f"{source}: holds no files; name the folder of the data")
+            raise DataError(f"{source}: holds no files; name the folder with the data")
     return count
 
 
 def _advise(source: str, dest: Path) -> None:
-    """Say how the pairs lie, which benchmark that may be, and the lines for params.yaml."""
+    """Report how the pairs are laid out, which benchmark they may be, and the lines for params.yaml."""
     try:
         found = find_pairs(dest, Hints(split="test"))
     except DataError as error:
@@ -87,11 +89,11 @@ def _advise(source: str, dest: Path) -> None:
         part = ", partial: true" if names[0] in partly(found.counts()) else ""
         say(f"in params.yaml, datasets:  {names[0]}: {{source: benchmark, name: {names[0]}, path: {dest}{part}}}")
         others = f"it may also be {', '.join(names[1:6])}; " if names[1:] else ""
-        say(f"{others}`dvc repro prepare@{names[0]}` checks counts and figures and says what it is")
+        say(f"{others}`dvc repro prepare@{names[0]}` checks its counts and its input PSNR-Y, and reports which benchmark it is")
 
 
 def partly(counts: dict[str, int]) -> set[str]:
-    """Benchmarks of which a known part, and no whole copy, has these counts."""
+    """Benchmarks with these counts in a known part, and in no whole copy."""
     copies = [
         (name, copy) for name, entry in BENCHMARKS.items() for copy in entry.copies if counts.items() <= copy.pairs.items()
     ]
@@ -99,9 +101,9 @@ def partly(counts: dict[str, int]) -> set[str]:
 
 
 def candidates(dest: Path, source: str) -> list[str]:
-    """Benchmarks whose counts the folder has, those that ``source`` or ``dest`` name first."""
+    """Benchmarks with the folder's counts. Those that ``source`` or ``dest`` name come first."""
     hints = {entry.hints if entry.hints.split else replace(entry.hints, split="test") for entry in BENCHMARKS.values()}
-    counted = {hint: _counts(dest, hint) for hint in hints}  # few, and every one goes through all files
+    counted = {hint: _counts(dest, hint) for hint in hints}  # once per hint, because each scan reads the whole folder
     fitting = []
     for name, entry in BENCHMARKS.items():
         counts = counted[entry.hints if entry.hints.split else replace(entry.hints, split="test")]

@@ -1,4 +1,4 @@
-"""The report of leaks: as JSON, which ``pack`` reads, and as sheets of pictures for a person's eye."""
+"""The report of leaks: as JSON, which ``pack`` reads, and as sheets of images to look at."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 VERSION = 1
 ROWS, COLUMNS = 6, 2
-"""Twins on a sheet."""
+"""Twins per sheet: rows and columns."""
 WIDTH, HEIGHT, GAP, CAPTION = 320, 220, 10, 22
-"""Pixels of one picture, between pictures, and of the line above two."""
+"""Pixels: width and height of an image, the gap between images, and the height of the caption above two."""
 
 
 def write_report(
     path: Path, score: float, splits: Sequence[Mapping[str, Any]], twins: Iterable[Twin], faults: Iterable[Fault]
 ) -> None:
-    """Write everything that was found; ``splits`` has a row per split of each dataset."""
+    """Write all leaks, duplicates and unreadable files as JSON. ``splits`` has a row per split of each dataset."""
     rows = [_row(twin) for twin in twins]
     content = {
         "version": VERSION,
@@ -43,13 +43,13 @@ def write_report(
 
 
 def read_excluded(path: Path, dataset: str) -> dict[str, str]:
-    """The pairs of ``dataset`` that leak, as split/name, and what each of them shows. Raises DataError."""
+    """The leaking pairs of ``dataset`` (split/name), each with what it shows. Raises DataError."""
     try:
-        found = json.loads(path.read_text())
-        if found["version"] != VERSION:
-            raise ValueError(f"version {found['version']}, this program reads {VERSION}")
+        report = json.loads(path.read_text())
+        if report["version"] != VERSION:
+            raise ValueError(f"version {report['version']}, this program reads {VERSION}")
         excluded: dict[str, str] = {}
-        for leak in found["leaks"]:
+        for leak in report["leaks"]:
             first, second = leak["first"], leak["second"]
             if first["dataset"] == dataset:
                 shown = f"shows {second['name']}, {second['split']} of {second['dataset']} (score {leak['score']})"
@@ -63,7 +63,7 @@ def read_excluded(path: Path, dataset: str) -> dict[str, str]:
 
 
 def draw_sheets(folder: Path, twins: Sequence[Twin]) -> list[Path]:
-    """Draw the ``twins`` side by side into a new ``folder``, as sheet-000.png and so on; both as they are in their files."""
+    """Draw the ``twins`` side by side into a new ``folder`` as sheet-000.png and so on, each image as it is in its file."""
     with new_folder(folder) as new:
         for start in range(0, len(twins), ROWS * COLUMNS):
             write_png(new / f"sheet-{start // (ROWS * COLUMNS):03d}.png", _sheet(twins[start : start + ROWS * COLUMNS]))

@@ -1,4 +1,4 @@
-"""The packed datasets of a project, wherever they lie: beside the project, or in the bucket by the digests of dvc.lock."""
+"""The packed datasets of a project: on the local disk, or in the bucket under the digests of dvc.lock."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def open_pairs(
     cache_mb: int | None = None,
     allow_empty: bool = False,
 ) -> PairStore:
-    """The pairs of a split of the project's datasets, or of those named, by position.
+    """The pairs of a split, by position, of all the project's datasets or of those named.
 
-    Manifests are read at once. A shard that does not lie beside its manifest is downloaded when a pair of it is asked for,
-    verified, and kept in the node's shard cache.
+    The manifests are read at once. A shard that is not beside its manifest is downloaded when one of its pairs is requested.
+    It is verified and kept in the node's shard cache.
 
     Args:
         project: The project.
         split: train, validation or test.
-        datasets: Names of some of the project's datasets; None takes all.
-        cache_mb: Decoded pairs to keep in memory, in MiB; None takes the setting.
+        datasets: Names of some of the project's datasets; None means all.
+        cache_mb: MiB of decoded pairs to keep in memory; None means the value in the settings.
         allow_empty: Accept a split without pairs.
 
     Raises:
-        DataError: No shards and no bucket, a missing or damaged manifest or shard, or a split without pairs.
+        DataError: There are no shards and no bucket, a manifest or shard is missing or damaged, or the split has no pairs.
         ServiceError: The bucket cannot be reached.
     """
     names = project.params.datasets if datasets is None else datasets
@@ -48,17 +48,17 @@ def open_pairs(
 
 
 def read_manifests(project: Project[Recipe]) -> dict[str, Manifest]:
-    """The manifest of each dataset, by name. Raises what ``dataset_folder`` raises, and DataError for a damaged manifest."""
+    """The manifests by dataset name. Raises what ``dataset_folder`` raises, and DataError for a damaged manifest."""
     return {name: read_manifest(dataset_folder(project, name) / MANIFEST) for name in project.params.datasets}
 
 
 def dataset_folder(project: Project[Recipe], dataset: str) -> Path:
-    """The folder with a dataset's manifest: ``data/shards/<dataset>``, or a copy of the one that dvc.lock names in the bucket.
+    """The folder with a dataset's manifest: ``data/shards/<dataset>``, or a copy of the manifest that dvc.lock names.
 
-    That copy has no shards. It is read from DVC's remote by its md5, verified, and kept in ``.cache/manifests``.
+    The copy comes without shards. It is downloaded from DVC's remote by its md5, verified, and kept in ``.cache/manifests``.
 
     Raises:
-        DataError: No shards and no bucket, or an object that is missing or damaged.
+        DataError: There are no shards and no bucket, or an object is missing or damaged.
         ServiceError: The bucket cannot be reached.
     """
     local = project.paths.shards(dataset)
@@ -66,20 +66,20 @@ def dataset_folder(project: Project[Recipe], dataset: str) -> Path:
         return local
     bucket = bucket_of(project.settings)
     if not bucket:
-        raise DataError(f"{local}: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set RDMC_BUCKET to where they are")
+        raise DataError(f"{local}: no manifest.json; run `dvc repro pack`, or `dvc pull`, or set RDMC_BUCKET to their bucket")
     listed = recorded_md5(project.paths, dataset)
     folder = project.paths.manifests / listed.removesuffix(".dir")
     if not (folder / MANIFEST).is_file():
         remote = Remote(bucket)
         files = {entry["relpath"]: entry["md5"] for entry in json.loads(remote.load(listed))}
         if MANIFEST not in files:
-            raise DataError(f"{bucket.url('dvc')}: {listed} lists no {MANIFEST}; `dvc push` it again where the shards are")
+            raise DataError(f"{bucket.url('dvc')}: {listed} lists no {MANIFEST}; run `dvc push` again where the shards are")
         write_bytes(folder / MANIFEST, remote.load(files[MANIFEST]))
     return folder
 
 
 def _fetch(project: Project[Recipe]) -> Fetch:
-    """How a ``PairStore`` finds shards: beside their manifest, else in the bucket through the node's cache."""
+    """How a ``PairStore`` gets shards: from beside their manifest, else from the bucket through the node's cache."""
     bucket = bucket_of(project.settings)
     if not bucket:
         return local_shard

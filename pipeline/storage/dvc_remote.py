@@ -1,4 +1,4 @@
-"""DVC's remote in the bucket as a store of shards: objects by digest, read in ranges, tried again, verified."""
+"""DVC's remote in the bucket as a store of shards: objects by digest, read in ranges, with retries, and verified."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from rdmc.data.shards import Shard
 from rdmc.errors import ConfigError, DataError
 
 REMOTE = "storage"
-"""What DVC calls the bucket."""
+"""Name of the bucket among DVC's remotes."""
 PART = 8 << 20
-"""Bytes of a request."""
+"""Bytes per request."""
 TRIES, READS = 7, 6
-"""How often a request is tried, and a whole object read, before it is given up: the pauses last some six seconds in all."""
+"""Attempts per request, and reads of a whole object, before giving up. The pauses add up to about six seconds."""
 
 
 class Remote:
-    """Objects of DVC's remote by their md5: read in ranges, tried again with growing pauses, and verified."""
+    """Objects of DVC's remote by their md5: read in ranges, retried with growing pauses, and verified."""
 
     def __init__(self, bucket: Bucket, timeout: float = 30.0, pause: float = 0.1) -> None:
         self.bucket, self.timeout, self.pause = bucket, timeout, pause
@@ -40,51 +40,53 @@ class Remote:
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[Remote], tuple[Bucket, float, float]]:
-        """What another process gets: it finds credentials in its own environment."""
+        """Pickle without the client: another process finds credentials in its own environment."""
         return Remote, (self.bucket, self.timeout, self.pause)
 
     def save(self, file: BinaryIO, md5: str, size: int | None = None, sha256: str = "") -> None:
-        """Write an object's bytes, of which the sha256, or without one the md5, is right.
+        """Write an object's bytes to ``file``, verified by the sha256 or, without one, by the md5.
 
-        Wrong bytes are read anew; twice the same wrong ones are the object's own fault. Raises DataError for an object that
-        is missing or damaged, ServiceError for a bucket that fails.
+        Wrong bytes are read again. If the same wrong bytes come twice, the object itself is damaged. Raises DataError for an
+        object that is missing or damaged, ServiceError for a bucket that fails.
         """
         key = self.bucket.key("dvc/files/md5", md5[:2], md5[2:])
         wrong: set[str] = set()
-        found = ""
+        digest = ""
         with refusals(self.bucket.url()):
             for _ in range(READS):
-                digest = hashlib.sha256() if sha256 else hashlib.md5(usedforsecurity=False)
+                hasher = hashlib.sha256() if sha256 else hashlib.md5(usedforsecurity=False)
                 file.seek(0)
                 for part in self._parts(key, size):
-                    digest.update(part)
+                    hasher.update(part)
                     file.write(part)
-                found = digest.hexdigest()
-                if found == (sha256 or md5.removesuffix(".dir")):
+                digest = hasher.hexdigest()
+                if digest == (sha256 or md5.removesuffix(".dir")):
                     file.truncate()
                     return
-                if found in wrong:
+                if digest in wrong:
                     break
-                wrong.add(found)
+                wrong.add(digest)
         rule = "sha256" if sha256 else "md5"
-        raise DataError(f"s3://{self.bucket.name}/{key}: {rule} {found}, not what was packed; delete it, then `dvc push` again")
+        raise DataError(
+            f"s3://{self.bucket.name}/{key}: {rule} {digest}, not what was packed; delete it, then `dvc push` again"
+        )
 
     def load(self, md5: str) -> bytes:
-        """A small object's bytes, as ``save`` finds them."""
+        """A small object's bytes. Raises what ``save`` raises."""
         file = BytesIO()
         self.save(file, md5)
         return file.getvalue()
 
     def _parts(self, key: str, size: int | None) -> Iterator[bytes]:
-        """An object in parts of at most ``PART`` bytes, or, of unknown size, in one."""
+        """An object in parts of at most ``PART`` bytes, or in one part if its size is unknown."""
         for start in range(0, size, PART) if size is not None else [0]:
             end = None if size is None else min(start + PART, size)
-            part = bytearray()  # grows over several tries: what has arrived is not asked for again
+            part = bytearray()  # it grows over several attempts, so no byte is requested twice
             self._tried(key, partial(self._rest, key, start, end, part))
             yield bytes(part)
 
     def _rest(self, key: str, start: int, end: int | None, part: bytearray) -> None:
-        """Read what ``part`` lacks of an object's bytes ``start`` to ``end`` - 1, or to its end."""
+        """Append to ``part`` what it lacks of an object's bytes ``start`` to ``end`` - 1, or to its end."""
         if end is not None and len(part) >= end - start:
             return
         asked = f"bytes={start + len(part)}-{'' if end is None else end - 1}"
@@ -94,11 +96,11 @@ class Remote:
         if end is not None and len(part) < end - start:
             raise IncompleteReadError(actual_bytes=len(part), expected_bytes=end - start)
 
-    def _tried(self, key: str, act: Callable[[], None]) -> None:
-        """``act``, again after a growing pause where the network or the server fails; not where it refuses."""
+    def _tried(self, key: str, request: Callable[[], None]) -> None:
+        """Run ``request``. Retry after growing pauses if the network or the server fails, but not if the server refuses."""
         for number in range(TRIES):
             try:
-                act()
+                request()
                 return
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
@@ -111,31 +113,33 @@ class Remote:
             except (BotoCoreError, OSError):
                 if number == TRIES - 1:
                     raise
-            time.sleep(self.pause * 2**number * SystemRandom().uniform(0.5, 1))  # spreads those that failed together
+            time.sleep(
+                self.pause * 2**number * SystemRandom().uniform(0.5, 1)
+            )  # spreads the retries of processes that failed together
 
     @property
     def client(self) -> Any:
-        """boto3's, made once; it is safe to use from several threads."""
+        """boto3's client, made once. It can be used from several threads."""
         with self._lock:
             if self._client is None:
                 self._client = s3_client(
                     connect_timeout=min(3, self.timeout),
                     read_timeout=self.timeout,
                     retries={"total_max_attempts": 1},
-                    response_checksum_validation="when_required",  # some servers send a range with the whole object's checksum
+                    response_checksum_validation="when_required",  # some servers send the whole object's checksum with a range
                 )
             return self._client
 
 
 @dataclass(frozen=True)
 class BucketShards:
-    """A ``Fetch`` of shards in DVC's remote; another process gets it without credentials or connection."""
+    """A ``Fetch`` of shards in DVC's remote. Pickled, it holds neither credentials nor a connection."""
 
     remote: Remote
     cache: ShardCache
 
     def __call__(self, folder: Path, shard: Shard) -> Path:
-        """The shard's file, verified by its sha256. Raises DataError, ConfigError or ServiceError, one line."""
+        """The shard's file, verified by its sha256. Raises DataError, ConfigError or ServiceError with one line."""
         local = local_shard(folder, shard)
         if local.is_file():
             return local
@@ -145,12 +149,12 @@ class BucketShards:
 def connect(settings: Settings, root: Path) -> None:
     """Make the bucket the default remote of the DVC repository at ``root``, so that plain ``dvc push``/``pull`` use it.
 
-    It is written to ``.dvc/config.local``, which git ignores: address and endpoint, no credentials. Raises ConfigError
-    without a bucket, ServiceError where it cannot be used or DVC refuses.
+    The address and the endpoint are written to ``.dvc/config.local``, which git ignores. Credentials are not written. Raises
+    ConfigError without a bucket, ServiceError if the bucket cannot be used or DVC refuses.
     """
     bucket = bucket_of(settings)
     if not bucket:
-        raise ConfigError("RDMC_BUCKET: is not set, there is no bucket to connect to; set it to s3://bucket/prefix")
+        raise ConfigError("RDMC_BUCKET: is not set, so there is no bucket to connect to; set it to s3://bucket/prefix")
     check_bucket(settings)
     run_dvc(root, "remote", "add", "--local", "--default", "--force", REMOTE, bucket.url("dvc"))
     if address := endpoint():

@@ -1,4 +1,4 @@
-"""What trials and sweeps keep in Ray's storage, a folder or a bucket, whole at every moment for whoever goes on with it."""
+"""Files that trials and sweeps keep in Ray's storage (a folder or a bucket), complete at all times, so they can resume."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from rdmc.files import write_text
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A folder of Ray's storage. Its methods raise ServiceError where the storage fails."""
+    """A folder in Ray's storage. Its methods raise ServiceError if the storage fails."""
 
     path: str
-    """As the filesystem takes it."""
+    """Path in the form that the filesystem takes."""
     filesystem: pyarrow.fs.FileSystem | None
-    """None for the local one."""
+    """None for the local filesystem."""
 
     def within(self, name: str) -> RunFiles:
-        """A folder in this one."""
+        """The subfolder ``name``."""
         return RunFiles(f"{self.path}/{name}", self.filesystem)
 
     @property
     def files(self) -> pyarrow.fs.FileSystem:
-        """The filesystem."""
+        """The filesystem, also if it is the local one."""
         return self.filesystem or pyarrow.fs.LocalFileSystem()
 
     def write(self, name: str, text: str) -> None:
-        """Write a small file so that a reader sees the old one or the new one: renamed on disk, one request to a bucket."""
+        """Write a small file. A reader sees the old or the new content: a rename on disk, one request to a bucket."""
         with faults(self.path):
             if self.filesystem is None:
                 write_text(Path(self.path) / name, text)
@@ -46,18 +46,18 @@ class RunFiles:
                 stream.write(text.encode())
 
     def read(self, name: str) -> str | None:
-        """A small file; None where there is none."""
+        """The content of a small file; None if there is no such file."""
         with faults(self.path), suppress(FileNotFoundError), self.files.open_input_stream(f"{self.path}/{name}") as stream:
             return str(stream.read().decode())
         return None
 
     def drop(self, name: str) -> None:
-        """Delete a small file; one that is not there is fine."""
+        """Delete a small file, if it exists."""
         with faults(self.path), suppress(FileNotFoundError):
             self.files.delete_file(f"{self.path}/{name}")
 
     def put(self, folder: Path, name: str) -> None:
-        """Copy a folder here. It is not whole before this returns: name it in a ``write`` only then."""
+        """Copy a folder here as ``name``. It is incomplete until this returns: refer to it in a ``write`` only then."""
         with faults(self.path):
             self.files.create_dir(f"{self.path}/{name}", recursive=True)
             pyarrow.fs.copy_files(
@@ -67,7 +67,7 @@ class RunFiles:
 
     @contextmanager
     def fetched(self) -> Iterator[Path]:
-        """This folder as one on this machine."""
+        """This folder on the local disk: itself, or a temporary copy."""
         if self.filesystem is None:
             yield Path(self.path)
             return
@@ -86,7 +86,7 @@ class RunFiles:
         return sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)
 
     def remove(self) -> None:
-        """Delete this folder with all in it; one that is not there is fine."""
+        """Delete this folder with its content, if it exists."""
         with faults(self.path), suppress(FileNotFoundError):
             self.files.delete_dir(self.path)
 
@@ -94,8 +94,8 @@ class RunFiles:
 def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | None]:
     """``storage_path`` and ``storage_filesystem`` of Ray's RunConfig: a folder that all workers can write, or the bucket.
 
-    The filesystem is pickled to the workers without credentials; each process finds them in its own environment.
-    pyarrow's own S3 client is not used: it writes empty objects for folders, which not every S3 server takes.
+    The filesystem is pickled to the workers without credentials. Each process finds them in its own environment. pyarrow's
+    own S3 client is not used: it writes empty objects for folders, and some S3 servers refuse those.
     """
     if project.settings.storage:
         return str(Path(project.settings.storage).absolute()), None
@@ -111,17 +111,17 @@ def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | 
 
 
 def run_files(project: Project[Recipe], name: str = "") -> RunFiles:
-    """The folder ``name`` of Ray's storage, or all of it."""
+    """The folder ``name`` of Ray's storage, or its root without a name."""
     place = RunFiles(*ray_storage(project))
     return place.within(name) if name else place
 
 
 @contextmanager
 def faults(place: str) -> Iterator[None]:
-    """Turn what Ray's storage raises, on disk or in a bucket, into one line."""
+    """Turn errors of Ray's storage, on disk or in a bucket, into a ServiceError with one line."""
     try:
         with refusals(place):
             yield
     except OSError as error:
         line = one_line(error)
-        raise ServiceError(f"{place}: {line}; see that there is room and that it can be read and written") from None
+        raise ServiceError(f"{place}: {line}; make sure that there is room and that it can be read and written") from None

@@ -1,7 +1,7 @@
-"""The bucket and the ways into it: its name, boto3's client, an object's bytes, and what S3 refuses as one line.
+"""The bucket and access to it: its name, boto3's client, the bytes of an object, and errors of S3 as one line.
 
-``RDMC_BUCKET=s3://bucket/prefix`` names it; credentials and endpoint are those of boto3's own environment and are never
-read, held or written here. Under the prefix lie ``dvc/`` (content-addressed: ``files/md5/ab/cdef…``), ``ray/`` and
+``RDMC_BUCKET=s3://bucket/prefix`` names it. boto3 takes credentials and endpoint from its own environment; credentials are
+never read, stored or written here. Under the prefix are ``dvc/`` (content-addressed: ``files/md5/ab/cdef…``), ``ray/`` and
 ``mlflow/``.
 """
 
@@ -24,12 +24,12 @@ from rdmc.errors import ConfigError, DataError, ServiceError, one_line
 
 TIMEOUTS = {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 2}}
 CHUNK = 1 << 20
-"""Bytes that are read at once."""
+"""Bytes per read."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket's name and the prefix inside it, without slashes at the ends."""
+    """A bucket's name and the prefix inside it, without slashes at either end."""
 
     name: str
     prefix: str
@@ -44,7 +44,7 @@ class Bucket:
 
 
 def bucket_of(settings: Settings) -> Bucket | None:
-    """The bucket of the settings, None without one. Raises ConfigError for an address without a bucket's name."""
+    """The bucket of the settings, or None if none is set. Raises ConfigError for an address without a bucket name."""
     if not settings.bucket:
         return None
     parts = urlsplit(settings.bucket)
@@ -54,7 +54,7 @@ def bucket_of(settings: Settings) -> Bucket | None:
 
 
 def endpoint() -> str:
-    """The S3 server's address, empty for AWS itself. Raises ConfigError where it holds a password: it is written to files."""
+    """The S3 server's address, empty for AWS. Raises ConfigError if it holds a password, because it is written to files."""
     name = "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
     address = os.environ.get(name, "")
     if "@" in address:
@@ -63,7 +63,7 @@ def endpoint() -> str:
 
 
 def s3_client(**options: Any) -> Any:
-    """boto3's client of the environment's S3; ``options`` of its Config instead of ``TIMEOUTS``."""
+    """A boto3 client for the environment's S3. ``options`` go to its Config and replace ``TIMEOUTS``."""
     try:
         return boto3.Session().client("s3", config=Config(**(options or TIMEOUTS)))
     except ValueError as error:
@@ -72,7 +72,7 @@ def s3_client(**options: Any) -> Any:
 
 @contextmanager
 def refusals(url: str) -> Iterator[None]:
-    """Turn what boto3 raises into one line that names the bucket, the endpoint and the cure, and never a credential."""
+    """Turn errors of boto3 into one line that names the bucket, the endpoint and the remedy, and never a credential."""
     host = urlsplit(endpoint()).netloc or "AWS"
     try:
         yield
@@ -83,18 +83,18 @@ def refusals(url: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404:
-            raise ServiceError(f"{url}: no such bucket at {host}; make it there or mend RDMC_BUCKET") from None
+            raise ServiceError(f"{url}: no such bucket at {host}; create it there or fix RDMC_BUCKET") from None
         if status in (400, 401, 403):
             raise ServiceError(
-                f"{url}: {host} refuses these credentials ({code}); mend AWS_ACCESS_KEY_ID and its secret"
+                f"{url}: {host} refuses these credentials ({code}); fix AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from None
-        raise ServiceError(f"{url}: {host} answers {status} ({code}); try again or read its log") from None
+        raise ServiceError(f"{url}: {host} answers {status} ({code}); try again or read the server's log") from None
     except (BotoCoreError, Boto3Error) as error:
-        raise ServiceError(f"{url}: {host}: {type(error).__name__}; start the store or mend AWS_ENDPOINT_URL") from None
+        raise ServiceError(f"{url}: {host}: {type(error).__name__}; start the server or fix AWS_ENDPOINT_URL") from None
 
 
 def check_bucket(settings: Settings) -> None:
-    """See that the bucket is there and lets this environment in; makes nothing. Raises ServiceError, one line."""
+    """Raise ServiceError with one line unless the bucket exists and accepts this environment's credentials. Creates nothing."""
     bucket = bucket_of(settings)
     if bucket:
         with refusals(bucket.url()):
@@ -102,10 +102,10 @@ def check_bucket(settings: Settings) -> None:
 
 
 def open_object(url: str, start: int, tag: str) -> tuple[Iterator[bytes], int, str]:
-    """The bytes of ``s3://bucket/key`` from ``start`` on, where its tag is still ``tag``; else all, from 0.
+    """The bytes of ``s3://bucket/key`` from ``start`` on if its tag is still ``tag``, otherwise from 0.
 
-    Returns the chunks, the place of the first byte and the tag. Raises DataError where there is no such object,
-    ServiceError where the store cannot be used.
+    Returns the chunks, the position of the first byte and the tag. Raises DataError if there is no such object, ServiceError
+    if the server cannot be used.
     """
     parts = urlsplit(url)
     key = parts.path.lstrip("/")
@@ -115,18 +115,18 @@ def open_object(url: str, start: int, tag: str) -> tuple[Iterator[bytes], int, s
             head = client.head_object(Bucket=parts.netloc, Key=key)
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
-                raise DataError(f"{url}: no such object; mend the address") from None
+                raise DataError(f"{url}: no such object; fix the address") from None
             raise
-        found = str(head["ETag"])
-        start = start if found == tag and start < head["ContentLength"] else 0
+        current = str(head["ETag"])
+        start = start if current == tag and start < head["ContentLength"] else 0
         body = (
             client.get_object(Bucket=parts.netloc, Key=key, Range=f"bytes={start}-")["Body"] if head["ContentLength"] else None
         )
-    return _chunks(body) if body else iter(()), start, found
+    return _chunks(body) if body else iter(()), start, current
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
-    """The pieces of an object. Raises ConnectionError where the store breaks off."""
+    """The chunks of an object. Raises ConnectionError if the connection breaks."""
     try:
         yield from body.iter_chunks(CHUNK)
     except BotoCoreError as error:

@@ -1,13 +1,13 @@
-"""Shards on a node's disk, shared by its processes, of bounded size: whatever bears a shard's name is whole.
+"""A cache of shards on a node's disk, shared by its processes and bounded in size. A file with a shard's name is complete.
 
-A shard is written under a temporary name, its room taken beforehand, and renamed once its digest is right. Three rules keep
-that true for any number of processes, ended in whatever way:
+A shard is written under a temporary name, in space reserved beforehand, and renamed once its digest is verified. Three rules
+keep the cache correct for any number of processes, however they end:
 
-- who downloads a shard holds the lock of its name, which the kernel opens when the process ends;
-- who makes room, takes it or gives a file its name holds the lock of the folder, for a moment;
-- a temporary file whose lock is free belongs to nobody alive and is removed.
+- a process that downloads a shard holds the lock of the shard's name, which the kernel releases when the process ends;
+- a process that makes room, reserves it, or renames a file holds the lock of the folder for that moment;
+- a temporary file whose lock is free belongs to no living process, and is removed.
 
-Room is made by removing what was not used for longest. A reader that finds its shard gone asks again.
+Room is made by removing the least recently used shards. A reader whose shard is gone requests it again.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from rdmc.errors import ConfigError, DataError
 
 MB = 1_000_000
 WAIT = 0.05
-"""Seconds between looks for room while all of it is taken by downloads of other processes."""
+"""Seconds between attempts to reserve room while other processes' downloads take all of it."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ShardCache:
-    """Shards below ``folder``, at most ``limit_mb`` of them at any time, those being written included."""
+    """Shards below ``folder``, at most ``limit_mb`` MB at any time, including those being written."""
 
     def __init__(self, folder: Path, limit_mb: int) -> None:
         self.folder, self.limit = folder, limit_mb * MB
 
     def path(self, shard: Shard, save: Callable[[BinaryIO], None]) -> Path:
-        """The shard's file; where there is none, ``save`` writes its bytes, right ones, and raises where it cannot.
+        """The shard's file. If it is missing, ``save`` writes its verified bytes, or raises.
 
-        Raises ConfigError for a limit below the shard's size, DataError where the disk is full, and what ``save`` raises.
+        Raises ConfigError for a limit below the shard's size, DataError if the disk is full, and what ``save`` raises.
         """
         target = self.folder / f"{shard.md5}.tar"
         if _used(target, shard.size):
@@ -67,21 +67,21 @@ class ShardCache:
                 save(file)
                 file.flush()
                 os.fsync(file.fileno())
-            with self._lock("room"):  # so that who counts what is held sees it under one name, and once
+            with self._lock("room"):  # a process that counts the files must see each once
                 part.rename(target)
         finally:
             part.unlink(missing_ok=True)
 
     def _reserve(self, shard: Shard) -> Path:
-        """A temporary file of the shard's size, made once there is room for it."""
+        """A temporary file of the shard's size, created once there is room for it."""
         part = self.folder / f".{shard.md5}.part"
         while True:
             with self._lock("room"):
-                part.unlink(missing_ok=True)  # of a process that was killed: its lock is ours now
+                part.unlink(missing_ok=True)  # left by a killed process, whose lock we now hold
                 if self._make_room(shard.size):
                     try:
                         with part.open("wb") as file:
-                            os.posix_fallocate(file.fileno(), 0, shard.size)  # a full disk is seen here, before any download
+                            os.posix_fallocate(file.fileno(), 0, shard.size)  # detects a full disk before the download
                     except OSError:
                         part.unlink(missing_ok=True)
                         raise
@@ -89,10 +89,10 @@ class ShardCache:
             time.sleep(WAIT)
 
     def _make_room(self, size: int) -> bool:
-        """Remove the least recently used until ``size`` more bytes fit; whether they do."""
+        """Remove the least recently used shards until ``size`` more bytes fit. Returns whether they do."""
         whole, held = [], size
         for path in self.folder.iterdir():
-            with suppress(FileNotFoundError):  # given up meanwhile, as of a download that failed
+            with suppress(FileNotFoundError):  # removed meanwhile, for example after a failed download
                 if path.suffix == ".part" and self._is_free(path.name[1:].removesuffix(".part")):
                     path.unlink()
                 elif path.is_file():
@@ -109,7 +109,7 @@ class ShardCache:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
-        """Only one thread of one process of this machine at a time."""
+        """Hold the lock ``name``, which one thread of one process on this machine holds at a time."""
         folder = self.folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("w") as file:
@@ -126,7 +126,7 @@ class ShardCache:
 
 
 def _used(path: Path, size: int) -> bool:
-    """Whether the file is there, which is noted as its last use. One of another size, as a fault of a disk leaves it, goes."""
+    """Whether the file exists; this counts as its last use. A file of the wrong size, as disk errors leave it, is removed."""
     try:
         os.utime(path)
         if path.stat().st_size == size:

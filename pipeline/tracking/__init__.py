@@ -1,1 +1,1 @@
-"""MLflow runs: the connection, the run of a training, the UI."""
+"""MLflow runs: the connection, the run of a training, and the UI."""

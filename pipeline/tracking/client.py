@@ -1,7 +1,7 @@
-"""The connection to MLflow: whether it answers, what may be shown of its address, and requests within its limits.
+"""The connection to MLflow: a check that it answers, its address without secrets, and requests within its limits.
 
-MLflow is imported when it is first used, after ``_settle`` has set its environment: it is slow to import, talks a lot and
-reports its use to its makers unless told not to.
+MLflow is imported on first use, after ``_settle`` has set its environment: the import is slow, and by default MLflow prints a
+lot and sends usage data to its makers.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Figure = tuple[str, float, int, int]
-"""Name, value, time in ms, step."""
+"""A metric: name, value, time in ms since 1970, step."""
 
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
-"""MLflow's limits of one request."""
+"""MLflow's limits per request."""
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 
 
 def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> MlflowClient:
-    """A client of the settings' MLflow. ``timeout`` (s) and ``retries`` of a request hold where the environment is silent.
+    """A client of the settings' MLflow. ``timeout`` (s) and ``retries`` per request apply unless the environment sets them.
 
-    Raises ServiceError where nothing answers, and MLflow's own errors (``faults``).
+    Raises ServiceError if nothing answers, and MLflow's own errors (``faults``).
     """
     check_reachable(settings)
     _settle(timeout, retries)
@@ -50,7 +50,7 @@ def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> Mlflo
 
 
 def check_reachable(settings: Settings) -> None:
-    """Raise ServiceError unless the server answers within ``mlflow_timeout``, or the folder of a SQLite store is there."""
+    """Raise ServiceError unless the server answers within ``mlflow_timeout``, or the folder of a SQLite store exists."""
     uri, timeout = settings.tracking_uri, settings.mlflow_timeout
     parts = _split(uri)
     path = sqlite_path(uri)
@@ -58,7 +58,7 @@ def check_reachable(settings: Settings) -> None:
         raise ServiceError(f"{uri}: no such folder; set MLFLOW_TRACKING_URI to a place that exists or unset it")
     if not parts.hostname or parts.scheme.split("+")[0] not in PORTS:
         return
-    answers: queue.Queue[str] = queue.Queue()  # in a thread, for looking a name up has no time limit of its own
+    answers: queue.Queue[str] = queue.Queue()  # filled by a thread, because a DNS lookup has no timeout
     threading.Thread(target=lambda: answers.put(_problem(parts, timeout)), daemon=True).start()
     try:
         problem = answers.get(timeout=timeout)
@@ -66,12 +66,12 @@ def check_reachable(settings: Settings) -> None:
         problem = f"no answer within {timeout:g} s"
     if problem:
         raise ServiceError(
-            f"{shown_uri(uri)} cannot be reached ({problem}); start that MLflow server, or mend MLFLOW_TRACKING_URI"
+            f"{shown_uri(uri)} cannot be reached ({problem}); start that MLflow server, or fix MLFLOW_TRACKING_URI"
         )
 
 
 def faults() -> tuple[type[Exception], ...]:
-    """What MLflow, its database and its connections raise when they fail."""
+    """The exceptions that MLflow, its database and its connections raise."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -79,31 +79,32 @@ def faults() -> tuple[type[Exception], ...]:
 
 
 def shown_uri(uri: str) -> str:
-    """A tracking URI as it may be shown and recorded: without user, password and query. Raises ServiceError for a bad one."""
+    """A tracking URI that is safe to show and record: without user, password and query. Raises ServiceError for a bad URI."""
     parts = _split(uri)
     return urlunsplit((parts.scheme, _place(parts), parts.path, "", "")) if parts.hostname else uri
 
 
 def experiment_id(client: MlflowClient, settings: Settings) -> str:
-    """The settings' experiment, made if it is new. Its artifacts lie in the bucket, else beside the SQLite file.
+    """The id of the settings' experiment, which is created if it does not exist.
 
-    A server decides itself where they lie.
+    Its artifacts are stored in the bucket, or beside the SQLite file without a bucket. A server decides itself where to
+    store them.
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(settings.experiment)
-    if found is None:
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
         try:
             return client.create_experiment(settings.experiment, artifact_location=_artifacts(settings))
         except MlflowException:
-            found = client.get_experiment_by_name(settings.experiment)  # another process may have made it just now
-            if found is None:
+            experiment = client.get_experiment_by_name(settings.experiment)  # another process may just have made it
+            if experiment is None:
                 raise
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def knows_run(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store has the run (and it is not deleted)."""
+    """Whether the store has the run, and it is not deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -115,7 +116,7 @@ def knows_run(client: MlflowClient, run_id: str) -> bool:
 
 
 def send_params(client: MlflowClient, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-    """Log the params that the run does not have yet (MLflow refuses to change one), and set the tags."""
+    """Log the params that the run does not have yet (MLflow refuses to change a param), and set the tags."""
     from mlflow.entities import Param, RunTag
 
     known = client.get_run(run_id).data.params
@@ -127,7 +128,7 @@ def send_params(client: MlflowClient, run_id: str, params: Mapping[str, Any], ta
 
 
 def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> None:
-    """Log figures; the same ones again change nothing."""
+    """Log metrics. Logging the same ones again changes nothing."""
     from mlflow.entities import Metric
 
     for start in range(0, len(figures), METRICS_A_CALL):
@@ -135,7 +136,7 @@ def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> No
 
 
 def _settle(timeout: float, retries: int) -> None:
-    """Give MLflow its environment, where a person has not."""
+    """Set the MLflow variables that the user has not set."""
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout))),
@@ -148,13 +149,13 @@ def _settle(timeout: float, retries: int) -> None:
 
 
 def _quieten() -> None:
-    """Silence what is below a warning, once MLflow has set its loggers up, which it does when imported."""
+    """Silence minor log messages. Call it after the import of MLflow, which sets its loggers up."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 
 def _problem(parts: SplitResult, timeout: float) -> str:
-    """Why the server does not answer, or nothing."""
+    """Why the server does not answer; empty if it does."""
     scheme = parts.scheme.split("+")[0]
     try:
         if scheme in ("http", "https"):
@@ -163,25 +164,25 @@ def _problem(parts: SplitResult, timeout: float) -> str:
         else:
             socket.create_connection((str(parts.hostname), parts.port or PORTS[scheme]), timeout).close()
     except HTTPError:
-        return ""  # it does answer; MLflow will say what is wrong
+        return ""  # the server answers; MLflow's request will report the error
     except URLError as error:
         return "" if isinstance(error.reason, ssl.SSLError) else str(error.reason)
     except HTTPException as error:
         return f"what listens there is no HTTP server: {type(error).__name__}"
-    except (OSError, ValueError) as error:  # ValueError: a host's name that cannot be one
+    except (OSError, ValueError) as error:  # ValueError: an invalid host name
         return str(error)
     return ""
 
 
 def _split(uri: str) -> SplitResult:
-    """The parts of a tracking URI. Raises ServiceError, and says nothing of it, for it may hold a password, if it is none."""
+    """The parts of a tracking URI. Raises ServiceError for a bad URI, without showing it: it may hold a password."""
     try:
         parts = urlsplit(uri)
         good = parts.port is None or bool(parts.hostname)
     except ValueError:
         good = False
     if not good or (parts.scheme in ("http", "https") and not parts.hostname):
-        raise ServiceError("MLFLOW_TRACKING_URI: not http(s)://host:port with a port up to 65535; mend it or unset it")
+        raise ServiceError("MLFLOW_TRACKING_URI: not http(s)://host:port with a port up to 65535; fix it or unset it")
     return parts
 
 
@@ -191,7 +192,7 @@ def _place(parts: SplitResult) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite store; None for any other."""
+    """The file of a SQLite store; None for other stores."""
     parts = _split(uri)
     return Path(parts.path.removeprefix("/")) if parts.scheme == "sqlite" else None
 

@@ -1,4 +1,4 @@
-"""A training's run in MLflow. With mlflow_store.py, registry.py and model.py, all that knows MLflow."""
+"""The MLflow run of a training: params, tags, metrics, files and system metrics."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 BUFFER = 20_000
-"""Figures kept while MLflow is away; the oldest go first."""
+"""Metrics kept while MLflow does not answer. The oldest are dropped first."""
 PAUSES = (1.0, 60.0)
-"""Seconds between two attempts to reach MLflow again: at first, doubling each time, and at most."""
+"""Seconds between two attempts to reach MLflow again: the first pause, doubled after each attempt, and the longest."""
 SAMPLING = 10.0
-"""Seconds between two samples of the machine's load."""
+"""Seconds between two samples of the system metrics."""
 
 
 class Tracker:
-    """One MLflow run, written while a training goes on. No fault of MLflow's ever leaves this class.
+    """One MLflow run, written during a training. No error of MLflow ever leaves this class.
 
-    What cannot be sent is kept and sent with a later ``log``; an attempt costs at most about twice the settings'
+    What cannot be sent is kept, and sent with a later ``log``. An attempt takes at most about twice the settings'
     ``mlflow_timeout``, and the pauses between attempts grow to a minute. As a context manager it ends the run. Use it from
-    one thread; it cannot be pickled: give another process the ``run_id``.
+    one thread only. It cannot be pickled: pass ``run_id`` to another process.
     """
 
     @classmethod
@@ -54,9 +54,9 @@ class Tracker:
         run_id: str | None = None,
         same: tuple[str, ...] = (),
     ) -> Tracker:
-        """Open a run, or go on with ``run_id`` where the store knows it, and watch the machine's load from now on.
+        """Open a run, or resume ``run_id`` if the store knows it, and record system metrics from now on.
 
-        ``same`` names tags by which a run is known whose id was never noted: one that has these values is gone on with.
+        ``same`` names tags that identify a run whose id was not recorded. A run with the same values of them is resumed.
         """
         tags = {**(tags or {}), **({"mlflow.parentRunId": parent_run_id} if parent_run_id else {})}
         tracker = cls(settings, name, params, tags, run_id, same)
@@ -73,11 +73,11 @@ class Tracker:
         same: tuple[str, ...] = (),
     ) -> None:
         self.run_id, self._same = run_id, same
-        """The run; None as long as none could be opened."""
+        """The run's id; None until a run could be opened."""
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
         self._started, self._status = now_ms(), ""
         self._client: MlflowClient | None = None
-        self._monitor: Any = None  # MLflow's thread that samples the load; untyped
+        self._monitor: Any = None  # MLflow's thread that samples system metrics; untyped
         self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
         self._figures: list[Figure] = []
         self._attached: list[Callable[[MlflowClient], None]] = []
@@ -87,7 +87,7 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the run as what happened to it, unless it has been ended: finished, stopped by a person, or failed."""
+        """End the run as finished, stopped by the user (Ctrl-C), or failed, unless it has been ended already."""
         if self._status:
             return
         if kind is None:
@@ -96,7 +96,7 @@ class Tracker:
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Send figures of a step, or keep them until MLflow answers again."""
+        """Send the metrics of a step, or keep them until MLflow answers again."""
         now = now_ms()
         self._figures += [(name, float(value), now, step) for name, value in metrics.items()]
         excess = max(0, len(self._figures) - BUFFER)
@@ -106,7 +106,7 @@ class Tracker:
             self._send()
 
     def attach(self, texts: Mapping[str, str], params: Mapping[str, Any] | None = None) -> None:
-        """Send texts as artifacts, by their names, and further params, or keep them until MLflow answers again."""
+        """Send texts as artifacts under their names, and further params, or keep them until MLflow answers again."""
 
         def send(client: MlflowClient) -> None:
             send_params(client, str(self.run_id), params or {}, {})
@@ -119,7 +119,7 @@ class Tracker:
             self._send()
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Send what is left and end the run as FINISHED, FAILED or KILLED; says so if something could not be sent."""
+        """Send what is left, and end the run as FINISHED, FAILED or KILLED. Prints a line if something could not be sent."""
         self._status = status
         if self._monitor is not None:
             self._monitor.finish()
@@ -131,11 +131,11 @@ class Tracker:
 
     @property
     def sent(self) -> bool:
-        """Whether MLflow has all that the run was given."""
+        """Whether MLflow has everything that was logged and attached."""
         return not (self._lost or self._figures or self._attached or self._todo or self._down)
 
     def _send(self) -> None:
-        """Do what is due, in order; on a fault keep the rest for later."""
+        """Do what is pending, in order. After an error, keep the rest for later."""
         try:
             if self._down:
                 check_reachable(self._settings)
@@ -148,23 +148,23 @@ class Tracker:
                 del self._figures[:METRICS_A_CALL]
             if self._status:
                 self._client.set_terminated(str(self.run_id), self._status)
-            while self._attached:  # after the figures, which a bucket that refuses must not hold up
+            while self._attached:  # after the metrics, which a failing bucket must not delay
                 self._attached[0](self._client)
                 del self._attached[0]
         except ServiceError as error:
             self._went_down(error)
-        except faults() as error:  # looked at second, for it imports MLflow
+        except faults() as error:  # checked second, because it imports MLflow
             self._went_down(error)
         else:
             if self._down:
-                say("MLflow answers again: what was kept is sent")
+                say("MLflow answers again: what was kept has been sent")
             self._down, self._pause = False, PAUSES[0]
 
     def _went_down(self, error: Exception) -> None:
         if not self._down:
-            say(f"MLflow: {one_line(error)}; the training goes on and its figures are kept until MLflow answers")
+            say(f"MLflow: {one_line(error)}; the training continues and its figures are kept until MLflow answers")
             if self._monitor is not None:
-                self._todo.append(self._watch)  # MLflow's monitor gives up at its first fault
+                self._todo.append(self._watch)  # MLflow's monitor stops at its first error
         self._down = True
         self._next = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, PAUSES[1])

@@ -1,4 +1,4 @@
-"""``ui``: MLflow's pages for a person at this machine."""
+"""The command ``ui``: MLflow's web pages on this machine."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ HOST = "127.0.0.1"
 
 
 def run(settings: Settings, port: int) -> None:
-    """Become MLflow's server for the store of the settings; where that is a server already, only say where it is.
+    """Replace this process by MLflow's server for the settings' store. If the store is a server already, print its address.
 
-    The store's address, which may hold a password, goes through the environment and so into no list of processes.
+    The store's address may hold a password. It is passed in the environment, so no list of processes shows it.
 
-    Raises ServiceError for a port that cannot be had or a store that does not answer.
+    Raises ServiceError for a port that cannot be used or a store that does not answer.
     """
     shown = shown_uri(settings.tracking_uri)
     if urlsplit(shown).scheme in ("http", "https"):
-        say(f"MLFLOW_TRACKING_URI names a server, which has the pages itself: open {shown}")
+        say(f"MLFLOW_TRACKING_URI names a server, which shows these pages itself: open {shown}")
         return
     check_reachable(settings)
     check_port(port)
     command = ["mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
-    say(f"MLflow UI of {shown} at http://{HOST}:{port} (Ctrl-C ends it), the same as:")
+    say(f"MLflow UI of {shown} at http://{HOST}:{port} (Ctrl-C stops it), the same as:")
     named = '"$MLFLOW_TRACKING_URI"' if "MLFLOW_TRACKING_URI" in os.environ else shown
     say(f"  {' '.join(command)} --backend-store-uri {named}")
     sys.stdout.flush()
     variables = {"MLFLOW_BACKEND_STORE_URI": settings.tracking_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606  its signals and exit status are the UI's
+    os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606  signals reach the UI directly, and its exit status is ours
 
 
 def check_port(port: int, host: str = HOST, cure: str = "`make mlflow PORT=5001`") -> None:
-    """Raise ServiceError unless a server of this user can listen on the port of this machine."""
+    """Raise ServiceError unless this user can listen on the port of the host, which must be this machine."""
     try:
         kind = socket.AF_INET6 if ":" in host else socket.AF_INET
         family, *_, address = socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise ServiceError(f"{host}: {said}; name an address of this machine, as 127.0.0.1 or 0.0.0.0") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ServiceError(f"{host}: {reason}; name an address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
     with socket.socket(family) as place:
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is no hindrance
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended must not block the port
         try:
             place.bind(address)
         except OSError as error:
-            said = error.strerror or str(error)
+            reason = error.strerror or str(error)
             if error.errno == errno.EADDRNOTAVAIL:
-                raise ServiceError(f"{host}: no address of this machine; name one, as 127.0.0.1 or 0.0.0.0") from None
-            raise ServiceError(f"port {port} of {host}: {said}; take a free one above 1023: {cure}") from None
+                raise ServiceError(f"{host}: no address of this machine; name one, such as 127.0.0.1 or 0.0.0.0") from None
+            raise ServiceError(f"port {port} of {host}: {reason}; take a free one above 1023: {cure}") from None

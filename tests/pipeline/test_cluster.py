@@ -1,4 +1,4 @@
-"""What fits a cluster, from its numbers alone."""
+"""Which trainings fit a cluster, given its resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rdmc.errors import ConfigError
 
 @pytest.fixture
 def resources(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What the cluster has."""
+    """The resources of a cluster, which a test fills in."""
     found: dict[str, float] = {}
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: found)
@@ -40,7 +40,7 @@ def resources(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         ({"CPU": 8}, {"workers": 1, "gpu": True}, 1, "need 1 GPUs, the cluster has 0; set RDMC_GPU=false"),
     ],
 )
-def test_what_can_never_be_placed_is_refused_with_the_numbers(
+def test_workers_that_can_never_fit_are_refused_with_the_numbers(
     resources: dict[str, float], have: dict[str, float], settings: dict[str, float], trials: int, message: str
 ) -> None:
     resources.update(have)

@@ -1,4 +1,4 @@
-"""What is printed is what was given: paths may hold brackets and colons, which rich would take for markup."""
+"""Text is printed unchanged: paths may hold brackets and colons, which rich would take for markup."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WITHOUT = {name: value for name, value in os.environ.items() if name != "COLUMNS
 ODD = "rain[0]/[/b] :smile:.png"
 
 
-def test_brackets_and_colons_stay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_and_colons_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     say(ODD)
     table(ODD, [ODD, "pairs"], [[ODD, "1"]])
     assert list(track([1, 2], ODD)) == [1, 2]
     assert capsys.readouterr().out.count(ODD) == 4
 
 
-def test_a_table_in_a_pipe_is_whole() -> None:
+def test_a_table_in_a_pipe_is_not_cut_off() -> None:
     code = "from pipeline.console import table; table('t', [f'column{n}' for n in range(10)], [['0123456789'] * 10])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=WITHOUT, capture_output=True, text=True, check=True)
     assert done.stdout.count("0123456789") == 10

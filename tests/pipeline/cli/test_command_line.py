@@ -1,4 +1,4 @@
-"""The command line: its acts are frozen, its help is there, a person's mistake is one line and exit code 1."""
+"""The command line as a whole: its commands, its help, and errors in one line with exit code 1."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
 
 from pipeline import __main__ as cli
 from pipeline.cli import data
 from tests.support.imports import ROOT
 
-ACTS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
-ACTS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
-ACTS |= {"ablate", "evaluate", "register", "search", "train", "tune"}
+COMMANDS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
+COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
+COMMANDS |= {"ablate", "evaluate", "register", "search", "train", "tune"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m pipeline`` in a process."""
     variables = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment}
     command = [sys.executable, "-m", "pipeline", *arguments]
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
 
 
-def test_acts_are_frozen_and_each_says_what_it_does() -> None:
-    from typer.main import get_group
-
-    from pipeline.__main__ import command_line
-
-    command = get_group(command_line())
-    assert set(command.commands) == ACTS
-    for name, found in command.commands.items():
-        assert len(found.help or "") > 40, name
+def test_the_commands_are_these_and_each_has_help() -> None:
+    command = get_group(cli.command_line())
+    assert set(command.commands) == COMMANDS
+    for name, subcommand in command.commands.items():
+        assert len(subcommand.help or "") > 40, name
+        for parameter in subcommand.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
 
 
-def test_help_is_worth_reading() -> None:
+def test_help_lists_every_command_and_where_to_configure() -> None:
     shown = act("--help")
     assert shown.returncode == 0
-    assert all(name in shown.stdout for name in (*ACTS, "make repro", "params.yaml"))
+    assert all(name in shown.stdout for name in (*COMMANDS, "make repro", "params.yaml"))
     assert "models:/rdmc@candidate" in act("derain", "--help").stdout
 
 
@@ -57,7 +57,7 @@ def test_help_is_worth_reading() -> None:
         (["derain", "none.png", "out.png", "--model", "checkpoints/none"], "none"),
     ],
 )
-def test_mistake_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_users_mistake_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     params = [] if arguments[0] == "derain" or "--params" in arguments else ["--params", str(ROOT / "params.yaml")]
     done = act(*arguments, *params, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 1
@@ -66,23 +66,23 @@ def test_mistake_is_one_line(arguments: list[str], message: str, tmp_path: Path)
     assert done.stderr.count("\n") == 1
 
 
-def test_bad_setting_is_one_line() -> None:
+def test_a_bad_setting_is_one_line() -> None:
     done = act("prepare", "light", RDMC_WORKERS="many")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("error: RDMC_WORKERS: 'many'")
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "x.tar"), 1, "'x.tar'; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "data"), 1, "'data'; make it accessible"),
-        (BrokenProcessPool("a child\ndied"), 1, "want of memory"),
-        (KeyboardInterrupt(), 130, "begins again"),
+        (BrokenProcessPool("a child\ndied"), 1, "often because memory ran out; free some memory"),
+        (KeyboardInterrupt(), 130, "run the same command again, a training resumes"),
     ],
 )
-def test_faults_of_the_machine_are_one_line(
-    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_error_of_the_machine_is_one_line(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
         raise error
@@ -94,17 +94,17 @@ def test_faults_of_the_machine_are_one_line(
     shown = capsys.readouterr().err
     assert (end.value.code, shown.count("\n")) == (code, 1)
     assert shown.startswith("error: ")
-    assert said in shown
+    assert message in shown
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "read_settings", lambda: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["rdmc", "connect"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
 
 
-def test_ui_on_a_taken_port_and_of_a_server() -> None:
+def test_ui_refuses_a_taken_port_and_names_a_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = act("ui", "--port", port, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
@@ -140,8 +140,8 @@ def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: 
                 time.sleep(0.1)
         else:
             pytest.fail((tmp_path / "log").read_text())
-        said, running = (tmp_path / "log").read_text(), Path(f"/proc/{server.pid}/cmdline").read_text()
-        assert f"at http://127.0.0.1:{port}" in said
+        printed, running = (tmp_path / "log").read_text(), Path(f"/proc/{server.pid}/cmdline").read_text()
+        assert f"at http://127.0.0.1:{port}" in printed
         assert "mlflow\0ui" in running
         assert "sqlite" not in running, "a store's address may hold a password"
     finally:
@@ -150,27 +150,27 @@ def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("goal", "said", "environment"),
+    ("goal", "message", "environment"),
     [
         ("repro", "error: RDMC_DATA=/x: ", {"RDMC_DATA": "/x"}),
         ("push", "RDMC_BUCKET", {"RDMC_BUCKET": ""}),
         ("pull", "RDMC_BUCKET", {"RDMC_BUCKET": ""}),
     ],
 )
-def test_make_stops_before_dvc(goal: str, said: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_make_stops_before_dvc(goal: str, message: str, environment: dict[str, str], tmp_path: Path) -> None:
     folder = Path(sys.executable).parent
-    outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}  # of `make test`
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}  # set by `make test`
     variables = {**outer, "PYTHONPATH": str(ROOT), "PATH": f"{folder}:{os.environ['PATH']}", **environment}
     command = ["make", "-f", str(ROOT / "Makefile"), "-o", "setup", goal]
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "dvc repro" not in done.stdout
     assert "dvc push" not in done.stdout
     assert "dvc pull" not in done.stdout
 
 
-def test_make_clean_leaves_what_a_person_put_into_data(tmp_path: Path) -> None:
+def test_make_clean_keeps_a_users_files_in_data(tmp_path: Path) -> None:
     for name in ("data/mine", "data/pairs/light", "data/shards/light", "checkpoints"):
         (tmp_path / name).mkdir(parents=True)
     subprocess.run(["make", "-f", str(ROOT / "Makefile"), "clean"], cwd=tmp_path, check=True, capture_output=True)

@@ -12,7 +12,7 @@ def parse(value: dict[str, Any]) -> Dataset:
     return parsed
 
 
-def test_both_sources_and_both_layouts_are_read() -> None:
+def test_embedded_and_folders_are_read_with_both_layouts() -> None:
     assert isinstance(parse({"source": "embedded", "rain": "light", "variants": 2}), Embedded)
     found = parse(
         {
@@ -27,7 +27,7 @@ def test_both_sources_and_both_layouts_are_read() -> None:
     assert found.validation is None
 
 
-def test_a_benchmark_needs_a_name_and_a_place() -> None:
+def test_a_benchmark_is_read_with_its_defaults() -> None:
     found = parse({"source": "benchmark", "name": "rain800", "path": "raw/rain800", "split": "test"})
     assert isinstance(found, Published)
     assert (found.partial, found.validation_share) == (False, 0.05)
@@ -50,17 +50,17 @@ def test_a_benchmark_needs_a_name_and_a_place() -> None:
         {"source": "folders", "test": {"images": "t/*", "left": "clean"}, "validation_share": 1},
     ],
 )
-def test_what_is_not_a_dataset_is_refused(value: dict[str, Any]) -> None:
+def test_an_invalid_dataset_is_refused(value: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         parse(value)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
-def test_the_share_of_bad_pairs_is_a_share(share: float) -> None:
+def test_the_share_of_bad_pairs_lies_between_0_and_1(share: float) -> None:
     with pytest.raises(ValidationError):
         Prepare(max_quarantined=share)
 
 
-def test_shards_have_a_size() -> None:
+def test_a_shard_size_of_zero_is_refused() -> None:
     with pytest.raises(ValidationError):
         Pack(shard_mb=0, pixels="original")

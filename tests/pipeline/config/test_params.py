@@ -1,4 +1,4 @@
-"""params.yaml: what is accepted, and one clear line for what is not."""
+"""params.yaml: what is accepted, and the one-line error for everything else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def params() -> Params:
     return read_params(ROOT / "params.yaml")
 
 
-def test_default_file_is_read_whole(params: Params) -> None:
+def test_the_default_file_is_read(params: Params) -> None:
     assert set(params.datasets) == {"light", "heavy"}
     assert isinstance(params.train.lr, float)  # YAML 1.2: 1e-3 is a number
     assert isinstance(params.network, RDMCConfig)
@@ -40,7 +40,7 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("train.crops_per_decode", 0, "train.crops_per_decode: 0 is below 1"),
         ("train.shuffle_shards", 0, "train.shuffle_shards: 0 is below 1"),
         ("train.weights", {"light": 0}, "train.weights.light: 0.0 is not within"),
-        ("train.weights", {"lihgt": 2}, "train.weights.lihgt: is not a dataset .light, heavy.; mend"),
+        ("train.weights", {"lihgt": 2}, "train.weights.lihgt: is not a dataset .light, heavy.; fix"),
         ("network.width", 0, "network.width: 0 is below 1"),
         ("network.norm", "layer", "network.norm: 'layer' is not one of"),
         ("network.connections", ["enc1->moon"], "network.connections: 'enc1->moon' is not a connection"),
@@ -84,13 +84,13 @@ def test_default_file_is_read_whole(params: Params) -> None:
         ("register.alias", "No Spaces", "register.alias: 'No Spaces'"),
     ],
 )
-def test_refused_in_one_line(params: Params, key: str, value: Any, message: str) -> None:
+def test_a_bad_value_is_refused_in_one_line(params: Params, key: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         with_overrides(params, {key: value})
     assert "\n" not in str(error.value)
 
 
-def test_levels_are_those_of_the_network_or_vgg19(params: Params) -> None:
+def test_loss_levels_are_limited_by_the_network_or_vgg19(params: Params) -> None:
     small = {"network": {"kind": "prenet"}, "loss.levels": 2}
     with pytest.raises(ConfigError, match="^overrides: loss.levels: 2 exceeds the 1 levels that the network has; lower it$"):
         with_overrides(params, small)
@@ -99,18 +99,18 @@ def test_levels_are_those_of_the_network_or_vgg19(params: Params) -> None:
     assert with_overrides(params, {**small, "loss.contrastive": 0.0}).loss.levels == 2
 
 
-def test_the_kind_alone_changes_networks(params: Params) -> None:
+def test_network_kind_alone_changes_the_network(params: Params) -> None:
     for kind, config in (("prenet", PReNetConfig()), ("unet", UNetConfig()), ("rdmc", params.network)):
         other = with_overrides(params, {"network.kind": kind})
         assert other.network == config, "params.yaml has the baselines' defaults, and RDMC's shape does not touch them"
         assert flatten(other)["network.kind"] == kind
         assert flatten(other)["network.width"] == config.width
         assert not [key for key in flatten(other) if key.startswith(("network.prenet", "network.unet"))]
-        assert with_overrides(other, {"network.kind": "rdmc"}) == params, "nothing is lost on the way"
+        assert with_overrides(other, {"network.kind": "rdmc"}) == params, "no param is lost"
     assert with_overrides(params, {"network.kind": "unet", "network.unet.width": 4}).network == UNetConfig(width=4)
 
 
-def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:
+def test_unknown_and_missing_keys_are_refused(params: Params, tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("  crop:", "  corp:"))
@@ -132,7 +132,7 @@ def test_unknown_and_missing_keys(params: Params, tmp_path: Path) -> None:
         ("seed: &self {a: *self}", "holds what params cannot"),
     ],
 )
-def test_not_params_at_all(tmp_path: Path, content: str, message: str) -> None:
+def test_a_file_without_params_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(content)
     with pytest.raises(ConfigError, match=f"{path}: {message}") as error:
@@ -142,7 +142,7 @@ def test_not_params_at_all(tmp_path: Path, content: str, message: str) -> None:
         read_params(tmp_path / "none.yaml")
 
 
-def test_overrides_must_name_a_param(params: Params) -> None:
+def test_an_override_must_name_a_param(params: Params) -> None:
     assert with_overrides(params, {"train.lr": 0.5}).train.lr == 0.5
     for key in ("train.speed", "nothing.lr", "seed.lr"):
         with pytest.raises(ConfigError, match="no such param"):

@@ -16,7 +16,7 @@ def _path(out: Any) -> str:
     return str(next(iter(out)) if isinstance(out, dict) else out)
 
 
-def test_every_out_is_of_the_workspace_and_the_other_way_round() -> None:
+def test_the_outs_of_dvc_yaml_are_the_paths_of_the_project() -> None:
     stages = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
     declared = set()
     for stage in stages.values():

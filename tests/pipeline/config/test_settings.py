@@ -1,4 +1,4 @@
-"""Settings: the environment, typed."""
+"""Settings are read from the environment, with types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_defaults_need_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.tracking_uri == "sqlite:///mlflow.db"
 
 
-def test_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RDMC_WORKERS", "4")
     monkeypatch.setenv("RDMC_BUCKET", "s3://rain/team/")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
@@ -27,7 +27,7 @@ def test_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("RDMC_WORKERS", "many"), ("RDMC_WORKERS", "-1"), ("RDMC_BUCKET", "rain")])
-def test_bad_value_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_error_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=rf"^{name}: '{value}'") as error:
         read_settings()

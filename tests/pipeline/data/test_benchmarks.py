@@ -16,7 +16,7 @@ def test_the_registry_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_one_entry_is_shown_with_its_sources(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_benchmark_is_shown_with_its_sources(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     datasets.run(name)
     shown, entry = capsys.readouterr().out, BENCHMARKS[name]
     assert all(
@@ -25,7 +25,7 @@ def test_one_entry_is_shown_with_its_sources(name: str, capsys: pytest.CaptureFi
     assert all(f"{result.psnr:.2f}" in shown and result.source in shown for result in entry.results)
 
 
-def test_json_holds_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     datasets.run("", as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert set(found) == set(BENCHMARKS)
@@ -34,7 +34,7 @@ def test_json_holds_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["rain800"]["copies"][0]["psnr_y"] == {"train": 22.94, "test": 22.59}
 
 
-def test_an_unknown_one_is_refused() -> None:
+def test_an_unknown_benchmark_is_refused() -> None:
     with pytest.raises(ConfigError, match="'rain80': no such benchmark"):
         datasets.run("rain80")
 

@@ -1,4 +1,4 @@
-"""Downloads from a real server that breaks off, forgets ranges, or changes the file meanwhile."""
+"""Downloads from a real server that breaks the connection, ignores ranges, or changes the file meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHA = hashlib.sha256(DATA).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``data``; the first ``breaks`` answers end in the middle."""
+    """Serves ``data``. The first ``breaks`` responses end in the middle."""
 
     data, tag, breaks, ranges = DATA, '"1"', 0, True
 
@@ -70,7 +70,7 @@ def serving(**fields: object) -> Iterator[tuple[Server, str]]:
         thread.join()
 
 
-def test_a_file_comes_whole_and_once(tmp_path: Path) -> None:
+def test_a_file_is_downloaded_completely_and_once(tmp_path: Path) -> None:
     with serving() as (server, url):
         path = download(url, tmp_path, SHA.upper())
         assert (path.name, path.read_bytes()) == ("x.zip", DATA)
@@ -79,24 +79,24 @@ def test_a_file_comes_whole_and_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_what_broke_off_goes_on(ranges: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_download_resumes(ranges: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(breaks=3, ranges=ranges) as (server, url):
         assert download(url, tmp_path, SHA).read_bytes() == DATA
         assert len(server.asked) == 4
         assert server.asked[1] == f"bytes={len(DATA) // 2}-"
-    assert "going on" in capsys.readouterr().out
+    assert "; resuming" in capsys.readouterr().out
 
 
-def test_a_command_goes_on_where_the_one_before_gave_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_resumes_a_download_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     with serving(breaks=1) as (server, url):
-        with pytest.raises(ServiceError, match="broke off 1 times .* the same command goes on from there"):
+        with pytest.raises(ServiceError, match="the connection broke 1 times .* run the same command again to resume"):
             download(url, tmp_path, SHA)
         assert download(url, tmp_path, SHA).read_bytes() == DATA
         assert server.asked[1].startswith("bytes=")
 
 
-def test_a_file_that_changed_meanwhile_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changed_meanwhile_is_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     with serving(breaks=1) as (server, url):
         with pytest.raises(ServiceError):
@@ -105,14 +105,14 @@ def test_a_file_that_changed_meanwhile_is_read_anew(tmp_path: Path, monkeypatch:
         assert download(url, tmp_path, hashlib.sha256(DATA[::-1]).hexdigest()).read_bytes() == DATA[::-1]
 
 
-def test_other_bytes_are_refused_and_removed(tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_digest_is_refused_and_removed(tmp_path: Path) -> None:
     with serving() as (_, url), pytest.raises(DataError, match=rf"sha256 {SHA}, the rule is {'0' * 64}; it was removed"):
         download(url, tmp_path, "0" * 64)
     assert not list(tmp_path.rglob("x.zip"))
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("ftp://host/x.zip", "the rule is https://"),
         ("file:///etc/passwd", "the rule is https://"),
@@ -120,17 +120,17 @@ def test_other_bytes_are_refused_and_removed(tmp_path: Path) -> None:
         ("http://host/x.zip", "give --sha256, or use https://"),
     ],
 )
-def test_addresses_that_may_not_be_used(url: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_an_unsafe_address_is_refused(url: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
         download(url, tmp_path, "")
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with serving() as (_, url), pytest.raises(DataError, match="404 Not Found; open it in a browser"):
+    with serving() as (_, url), pytest.raises(DataError, match="404 Not Found; download it with a browser"):
         download(url.replace("x.zip", "y.zip"), tmp_path, SHA)
 
 
-def test_an_object_of_a_bucket_comes_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_of_a_bucket_is_downloaded_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server(tmp_path / "s3") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)

@@ -14,7 +14,7 @@ from tests.support.data import scene
 
 @pytest.fixture
 def rain12(tmp_path: Path) -> Path:
-    """Twelve pairs in the layout of Rain100L."""
+    """A folder with twelve pairs in the layout of Rain100L."""
     for number in range(12):
         clean = scene(number, 96, 128)
         for name, picture in (("norain", clean), ("rain", render(clean, "light", (number,)))):
@@ -29,24 +29,24 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "gztar"])
-def test_a_copy_comes_in_and_is_told(kind: str, rain12: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_copy_is_fetched_and_recognised(kind: str, rain12: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(rain12) if kind == "folder" else shutil.make_archive(str(tmp_path / "x"), kind, rain12)
     fetch.run(source, tmp_path / "raw/rain12", "" if kind == "folder" else file_digest(Path(source)), dvc=False)
     assert files(tmp_path / "raw/rain12") == files(rain12)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "folder: 12 test pairs" in said
-    assert f"rain12: {{source: benchmark, name: rain12, path: {tmp_path / 'raw/rain12'}}}" in said
-    assert f"version it: dvc add {tmp_path / 'raw/rain12'}" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "folder: 12 test pairs" in printed
+    assert f"rain12: {{source: benchmark, name: rain12, path: {tmp_path / 'raw/rain12'}}}" in printed
+    assert f"to version it: dvc add {tmp_path / 'raw/rain12'}" in printed
 
 
-def test_a_wrong_digest_brings_nothing(rain12: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_after_a_wrong_digest(rain12: Path, tmp_path: Path) -> None:
     source = shutil.make_archive(str(tmp_path / "x"), "zip", rain12)
-    with pytest.raises(DataError, match="the rule is 123; fetch it again or mend the digest"):
+    with pytest.raises(DataError, match="the rule is 123; fetch it again or fix the digest"):
         fetch.run(source, tmp_path / "raw", "123", dvc=False)
     assert not (tmp_path / "raw").exists()
 
 
-def test_a_hostile_archive_brings_nothing(tmp_path: Path) -> None:
+def test_nothing_is_written_from_an_unsafe_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("a.png", b"1")
         file.writestr("../b.png", b"1")
@@ -63,14 +63,17 @@ def test_a_folder_with_links_is_refused(rain12: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
-    [("none", "none: no such file, folder or address"), ("s3://bucket/sets/", "`dvc import-url s3://bucket/sets/ .*` brings")],
+    ("source", "message"),
+    [
+        ("none", "none: no such file, folder or address"),
+        ("s3://bucket/sets/", "run `dvc import-url s3://bucket/sets/ .*`, which downloads"),
+    ],
 )
-def test_what_cannot_be_fetched_is_one_line(source: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_source_that_cannot_be_fetched_is_refused(source: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
         fetch.run(source, tmp_path / "raw", "", dvc=False)
 
 
-def test_a_taken_place_is_left_alone(rain12: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(rain12: Path) -> None:
     with pytest.raises(ConfigError, match="is there already; remove it or name another folder"):
         fetch.run(str(rain12), rain12, "", dvc=False)

@@ -1,4 +1,4 @@
-"""pipeline.storage.datasets against a real S3 server and real DVC."""
+"""Opening datasets, with a real S3 server and real DVC."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_plain_dvc_push_and_pull_use_the_bucket(pushed: Path, settings: Settings
     assert s3.access_key not in config
 
 
-def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
+def test_shards_are_downloaded_on_demand_and_once(
     pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Paths(pushed)
@@ -45,19 +45,19 @@ def test_shards_are_read_from_the_bucket_when_they_are_needed_and_once(
     assert {path.stem for path in (pushed / ".cache/shards").glob("*.tar")} == shards
     for item in objects(settings, s3).values():
         item.delete()
-    assert same(pairs(settings, workspace), [local[i] for i in range(len(local))])  # all from the cache
+    assert same(pairs(settings, workspace), [local[i] for i in range(len(local))])  # from the cache alone
     with pytest.raises(DataError, match="no such object"):
         pairs(settings, workspace, "test")
 
 
-def test_a_node_may_keep_its_shards_elsewhere_and_few_of_them(pushed: Path, settings: Settings, tmp_path: Path) -> None:
+def test_settings_choose_the_folder_and_size_of_the_shard_cache(pushed: Path, settings: Settings, tmp_path: Path) -> None:
     elsewhere = settings.model_copy(update={"shard_cache": str(tmp_path / "disk"), "shard_cache_mb": 1})
     assert len(pairs(elsewhere, Paths(pushed))) == 5
     assert list((tmp_path / "disk").glob("*.tar"))
     assert not (pushed / ".cache/shards").exists()
 
 
-def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> None:
+def test_local_shards_are_used_without_asking_the_bucket(repo: Path) -> None:
     settings = Settings(bucket="s3://nowhere-at-all")
     assert dataset_folder(toy_project(settings, Paths(repo)), "light") == repo / "data/shards/light"
     assert len(pairs(settings, Paths(repo))) == 5
@@ -67,7 +67,7 @@ def test_fetch_takes_local_shards_without_a_word_to_the_bucket(repo: Path) -> No
         pairs(settings, Paths(repo))
 
 
-def test_fetch_without_shards_or_bucket_says_what_to_run(
+def test_missing_shards_without_a_bucket_are_an_error_with_the_remedy(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the project's own dvc.lock must not count

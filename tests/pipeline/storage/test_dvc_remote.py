@@ -1,4 +1,4 @@
-"""pipeline.storage.dvc_remote against a real S3 server: shards that are damaged, missing, or on a network that fails."""
+"""DVC's remote on a real S3 server: shards that are damaged or missing, and a network that fails."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ from tests.support.pushed import objects, pairs, same, shard_objects
 from tests.support.s3 import S3Server
 
 
-def test_a_damaged_object_is_named_and_the_training_goes_on_when_it_is_mended(
-    pushed: Path, settings: Settings, s3: S3Server
-) -> None:
+def test_a_damaged_object_is_named_and_can_be_read_once_it_is_repaired(pushed: Path, settings: Settings, s3: S3Server) -> None:
     item = next(iter(shard_objects(settings, s3, pushed).values()))
     whole = item.get()["Body"].read()
-    for damaged, said in {
+    for damaged, message in {
         whole[:-1] + bytes([whole[-1] ^ 1]): r"sha256 \w+, not what was packed; delete it, then `dvc push`",
         whole[: len(whole) // 2]: "shorter than what was packed; run `dvc push`",
     }.items():
         item.put(Body=damaged)
-        with pytest.raises(DataError, match=rf"^light: train-\d+.tar: s3://.*: {said}") as caught:
+        with pytest.raises(DataError, match=rf"^light: train-\d+.tar: s3://.*: {message}") as caught:
             pairs(settings, Paths(pushed))
         assert "\n" not in str(caught.value)
         assert not list((pushed / ".cache/shards").glob(".*.part"))
@@ -40,7 +38,7 @@ def test_a_damaged_object_is_named_and_the_training_goes_on_when_it_is_mended(
     assert len(pairs(settings, Paths(pushed))) == 5
 
 
-def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Settings, s3: S3Server) -> None:
+def test_a_missing_object_is_named_with_the_push_that_fixes_it(pushed: Path, settings: Settings, s3: S3Server) -> None:
     for item in shard_objects(settings, s3, pushed).values():
         item.delete()
     with pytest.raises(
@@ -55,7 +53,7 @@ def test_a_missing_object_is_named_with_the_push(pushed: Path, settings: Setting
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_tenth_of_all_answers_may_be_spoilt(
+def test_reads_survive_errors_in_a_tenth_of_all_responses(
     seed: int, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "PART", 4_000)
@@ -77,17 +75,17 @@ def test_a_tenth_of_all_answers_may_be_spoilt(
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         ("5xx", "answers 503 .SlowDown.; try again"),
-        ("timeout", "ReadTimeoutError; start the store"),
-        ("reset", "Connection.*Error; start the store"),
+        ("timeout", "ReadTimeoutError; start the server"),
+        ("reset", "Connection.*Error; start the server"),
         ("short", "IncompleteRead|ResponseStreaming|no such|shorter"),
         ("wrong", r"sha256 \w+, not what was packed; delete it, then `dvc push`"),
     ],
 )
-def test_a_store_that_only_fails_is_one_line(
-    fault: str, said: str, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_always_fails_is_one_line(
+    fault: str, message: str, pushed: Path, settings: Settings, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = dataset_folder(toy_project(settings, Paths(pushed)), "light")
     bucket = bucket_of(settings)
@@ -97,13 +95,13 @@ def test_a_store_that_only_fails_is_one_line(
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         cache = ShardCache(pushed / "cache", 1)
         fetch = remote.BucketShards(remote.Remote(bucket, timeout=0.2, pause=0.001), cache)
-        with pytest.raises((DataError, ServiceError), match=said) as caught:
+        with pytest.raises((DataError, ServiceError), match=message) as caught:
             PairStore([folder], "train", fetch=fetch)[0]
     assert "\n" not in str(caught.value)
     assert [path.name for path in cache.folder.iterdir()] == ["locks"]
 
 
-def test_another_process_gets_no_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
+def test_a_pickled_fetch_holds_no_credentials(settings: Settings, s3: S3Server, tmp_path: Path) -> None:
     bucket = bucket_of(settings)
     assert bucket
     fetch = remote.BucketShards(remote.Remote(bucket), ShardCache(tmp_path, 1))

@@ -1,4 +1,4 @@
-"""pipeline.storage.s3 against a real S3 server: whatever is wrong with it is one line without secrets."""
+"""Errors of a real S3 server are one line without secrets."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def _no_scheme(patch: pytest.MonkeyPatch) -> None:
     [
         (_wrong_secret, "refuses these credentials"),
         (_no_secret, "no credentials"),
-        (_nobody_listens, "127.0.0.1:9: EndpointConnectionError; start the store or mend AWS_ENDPOINT_URL"),
+        (_nobody_listens, "127.0.0.1:9: EndpointConnectionError; start the server or fix AWS_ENDPOINT_URL"),
         (_password_in_the_address, "AWS_ENDPOINT_URL_S3: has a user or password"),
         (_no_scheme, "AWS_ENDPOINT_URL: Invalid endpoint"),
     ],
 )
-def test_a_store_that_cannot_be_used_is_one_line_without_secrets(
+def test_a_server_that_cannot_be_used_is_one_line_without_secrets(
     spoil: object, expected: str, settings: Settings, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert callable(spoil)
@@ -57,7 +57,7 @@ def test_a_store_that_cannot_be_used_is_one_line_without_secrets(
     assert "hidden" not in message
 
 
-def test_an_absent_bucket_is_named_and_not_made(s3: S3Server, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_named_and_not_created(s3: S3Server, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"s3://absent/x: no such bucket at 127.0.0.1:.*RDMC_BUCKET"):
         connect(Settings(bucket="s3://absent/x"), tmp_path)
     assert "absent" not in [bucket.name for bucket in boto3.Session().resource("s3").buckets.all()]

@@ -1,4 +1,4 @@
-"""The cache of shards on a node's disk: whole files only, within its bound, whoever writes and however they end."""
+"""The shard cache holds complete files only and keeps its size limit, for any number of writers, however they end."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def held(folder: Path) -> int:
 
 @contextmanager
 def room(folder: Path) -> Iterator[None]:
-    """Nobody makes, takes or names anything meanwhile."""
+    """No other process makes room, reserves it or renames a file meanwhile."""
     (folder / "locks").mkdir(exist_ok=True)
     with (folder / "locks" / "room").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def test_a_shard_is_written_once_and_then_found(tmp_path: Path) -> None:
+def test_a_shard_is_written_once_and_then_reused(tmp_path: Path) -> None:
     cache, count = ShardCache(tmp_path / "c", 1), list[int]()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: cache.path(shard(1), saves(1, count)), range(24)))
@@ -75,16 +75,16 @@ def test_a_shard_is_written_once_and_then_found(tmp_path: Path) -> None:
     assert {path.read_bytes() for path in found} == {content(1)}
 
 
-def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_shard_is_removed_first(tmp_path: Path) -> None:
     cache, count = ShardCache(tmp_path, 1), list[int]()
-    for number in (1, 2, 3, 1, 4, 1):  # three fit; 2 was not used for longest when 4 came
+    for number in (1, 2, 3, 1, 4, 1):  # three fit; 2 is the least recently used when 4 comes
         cache.path(shard(number), saves(number, count))
     assert count == [1, 2, 3, 4]
     assert {path.stem for path in tmp_path.glob("*.tar")} == {shard(number).md5 for number in (1, 3, 4)}
     assert held(tmp_path) <= 10**6
 
 
-def test_a_failed_download_leaves_nothing_and_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_failed_download_leaves_no_file_and_no_lock(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 1)
 
     def fails(file: BinaryIO) -> None:
@@ -97,7 +97,7 @@ def test_a_failed_download_leaves_nothing_and_holds_nobody_up(tmp_path: Path) ->
     assert cache.path(shard(1), saves(1)).read_bytes() == content(1)
 
 
-def test_a_file_that_lost_its_end_is_read_anew(tmp_path: Path) -> None:
+def test_a_truncated_file_is_written_again(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path, 1)
     path = cache.path(shard(1), saves(1))
     path.write_bytes(content(1)[:100])
@@ -144,7 +144,7 @@ def test_kill_9_during_a_download_leaves_a_sound_cache(tmp_path: Path) -> None:
     assert process.stdout
     assert process.stdout.readline() == "half\n"
     cache = ShardCache(tmp_path, 1)
-    for number in (2, 3, 4):  # its room is kept while it lives
+    for number in (2, 3, 4):  # its room stays reserved while the process lives
         cache.path(shard(number), saves(number))
         assert held(tmp_path) <= 10**6
     assert len(list(tmp_path.glob(".*.part"))) == 1
@@ -152,7 +152,7 @@ def test_kill_9_during_a_download_leaves_a_sound_cache(tmp_path: Path) -> None:
     process.wait()
     assert not (tmp_path / f"{shard(1).md5}.tar").exists()
     cache.path(shard(5), saves(5))
-    assert not list(tmp_path.glob(".*.part"))  # what the dead left is gone
+    assert not list(tmp_path.glob(".*.part"))  # the killed process's temporary file is removed
     assert cache.path(shard(1), saves(1)).read_bytes() == content(1)
 
 
@@ -164,19 +164,19 @@ def _use_many(folder: str, seed: int) -> None:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            continue  # another one took its room: a reader asks again
+            continue  # another process took its room: a reader requests it again
         if data != content(number):
             raise SystemExit(3)
 
 
-def test_the_bound_holds_under_many_writers(tmp_path: Path) -> None:
+def test_the_size_limit_holds_with_many_writers(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_use_many, args=(str(tmp_path), seed)) for seed in range(3)]
     most, done = [0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.001):
-            with room(tmp_path):  # a look that no rename falls into
+            with room(tmp_path):  # counts while no rename can happen
                 most[0] = max(most[0], held(tmp_path))
 
     watcher = threading.Thread(target=watch)

@@ -1,4 +1,4 @@
-"""The same batches whoever makes them: ranks in processes of their own, stopped and resumed, from disk or from a bucket."""
+"""The batches are the same for any number of ranks, stopped and resumed, from disk or from a bucket."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def whole(workspace: Paths) -> list[str]:
 
 
 def _rank(rank: int, world: int, first: int, last: int, loaders: int, root: str, meeting: str, found: Any) -> None:
-    """A process of a gloo group: its part of every batch, gathered by all; and the pairs that it validates."""
+    """A process of a gloo group: gather every batch from all ranks, and the pairs that each rank validates."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     store = PairStore([Path(root) / "data/shards" / name for name in COUNTS], "train")
@@ -102,7 +102,7 @@ def in_processes(workspace: Paths, world: int, first: int, last: int, folder: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "then", "loaders"), [(1, 4, 0), (2, 3, 2), (3, 1, 0), (4, 2, 0)])
-def test_ranks_in_processes_see_the_global_batches_whoever_goes_on(
+def test_ranks_see_the_same_global_batches_after_a_resume_with_another_world_size(
     world: int, then: int, loaders: int, workspace: Paths, tmp_path: Path
 ) -> None:
     expected = whole(workspace)
@@ -116,7 +116,7 @@ def test_ranks_in_processes_see_the_global_batches_whoever_goes_on(
 
 
 def push(workspace: Paths, bucket: Any) -> str:
-    """What `dvc push` leaves in a bucket, and the dvc.lock of it, for a machine without shards."""
+    """Write to a bucket what `dvc push` writes. Returns the dvc.lock for a machine without shards."""
     outs = []
     for folder in folders(workspace):
         files = []
@@ -131,7 +131,7 @@ def push(workspace: Paths, bucket: Any) -> str:
     return "stages: {pack: {outs: [" + ", ".join(out[2:] for out in outs) + "]}}"
 
 
-def test_a_training_from_the_bucket_is_the_one_from_disk(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
+def test_a_training_from_the_bucket_equals_one_from_disk(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
     bucket = s3.bucket("streamed")
     (tmp_path / "dvc.lock").write_text(push(workspace, bucket))
     config = TrainConfig(steps=4, global_batch_size=4, crop=24, crops_per_decode=2, warmup_steps=1, validate_every=4)

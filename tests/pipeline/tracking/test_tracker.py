@@ -1,4 +1,4 @@
-"""The Tracker against real stores: SQLite, a server that goes away and comes back, and one that was never there."""
+"""The Tracker with real stores: SQLite, a server that goes away and comes back, and one that never answers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def port() -> int:
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the Tracker said."""
+    """The lines that the Tracker prints."""
     lines: list[str] = []
     monkeypatch.setattr(tracking, "say", lines.append)
     return lines
 
 
-def test_a_run_holds_params_tags_figures_and_load(
+def test_a_run_holds_params_tags_metrics_and_system_metrics(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tracking, "SAMPLING", 0.3)
@@ -64,13 +64,13 @@ def test_a_run_holds_params_tags_figures_and_load(
     assert run.data.params == {"train.lr": "0.001", "seed": "0", "new": "x"}
     assert run.data.metrics["loss"] == 0.01
     assert child.run_id
-    assert child.run_id != "0" * 32, "a run that the store does not know is made anew"
+    assert child.run_id != "0" * 32, "an unknown run id opens a new run"
     assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == tracker.run_id
     assert not heard
-    assert capfd.readouterr() == ("", ""), "MLflow itself says nothing"
+    assert capfd.readouterr() == ("", ""), "MLflow itself prints nothing"
 
 
-def test_a_file_that_cannot_be_kept_holds_up_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:
+def test_a_file_that_cannot_be_stored_delays_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:
     (tmp_path / "mlartifacts").write_text("a file where a folder should be")
     tracker = Tracker.start(Settings(), "files", {})
     tracker.attach({"a.json": "{}"}, {"later": 1})
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_kept_holds_up_nothing_else(store: str, tmp_path: 
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["a.json"]
 
 
-def test_artifacts_lie_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_are_stored_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RDMC_BUCKET", "s3://somewhere/rdmc")
     with pytest.raises(KeyboardInterrupt), Tracker.start(Settings(experiment="other"), "bucket", {}) as tracker:
         raise KeyboardInterrupt
@@ -94,7 +94,7 @@ def test_artifacts_lie_in_the_bucket(store: str, monkeypatch: pytest.MonkeyPatch
     assert run.info.artifact_uri.startswith("s3://somewhere/rdmc/mlflow/")
 
 
-def test_a_server_that_was_never_there_costs_little(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+def test_a_server_that_never_answers_costs_little_time(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
     start = time.monotonic()
     tracker = Tracker.start(Settings(mlflow_timeout=1), "lost", {"seed": 0})
@@ -103,7 +103,7 @@ def test_a_server_that_was_never_there_costs_little(port: int, monkeypatch: pyte
     tracker.finish()
     assert time.monotonic() - start < 3
     assert tracker.run_id is None
-    assert len(heard) == 2, "once that it is away, once what was lost"
+    assert len(heard) == 2, "one line that it does not answer, one for what was lost"
     assert "200 figures" in heard[1]
     assert not any("secret" in line for line in heard)
 
@@ -145,7 +145,7 @@ def test_a_bad_address_is_one_line_at_once(uri: str, monkeypatch: pytest.MonkeyP
             act()
         assert "secret" not in str(caught.value)
     Tracker.start(Settings(), "nowhere", {}).finish()
-    assert "the training goes on" in heard[0]
+    assert "the training continues" in heard[0]
     assert time.monotonic() - start < 2
 
 
@@ -155,7 +155,9 @@ def test_a_name_that_no_host_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
         check_reachable(Settings(mlflow_timeout=2))
 
 
-def test_the_buffer_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+def test_the_newest_metrics_are_kept_when_the_buffer_is_full(
+    port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(tracking, "BUFFER", 10)
     tracker = Tracker.start(Settings(mlflow_timeout=1), "lost", {})
@@ -166,7 +168,7 @@ def test_the_buffer_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch, heard
     assert "25 figures" in heard[-1]
 
 
-def test_a_server_that_goes_away_gets_everything_when_it_is_back(
+def test_a_server_that_comes_back_gets_everything(
     store: str,
     tmp_path: Path,
     port: int,
@@ -174,7 +176,7 @@ def test_a_server_that_goes_away_gets_everything_when_it_is_back(
     heard: list[str],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The server is stopped (SIGSTOP), the worst case: it takes connections, and requests that it answers much later."""
+    """The server is stopped (SIGSTOP), the worst case: it accepts connections, and answers requests much later."""
     uri = f"http://127.0.0.1:{port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -191,18 +193,18 @@ def test_a_server_that_goes_away_gets_everything_when_it_is_back(
         client = MlflowClient(uri, uri)
         assert [m.step for m in client.get_metric_history(str(tracker.run_id), "loss")] == [1, 2, 3, 4, 5]
         assert client.get_run(str(tracker.run_id)).info.status == "FINISHED"
-        assert len(heard) == 2, "once that it is away, once that it is back"
+        assert len(heard) == 2, "one line that it does not answer, one that it answers again"
         assert "answers again" in heard[1]
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_missing_folder_and_a_bad_scheme_are_one_line(
+def test_the_training_continues_after_a_missing_folder_or_a_bad_scheme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str]
 ) -> None:
     for uri in (f"sqlite:///{tmp_path}/none/mlflow.db", "gopher://nowhere/x"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         Tracker.start(Settings(), "nowhere", {}).finish()
-    assert sum("the training goes on" in line for line in heard) == 2
+    assert sum("the training continues" in line for line in heard) == 2
     assert all("\n" not in line for line in heard)
 
 

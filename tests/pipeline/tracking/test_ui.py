@@ -1,4 +1,4 @@
-"""Addresses that a server may listen on."""
+"""Addresses and ports that a server can listen on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from rdmc.errors import ServiceError
 
 
 @pytest.mark.parametrize(
-    ("host", "said"), [("no.such.host.invalid", "name an address of this machine"), ("192.0.2.1", "no address of this machine")]
+    ("host", "message"),
+    [("no.such.host.invalid", "name an address of this machine"), ("192.0.2.1", "no address of this machine")],
 )
-def test_a_host_that_is_not_this_machine(host: str, said: str) -> None:
-    with pytest.raises(ServiceError, match=said) as caught:
+def test_a_host_that_is_not_this_machine_is_refused(host: str, message: str) -> None:
+    with pytest.raises(ServiceError, match=message) as caught:
         check_port(8000, host)
     assert "port" not in str(caught.value), "another port would not help"
 
 
-def test_a_port_that_is_taken_or_free() -> None:
+def test_a_taken_port_is_refused_and_a_free_one_accepted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=f"port {port} of localhost: .*; take a free one"):
