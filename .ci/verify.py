@@ -27,30 +27,30 @@ def demand(holds: bool, what: str) -> None:
         sys.exit(1)
 
 
-def check_gain(workspace: Paths) -> None:
+def check_gain(paths: Paths) -> None:
     """The default run beats its rainy input on scenes that it never saw."""
-    evaluation = json.loads(workspace.evaluate_metrics.read_text())
+    evaluation = json.loads(paths.evaluate_metrics.read_text())
     for name, group in evaluation.items():
         least = GAIN if name == "overall" else GAIN_EACH
         gain = group["gain_psnr_y"]
         demand(gain >= least, f"{name}: {gain:+.2f} dB PSNR-Y over {group['images']} test images, at least {least:+.1f}")
         better = group["derained"]["ssim_y"] > group["rainy"]["ssim_y"]
         demand(better, f"{name}: SSIM-Y {group['rainy']['ssim_y']:.4f} -> {group['derained']['ssim_y']:.4f}")
-    pictures = sorted(path.name for path in workspace.pictures.glob("*.png"))
+    pictures = sorted(path.name for path in paths.pictures.glob("*.png"))
     demand("gain.png" in pictures and len(pictures) > len(evaluation) - 1, f"pictures: {', '.join(pictures)}")
 
 
-def check_model(workspace: Paths) -> None:
+def check_model(paths: Paths) -> None:
     """The alias leads to a model that, in this fresh process, gives the evaluation's number for an image."""
-    registered = json.loads(workspace.register_metrics.read_text())
+    registered = json.loads(paths.register_metrics.read_text())
     mlflow.set_tracking_uri(read_settings().tracking_uri)
     uri = f"models:/{registered['model']}@{registered['alias']}"
     version = mlflow.MlflowClient().get_model_version_by_alias(registered["model"], registered["alias"])
     demand(int(version.version) == int(registered["version"]), f"{uri} is version {version.version}, run {version.run_id}")
-    pair = PairStore([workspace.shards("heavy")], "test")[0]
+    pair = PairStore([paths.shards("heavy")], "test")[0]
     derained = mlflow.pyfunc.load_model(uri).predict(pair.rainy[None])[0]
     measured = psnr_y(np.asarray(derained), pair.clean)
-    rows = [line.split(",") for line in workspace.images.read_text().splitlines()]
+    rows = [line.split(",") for line in paths.images.read_text().splitlines()]
     column = rows[0].index("derained_psnr_y")
     written = next(float(row[column]) for row in rows if f"{row[0]}/{row[1]}" == pair.key)
     demand(abs(measured - written) < 1e-3, f"{uri} on {pair.key}: {measured:.4f} dB, evaluated as {written:.4f}")

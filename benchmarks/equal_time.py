@@ -1,13 +1,13 @@
-"""RDMC's default against the baselines, each trained for the same wall-clock time and tested on the same images.
+"""RDMC's default against the baselines: each trains for the same wall-clock time and is tested on the same images.
 
-    python benchmarks/equal_time.py --minutes 10
-    python benchmarks/equal_time.py --minutes 0.2 --test 5 --kinds rdmc unet --lr unet=4e-3 --json try.json
+    python -m benchmarks.equal_time --minutes 10
+    python -m benchmarks.equal_time --minutes 0.2 --test 5 --kinds rdmc unet --lr unet=4e-3 --json try.json
 
-First the step of every network is timed, in turn and in one process, so that a change of the machine's speed meets all
-alike; the time divided by a step gives each its number of steps and so its cosine schedule. Then each is trained and
-tested in a fresh process, by rdmc.training.loop.Run on two threads, with the seed, loss, batch, crop and averaging of params.yaml
-and a learning rate of its own. All training pairs are decoded before the clock starts. Networks whose results the JSON file has
-are skipped, so a run that was stopped goes on.
+First, the steps of all networks are timed in turn in one process, so that a change of the machine's speed affects all of them
+equally. The training time divided by the time of a step gives each network's number of steps, and so its cosine schedule.
+Then each network is trained and tested in a fresh process by rdmc.training.loop.Run on two threads, with the seed, loss,
+batch, crop and averaging of params.yaml and its own learning rate. All training pairs are decoded before the clock starts.
+Networks whose results are in the JSON file are skipped, so a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -36,32 +36,35 @@ from rdmc.errors import ConfigError
 from rdmc.files import write_text
 from rdmc.inference import derain_image
 from rdmc.metrics import Means, measure
-from rdmc.models.cost import cost
+from rdmc.models.cost import SIDE, cost
 from rdmc.training.loop import Run
 
-DATASET, SIDE, THREADS = "rain800", 128, 2
+DATASET, THREADS = "rain800", 2
 RATES = {"rdmc": 4e-3, "prenet": 1e-3, "unet": 4e-3}
 BURST, ROUNDS = 2, 6
-"""Steps that a network takes at a time while steps are timed, and how often; the first time is not counted."""
+"""Steps that a network takes per turn while steps are timed, and the number of turns; the first turn is not counted."""
 WORK = Path(tempfile.gettempdir()) / "rdmc-equal-time"
 CACHE_MB = 4096
 LONG = 10**6
-"""Steps of a run that is never finished."""
+"""Steps of a run that never finishes."""
 
 
-def shards(folder: Path, workspace: Paths, params: Params) -> Path:
-    """The shards of the pairs below ``folder`` (``train/*.jpg`` and ``test/*.jpg``, clean left of rainy), packed once."""
-    packed = workspace.shards(DATASET)
+def shards(folder: Path, paths: Paths, params: Params) -> Path:
+    """The folder with the shards of the pairs below ``folder``, packed once.
+
+    ``folder`` has ``train/*.jpg`` and ``test/*.jpg``, with the clean image left of the rainy one.
+    """
+    packed = paths.shards(DATASET)
     if not packed.is_dir():
         train, test = (SideBySide(images=f"{folder.resolve()}/{split}/*.jpg", left="clean") for split in ("train", "test"))
         dataset = Folders(source="folders", train=train, test=test, validation_share=0.0)
-        prepare.run(DATASET, dataset, params.prepare, params.seed, workspace.pairs(DATASET))
-        pack.run(DATASET, workspace.pairs(DATASET), params.pack, packed)
+        prepare.run(DATASET, dataset, params.prepare, params.seed, paths.pairs(DATASET))
+        pack.run(DATASET, paths.pairs(DATASET), params.pack, packed)
     return packed
 
 
 def training(params: Params, kind: str, lr: float, steps: int) -> Run:
-    """A run of one network of the params, at its start: their recipe with a rate and steps of its own."""
+    """A new run of one kind of network: the recipe of the params with its own learning rate and number of steps."""
     chosen = with_overrides(params, {"network.kind": kind})
     warmup = min(params.train.warmup_steps, steps // 10)
     config = replace(
@@ -71,7 +74,7 @@ def training(params: Params, kind: str, lr: float, steps: int) -> Run:
 
 
 def decoded(folder: Path) -> PairStore:
-    """The training pairs, all in memory."""
+    """The training pairs, all decoded in memory."""
     store = PairStore([folder], "train", CACHE_MB)
     for index in track(range(len(store)), "decode"):
         store[index]
@@ -79,7 +82,7 @@ def decoded(folder: Path) -> PairStore:
 
 
 def step_seconds(params: Params, rates: dict[str, float], store: PairStore) -> dict[str, float]:
-    """Seconds of a step of each network, the median of some rounds in which they take turns."""
+    """Seconds per step of each network: the median over rounds in which the networks take turns."""
     reports = {kind: training(params, kind, lr, LONG).reports(store, None) for kind, lr in rates.items()}
     times: dict[str, list[float]] = {kind: [] for kind in rates}
     for _ in range(ROUNDS):
@@ -89,7 +92,7 @@ def step_seconds(params: Params, rates: dict[str, float], store: PairStore) -> d
 
 
 def train_and_test(params: Params, kind: str, lr: float, steps: int, folder: Path, images: int) -> dict[str, Any]:
-    """Train one network in this process and measure its averaged weights on the first ``images`` test pairs (0: on all)."""
+    """Train one network in this process and measure its averaged weights on the first ``images`` test pairs (0: all)."""
     store, run = decoded(folder), training(params, kind, lr, steps)
     started = time.perf_counter()
     losses = [report.loss for report in run.reports(store, None)]
@@ -105,7 +108,7 @@ def train_and_test(params: Params, kind: str, lr: float, steps: int, folder: Pat
         "steps": steps,
         "seconds": seconds,
         "loss": losses[-1],
-        **asdict(cost(run.network.config, SIDE, SIDE)),
+        **asdict(cost(run.network.config)),
         "images": derained.count,
         "rainy": rainy.mean(),
         "derained": derained.mean(),
@@ -113,15 +116,15 @@ def train_and_test(params: Params, kind: str, lr: float, steps: int, folder: Pat
 
 
 def in_fresh_process(arguments: argparse.Namespace, kind: str, lr: float, steps: int) -> dict[str, Any]:
-    """What ``train_and_test`` gives, by another interpreter."""
-    command = [sys.executable, __file__, "--one", kind, str(lr), str(steps)]
+    """The result of ``train_and_test`` in a new interpreter."""
+    command = [sys.executable, "-m", "benchmarks.equal_time", "--one", kind, str(lr), str(steps)]
     command += [f"--{name}={getattr(arguments, name)}" for name in ("pairs", "work", "params", "test")]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 
 
 def markdown(state: dict[str, Any]) -> str:
-    """The results as a table; PSNR in dB, and of the rainy images in the first row."""
+    """The results as a Markdown table, PSNR in dB; the first row has the rainy images."""
     head = [
         "network",
         "parameters",
@@ -149,7 +152,7 @@ def _figures(means: dict[str, float]) -> list[str]:
 
 
 def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
-    """Time, then train and test what has no results yet; every result is written at once."""
+    """Time all networks, then train and test those without results; every result is written immediately."""
     rates = {kind: arguments.lr.get(kind, RATES[kind]) for kind in arguments.kinds}
     recipe = params.model_dump(mode="json", include={"seed", "loss", "train", "network_"})
     settings = {"minutes": arguments.minutes, "test": arguments.test, "threads": THREADS, "params": recipe}
@@ -157,7 +160,7 @@ def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
     if arguments.json.is_file():
         state = json.loads(arguments.json.read_text())
         if state["settings"] != settings:
-            raise ConfigError(f"{arguments.json}: has results of other settings; name another file with --json")
+            raise ConfigError(f"{arguments.json}: has results with other settings; name another file with --json")
     folder = shards(arguments.pairs, Paths(arguments.work), params)
     if rates.keys() - state["step_seconds"].keys():
         state["step_seconds"] |= step_seconds(params, rates, decoded(folder))
@@ -184,7 +187,7 @@ def main() -> None:
     parser.add_argument("--lr", type=_rate, nargs="*", default=[], help=f"learning rates, as kind=rate; else {RATES}")
     parser.add_argument("--pairs", type=Path, default=Path("../shared/data/rain800"), help="folder with train/ and test/")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for pairs and shards; kept")
-    parser.add_argument("--json", type=Path, help="results, also those to go on from; else equal-time.json in --work")
+    parser.add_argument("--json", type=Path, help="results, also those of a run to resume; else equal-time.json in --work")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe, and the networks' shapes")
     parser.add_argument("--test", type=int, default=0, help="test only on this many images")
     parser.add_argument("--one", nargs=3, metavar=("KIND", "LR", "STEPS"), help=argparse.SUPPRESS)

@@ -1,12 +1,11 @@
-"""What a sweep costs over the training it does: from a trial's start to its first step, and how busy the slots are.
+"""The overhead of a sweep: the time from a trial's start to its first step, and how busy the slots are.
 
     python benchmarks/sweep.py [--trials 8] [--slots 2] [--steps 60] [--width 8] [--out FILE.json]
 
 Trains on rendered rain over smooth scenes in a temporary folder, with successive halving off. A trial's overhead is the time
-from when the searcher gave it out to its first validation, less what its steps until then took; the first trial of each slot
-starts a process, the others take one over. A slot is busy while its trial trains or validates: from a trial's first step to
-its last validation. Idle are the starts, and the wait for the next trial; counted from the first trial's start to the end of
-the last trial.
+from its start by the searcher to its first validation, minus the time of its steps until then. The first trial of each slot
+starts a process; later trials reuse it. A slot is busy from a trial's first step to its last validation. It is idle while a
+trial starts and while it waits for the next one. The whole span runs from the first trial's start to the last trial's end.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tests.support.data import make_dataset, tiny_params
 
 
 class Watched(SweepController):
-    """Notes when trials are given out, report and end."""
+    """A controller that notes when trials are started and when they report."""
 
     events: dict[int, dict[str, float]]
 
@@ -40,14 +39,14 @@ class Watched(SweepController):
         type(self).events = {}
 
     def next(self) -> dict[str, Any] | str | None:
-        """As the conductor does."""
+        """Return what the controller returns, and note the time at which it starts a trial."""
         given = super().next()
         if isinstance(given, dict):
             self.events[int(given["trial"])] = {"given": time.monotonic()}
         return given
 
     def report(self, number: int, result: Any) -> bool:
-        """As the conductor does."""
+        """Return what the controller returns, and note the times of a trial's first step and last validation."""
         now, noted = time.monotonic(), self.events[number]
         if "psnr_y" in result:
             noted.setdefault("stepped", now - float(result["step_seconds"]))
@@ -56,10 +55,10 @@ class Watched(SweepController):
 
 
 def measure(trials: int, slots: int, steps: int, width: int) -> dict[str, Any]:
-    """Run the sweep and sum its events up."""
+    """Run the sweep and return its figures: start-up and training times in seconds, and the slots' occupancy (0 to 1)."""
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
-        workspace = Paths(Path(folder))
-        make_dataset(workspace, "heavy", {"train": 8, "validation": 1})
+        paths = Paths(Path(folder))
+        make_dataset(paths, "heavy", {"train": 8, "validation": 1})
         changes = {
             "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
             "network.width": width, "train.validate_every": max(1, steps // 4), "tune.trials": trials, "tune.concurrent": slots,
@@ -67,8 +66,8 @@ def measure(trials: int, slots: int, steps: int, width: int) -> dict[str, Any]:
             "tune.space": {"train.lr": {"loguniform": [1e-4, 1e-2]}},
         }  # fmt: skip
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        with patch.object(tune, "Conductor", Watched):
-            tune.run(Project(tiny_params(changes), Settings(workers=1, gpu=False), workspace))
+        with patch.object(tune, "SweepController", Watched):
+            tune.run(Project(tiny_params(changes), Settings(workers=1, gpu=False), paths))
     noted = list(Watched.events.values())
     starts = [event["stepped"] - event["given"] for event in noted]
     busy = sum(event["reported"] - event["stepped"] for event in noted)

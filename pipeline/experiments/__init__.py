@@ -1,1 +1,1 @@
-"""Many trainings: sweeps, ablations and the architecture search."""
+"""Commands that run experiments: sweeps, ablations and the architecture search."""

@@ -1,4 +1,7 @@
-"""``ablate``: what each part of the recipe is worth. Every variant with every seed, trained alike, measured on test images."""
+"""``ablate``: measure what each part of the recipe contributes.
+
+Every variant is trained with every seed, all in the same way, and measured on the test images.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +56,11 @@ from rdmc.files import write_text
 
 
 def run(project: Project[Params], fresh: bool = False, write: Path | None = None) -> None:
-    """Train what has no result yet, then write the table and the plot of all results, also into the file ``write``.
+    """Train the trials that have no result yet, then write the table and the plot of all results, also into the file ``write``.
 
-    A trial has one worker unless the settings say otherwise, for trials run side by side. Raises, before anything starts,
-    ConfigError for a variant or a file that cannot be used and DataError where there is nothing to train or to test on;
-    TrainingError, after all else is done, where a trial failed.
+    A trial has one worker unless the settings say otherwise, because trials run side by side. Raises, before anything starts,
+    ConfigError for a variant or a file that cannot be used and DataError where there are no pairs to train or to test on;
+    TrainingError, after all other work is done, where a trial failed.
     """
     project = project.with_params(with_architecture(project.params)).with_workers(project.settings.workers or 1)
     params, settings, paths = project.params, project.settings, project.paths
@@ -80,30 +83,30 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
         _publish(project, trials, parent, write)
         if failed:
             raise TrainingError(
-                f"{', '.join(failed)}: failed, why is said above; mend that and run it again, the others are kept"
+                f"{', '.join(failed)}: failed, the causes are shown above; fix them and run it again, other results are kept"
             )
 
 
 def _missing(trials: Sequence[Trial], paths: Paths) -> list[Trial]:
-    """The trials without a result, equal ones once."""
-    unlike: dict[str, Trial] = {}
+    """The trials without a result; of several equal trials only the first."""
+    distinct: dict[str, Trial] = {}
     for trial in trials:
-        unlike.setdefault(trial.digest, trial)
-    return [trial for trial in unlike.values() if read_score(paths.ablation, trial) is None]
+        distinct.setdefault(trial.digest, trial)
+    return [trial for trial in distinct.values() if read_score(paths.ablation, trial) is None]
 
 
 def _train(project: Project[Params], todo: list[Trial], parent: str | None) -> list[str]:
-    """Run trials; each result is kept as soon as it is there. Returns the names of those that failed."""
+    """Run trials and write each result as soon as it arrives. Returns the names of the trials that failed."""
     params, settings = project.params, project.settings
     name = f"ablate-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with (
         cluster(settings, trials=params.ablation.concurrent),
-        AblationRuns(todo, params, settings, parent, project.paths.ablation) as children,
+        AblationRuns(todo, params, settings, parent, project.paths.ablation) as runs,
     ):
         require_resources(settings, params.ablation.concurrent)
         say(f"ablate: {params.ablation.concurrent} trials at once, {workers(settings)} worker(s) each")
         space, rules = grid("trial", [trial.name for trial in todo], params.ablation.concurrent)
-        results = run_trials(project, _choose, name, space, rules, children, _finish)
+        results = run_trials(project, _choose, name, space, rules, runs, _finish)
     forget_trials(project, name)
     causes = {result.config["trial"]: cause(result.error) if result.error else failure(result.metrics) for result in results}
     failed = {trial: why for trial, why in causes.items() if why}
@@ -123,7 +126,7 @@ def _finish(project: Project[Params], result: TrainingResult, rows: list[Row]) -
 
 
 def _measure(project: Project[Params], checkpoint: Any) -> tuple[Figures, str]:
-    """The figures of a checkpoint's averaged weights on every test image, and the machine that measured them."""
+    """The figures of a checkpoint's averaged weights over all test images, and the name of the machine that measured them."""
     device = device_of(project.settings)
     with checkpoint.as_directory() as folder:
         network = load_model(Path(folder))[0]
@@ -134,7 +137,7 @@ def _measure(project: Project[Params], checkpoint: Any) -> tuple[Figures, str]:
 
 
 class AblationRuns(TrialRuns):
-    """Keeps each trial's result as soon as it is there, logs it and says how far the ablation is."""
+    """The MLflow runs of an ablation's trials; writes each trial's result as soon as it arrives and shows the progress."""
 
     def __init__(self, todo: Sequence[Trial], params: Params, settings: Settings, parent: str | None, folder: Path) -> None:
         super().__init__(_choose, params, settings, parent)
@@ -146,7 +149,7 @@ class AblationRuns(TrialRuns):
         return str(trial.config["trial"])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Log and say a validation; keep, log and say the last result."""
+        """Log and show a validation; write, log and show a trial's final result."""
         if "figures" not in result:
             super().on_trial_result(iteration, trials, trial, result, **info)
             return
@@ -164,7 +167,7 @@ class AblationRuns(TrialRuns):
 
 
 def _flat(score: Score) -> dict[str, float]:
-    """A result as MLflow takes it: ``test_<dataset>_psnr_y`` and so on."""
+    """A result as MLflow metrics: ``test_<dataset>_psnr_y`` and so on."""
     flat = {"training_seconds": score.seconds}
     for group, figures in score.figures.items():
         for kind, value in {**figures["derained"], "gain_psnr_y": figures["gain_psnr_y"]}.items():
@@ -173,42 +176,42 @@ def _flat(score: Score) -> dict[str, float]:
 
 
 def _publish(project: Project[Params], trials: Sequence[Trial], parent: Tracker, write: Path | None) -> None:
-    """Write, show and log the table and the plot of all results that there are. Raises TrainingError where there is none."""
+    """Write, show and log the table and the plot of all available results. Raises TrainingError where there is none."""
     params, paths = project.params, project.paths
-    kept = {trial.name: read_score(paths.ablation, trial) for trial in trials}
-    scores = {name: score for name, score in kept.items() if score}
+    known = {trial.name: read_score(paths.ablation, trial) for trial in trials}
+    scores = {name: score for name, score in known.items() if score}
     if not scores:
-        raise TrainingError("no trial of the ablation ended well, why is said above; mend that and run it again")
-    found = lines(trials, scores)
-    columns, picture, page = header(found), paths.ablation / "ablation.png", paths.ablation / "table.md"
-    cells = [rainy_row(next(iter(scores.values())).figures, columns), *rows(found)]
+        raise TrainingError("no trial of the ablation succeeded, the causes are shown above; fix them and run it again")
+    variants = lines(trials, scores)
+    columns, picture, page = header(variants), paths.ablation / "ablation.png", paths.ablation / "table.md"
+    cells = [rainy_row(next(iter(scores.values())).figures, columns), *rows(variants)]
     below = conditions(params, trials, scores, _commit())
-    write_png(picture, seed_dots({line.variant: line.psnr["overall"].values for line in found}))
+    write_png(picture, seed_dots({line.variant: line.psnr["overall"].values for line in variants}))
     write_text(page, markdown(columns, cells, below, picture.name))
     if write:
         shown = write.with_suffix(picture.suffix)
         shutil.copyfile(picture, shown)
         write_text(write, between_markers(_text(write), markdown(columns, cells, below, shown.name), str(write)))
-    parent.log(_means(found), params.ablation.steps)
+    parent.log(_means(variants), params.ablation.steps)
     attach_files(project.settings, parent.run_id, [page, picture])
     table("ablation: test images, mean ± standard deviation over seeds", columns, cells)
     say(f"the table with its conditions: {write or page}")
 
 
-def _means(found: Sequence[Line]) -> Mapping[str, float]:
-    """What the parent run shows of each variant."""
+def _means(variants: Sequence[Line]) -> Mapping[str, float]:
+    """The metrics of the parent run: each variant's mean PSNR-Y and its mean difference to the first variant, in dB."""
     return {
-        **{f"{line.variant}/psnr_y": line.psnr["overall"].mean for line in found},
-        **{f"{line.variant}/difference_psnr_y": line.difference.mean for line in found if line.difference.values},
+        **{f"{line.variant}/psnr_y": line.psnr["overall"].mean for line in variants},
+        **{f"{line.variant}/difference_psnr_y": line.difference.mean for line in variants if line.difference.values},
     }
 
 
 def _recall(paths: Paths, name: str) -> str | None:
-    """The MLflow run of an ablation of this ``name`` that was stopped or grows; None for another one."""
+    """The MLflow run of the earlier ablation where it has this ``name``, to be resumed or extended; None otherwise."""
     path = paths.ablation / "run.json"
     try:
-        noted = json.loads(path.read_text())
-        return str(noted["run_id"]) if noted["name"] == name and noted["run_id"] else None
+        earlier = json.loads(path.read_text())
+        return str(earlier["run_id"]) if earlier["name"] == name and earlier["run_id"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,4 +1,4 @@
-"""The ablation's table, for the terminal, for docs/ and for MLflow."""
+"""The ablation's table for the terminal, for docs/ and for MLflow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rdmc.errors import ConfigError
 from rdmc.models.cost import SIDE
 
 BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
-"""What a table is written between (`python -m pipeline ablate --write FILE`)."""
+"""`python -m pipeline ablate --write FILE` writes the table between these markers."""
 
 
-def header(found: Sequence[Line]) -> list[str]:
-    """The columns' names."""
-    datasets = [name for name in found[0].psnr if name != "overall"]
+def header(variants: Sequence[Line]) -> list[str]:
+    """The names of the columns; differences are against the first variant."""
+    datasets = [name for name in variants[0].psnr if name != "overall"]
     quality = ["PSNR-Y, dB", *datasets, "SSIM-Y", "gain, dB"]
-    return ["variant", *quality, f"against {found[0].variant}, dB", "95 % interval", "parameters", "GFLOP", "seconds"]
+    return ["variant", *quality, f"against {variants[0].variant}, dB", "95 % interval", "parameters", "GFLOP", "seconds"]
 
 
-def rows(found: Sequence[Line]) -> list[list[str]]:
-    """The cells, a row per variant."""
-    return [_row(line, line is not found[0]) for line in found]
+def rows(variants: Sequence[Line]) -> list[list[str]]:
+    """The cells of the table, a row per variant."""
+    return [_row(line, line is not variants[0]) for line in variants]
 
 
 def _row(line: Line, compared: bool) -> list[str]:
@@ -43,20 +43,20 @@ def _row(line: Line, compared: bool) -> list[str]:
 
 
 def plus_minus(values: Spread, form: str = ".2f") -> str:
-    """The mean and, of two values or more, their standard deviation."""
+    """The mean and, for two values or more, their standard deviation, in the format ``form``."""
     spread = "" if math.isnan(values.deviation) else f" ± {values.deviation:{form.removeprefix('+')}}"
     return f"{values.mean:{form}}{spread}"
 
 
 def rainy_row(figures: Figures, columns: Sequence[str]) -> list[str]:
-    """What the test images are before: the row to compare all others with."""
+    """The row of the rainy test images: the baseline of all other rows, padded with "-" to the number of columns."""
     groups = ["overall", *(name for name in figures if name != "overall")]
     known = [f"{figures[group]['rainy']['psnr_y']:.2f}" for group in groups] + [f"{figures['overall']['rainy']['ssim_y']:.4f}"]
     return ["(rainy)", *known, *["-"] * (len(columns) - 1 - len(known))]
 
 
 def conditions(params: Params, trials: Sequence[Trial], scores: Mapping[str, Score], commit: str) -> str:
-    """What the figures hold for, in a few sentences, broken into lines."""
+    """The conditions under which the figures were measured, as a paragraph wrapped at 128 characters."""
     train, rules = params.train, params.ablation
     figures = next(iter(scores.values())).figures
     images = ", ".join(f"{name} {group['images']}" for name, group in figures.items() if name != "overall")
@@ -69,22 +69,25 @@ def conditions(params: Params, trials: Sequence[Trial], scores: Mapping[str, Sco
         f"({images}), averaged weights of the last step. ± is the standard deviation over seeds; differences are taken "
         f"seed by seed, their interval is that of the paired t-test. GFLOP: one {SIDE}x{SIDE} image, all passes. Seconds: in "
         f"training steps, {rules.concurrent} trials at once, on {machines}. Commit {commit}."
-        + (f" Missing, for they failed or have not run: {', '.join(missing)}." if missing else "")
+        + (f" Missing, because they failed or have not run: {', '.join(missing)}." if missing else "")
     )
     return textwrap.fill(text, 128, break_long_words=False, break_on_hyphens=False)
 
 
 def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]], below: str, picture: str) -> str:
-    """The table, its conditions and the plot (``picture``: its path from where the table stands)."""
+    """The table, its conditions and the plot as Markdown; ``picture`` is the plot's path relative to the table's file."""
     ruler = ["---", *["---:"] * (len(columns) - 1)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in (columns, ruler, *cells))
     return f"{table}\n\n{below}\n\n![Test PSNR-Y of each variant: a dot per seed, a line at the mean]({picture})\n"
 
 
 def between_markers(text: str, table: str, source: str) -> str:
-    """``text`` with ``table`` in place of what stood between the markers. Raises ConfigError without both, in that order."""
+    """``text`` with ``table`` in place of the content between the markers.
+
+    Raises ConfigError that names ``source`` where ``text`` does not have both markers in order.
+    """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ConfigError(f"{source}: needs the lines {BEGIN} and {END} in this order; add them where the table is to stand")
+        raise ConfigError(f"{source}: needs the lines {BEGIN} and {END} in this order; add them where the table should be")
     return f"{before}{BEGIN}\n{table}{END}{after}"

@@ -1,4 +1,4 @@
-"""The MLflow runs of a sweep's or an ablation's trials, written by the driver as Ray Tune tells it what happens."""
+"""The MLflow runs of a sweep's or an ablation's trials. A callback of Ray Tune writes them in the driver."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rdmc.errors import RdmcError
 
 METRIC = "psnr_y"
 Config = dict[str, Any]
-"""What Ray Tune chose for a trial; ``trial`` is its name, unique in the sweep."""
+"""A trial's configuration in Ray Tune; ``trial`` is its name, unique in the sweep."""
 Choose = Callable[[Params, Config], Params]
-"""The params of a trial, from those of params.yaml."""
+"""Makes the params of a trial from those of params.yaml and its configuration."""
 
 
 class TrialRuns(tune.Callback):
-    """One MLflow run a trial, under the act's; kept by the driver, so that trials know nothing of MLflow.
+    """One MLflow run per trial, under the run of the command. The driver writes them; trials know nothing of MLflow.
 
-    MLflow is written to in a thread of its own, in order: trials never wait for it. As a context manager it ends the runs of
-    trials that were cut short, and waits until all is written.
+    A separate thread writes to MLflow, in order, so trials never wait for it. On exit, the context manager ends the runs of
+    interrupted trials and waits until everything is written.
     """
 
     def __init__(self, choose: Choose, params: Params, settings: Settings, parent: str | None) -> None:
@@ -34,7 +34,7 @@ class TrialRuns(tune.Callback):
         self.trackers: dict[str, Tracker] = {}
         self.closed: set[str] = set()
         self._pool = ThreadPoolExecutor(1, "mlflow")
-        self._written: list[Future[None]] = []
+        self._writes: list[Future[None]] = []
 
     def __enter__(self) -> TrialRuns:
         return self
@@ -43,36 +43,36 @@ class TrialRuns(tune.Callback):
         self._later(self._close_rest)
         self._pool.shutdown()
         if kind is None:
-            for written in self._written:
-                written.result()
+            for write in self._writes:
+                write.result()
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Nothing: Tune keeps a copy for a restore of its own, which is never asked for."""
+        """Pickle to an empty object: Tune stores a copy for its own restore, which is never used."""
         return object, ()
 
     def title(self, trial: Any) -> str:
-        """What a person and MLflow call a trial."""
+        """The name of a trial on the terminal and in MLflow."""
         return f"trial-{trial.config['trial']}"
 
     def tracker(self, trial: Any) -> Tracker:
-        """A new run for a trial, or the one that it had before the act was stopped. Called in the writing thread."""
+        """A tracker for a trial's run: a new run, or the earlier one where the command resumes. Runs in the writing thread."""
         return Tracker.start(
             self.settings, self.title(trial), self.params_of(trial.config), {"stage": "trial"}, parent_run_id=self.parent
         )
 
     def params_of(self, config: Config) -> dict[str, Any]:
-        """The params of a trial as its run shows them; only what was chosen where that cannot be used."""
+        """The params of a trial as its run shows them; only the chosen values where they cannot be used."""
         try:
             return flatten(self.choose(self.params, config))
         except RdmcError:
             return dict(config.get("chosen", config))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run, once: a trial that is restarted keeps it."""
+        """Open the trial's run. A restarted trial keeps the run that it has."""
         self._later(self._open, trial)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Log a validation and say it."""
+        """Log and show a validation."""
         if METRIC not in result:
             return
         figures = {key: float(result[key]) for key in ("loss", "lr", METRIC, "ssim_y", "images_per_second") if key in result}
@@ -80,26 +80,26 @@ class TrialRuns(tune.Callback):
         say(f"{self.title(trial)}  step {result['step']:.0f}  PSNR-Y {result[METRIC]:.2f} dB")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that ended, was stopped early or failed of itself."""
+        """Close the run of a trial that ended, was stopped early or reported its own failure."""
         self.close(trial, "FAILED" if failure(trial.last_result) else "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run of a trial that failed."""
+        """Close the run of a trial whose process failed."""
         self.close(trial, "FAILED")
 
     def log(self, trial: Any, figures: Mapping[str, float], step: int) -> None:
-        """Log figures of a trial."""
+        """Log a trial's figures at a step, in the writing thread."""
         self._later(lambda: self._open(trial).log(figures, step))
 
     def close(self, trial: Any, status: str) -> None:
-        """End a trial's run."""
+        """End a trial's run with a status of MLflow, in the writing thread."""
         self._later(lambda: self._close(self._open(trial), trial.config["trial"], status))
 
     def _later(self, work: Callable[..., object], *inputs: Any) -> None:
         def write() -> None:
             work(*inputs)
 
-        self._written.append(self._pool.submit(write))
+        self._writes.append(self._pool.submit(write))
 
     def _open(self, trial: Any) -> Tracker:
         key = trial.config["trial"]
@@ -117,5 +117,5 @@ class TrialRuns(tune.Callback):
 
 
 def failure(result: Mapping[str, Any] | None) -> str:
-    """What a trial's last result says that it failed of; empty where it did not."""
+    """The cause of failure in a trial's last result; empty where the trial did not fail."""
     return str((result or {}).get("failure", ""))

@@ -1,4 +1,4 @@
-"""``search``: pairs in, a smaller architecture out: which of RDMC's connections and which upsampling (rdmc/training/search.py)."""
+"""``search``: find a smaller architecture, that is, RDMC's best connections and upsampling (rdmc/training/search.py)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rdmc.training.search import SearchRun, require_searchable, split
 
 
 def run(project: Project[Recipe]) -> None:
-    """Search on the cluster of the settings and write ``architectures/searched``: its genotype, and a model to use at once.
+    """Search on the cluster of the settings and write ``architectures/searched``: the genotype, and a model ready for use.
 
     Raises, before anything starts, ConfigError where there is nothing to search and DataError where the training pairs
     cannot be split in two.
@@ -60,28 +60,29 @@ def run(project: Project[Recipe]) -> None:
 
 
 def searching(params: Recipe, device: torch.device) -> SearchRun:
-    """What each worker runs."""
+    """Make the search that each worker runs."""
     return SearchRun(params.network, params.loss, params.train, params.search, params.seed, device)
 
 
 def run_name(params: Recipe, digests: list[str]) -> str:
-    """A name that says what is searched: the same params, data and code give the same one, so a stopped run is found again."""
+    """A name derived from params, data and code. Equal inputs give the same name, so a stopped run is found again."""
     return f"search-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train', 'search'), True), *digests)[:12]}"
 
 
 def write_searched(source: Path, keep: int, target: Path) -> Genotype:
-    """Cut the searched network, a model folder, down to its ``keep`` strongest connections and write it as a whole.
+    """Reduce the searched network of a model folder to its ``keep`` strongest connections and write it to ``target``.
 
-    Raises CheckpointError where ``source`` is no RDMC.
+    The new folder replaces an older one as a whole. Raises CheckpointError where the network in ``source`` is not an RDMC.
     """
     network, facts = load_model(source)
     if not isinstance(network, RDMC):
         raise CheckpointError(f"{source}: a {network.config.kind}, which has no architecture; search with network.kind: rdmc")
     config, weights = derive(network.config, network.state_dict(), keep)
     genotype = genotype_of(RDMC(config), network)
-    kept = {key: value for key, value in facts.items() if key not in ("network", "validation")}  # figures of the whole network
+    # the validation figures are those of the network before the cut
+    remaining = {key: value for key, value in facts.items() if key not in ("network", "validation")}
     with new_folder(target) as folder:
-        write_model(folder, config, weights, kept)
+        write_model(folder, config, weights, remaining)
         write_text(folder / GENOTYPE, genotype.to_json())
     return genotype
 

@@ -1,8 +1,8 @@
-"""What a sweep and an ablation share: trials on Ray Tune, each a training of its own params.
+"""The trials of sweeps and ablations on Ray Tune. Each trial is a training with its own params.
 
-A trial of one worker trains in its own process, which the next trial takes over (pipeline/training/in_process.py); one of several is a
-``launch``. A trial whose process dies is started again, on another node where its own is gone, and goes on from its last
-checkpoint; one that fails of itself is not.
+A trial with one worker trains in its own process, which the next trial reuses (pipeline/training/in_process.py); a trial
+with several workers is a ``launch``. A trial whose process dies is restarted, on another node where its node is gone, and
+resumes from its last checkpoint. A trial that raises an error of its own is not restarted.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from pipeline.training.worker import Row
 from rdmc.errors import RdmcError, one_line
 
 TUNE = "-ray-tune"
-"""What Ray Tune keeps of a sweep lies beside what we do, under this ending."""
+"""Suffix of the folder of Ray Tune's own files, next to the sweep's folder."""
 RESTARTS = 10
-"""How often a trial is started again whose process died."""
+"""How often a trial whose process died is restarted."""
 Finish = Callable[[Project[Params], TrainingResult, list[Row]], Mapping[str, Any]]
-"""What a trial does when it is trained, from its project, its checkpoints and its rows; returns plain figures for the driver."""
+"""Called at the end of a trial with its project, checkpoints and rows; returns plain figures for the driver."""
 
 
 def run_trials(
@@ -48,20 +48,20 @@ def run_trials(
     name: str,
     space: Config,
     rules: tune.TuneConfig,
-    children: TrialRuns,
+    runs: TrialRuns,
     finish: Finish | None = None,
 ) -> list[Any]:
-    """Train what ``space`` and ``rules`` give, and return Ray Tune's result of each trial, failed ones included.
+    """Train the trials that ``space`` and ``rules`` define; return Ray Tune's result of each trial, failed ones included.
 
-    ``choose`` and ``finish`` are functions of a module: the trials, which run elsewhere, import them. What trials keep under
-    ``name`` stays, for whoever goes on; ``forget_trials`` deletes it.
+    ``choose`` and ``finish`` must be module-level functions, because the trials import them in other processes. The trials'
+    files under ``name`` stay, so that a later command can resume; ``forget_trials`` deletes them.
     """
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the act, and its runs as stopped
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow has it all
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # so that Ctrl-C ends the command and marks its runs as stopped
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow already has the figures
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # hides Tune's own tables
     settings = project.settings
     path, filesystem = ray_storage(project)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tracebacks of failed trials: the acts say what they died of
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # hides tracebacks of failed trials: the commands show the causes
     trial = tune.with_parameters(
         _trial,
         choose=choose,
@@ -72,10 +72,10 @@ def run_trials(
     )
     alone = share(settings) | ({"CPU": 0} if on_gpu(settings) else {})
     rules.reuse_actors = workers(settings) == 1
+    # a trial with several workers only coordinates: its workers request their own resources
+    needs = alone if workers(settings) == 1 else {"CPU": COORDINATION}
     tuner = tune.Tuner(
-        tune.with_resources(
-            trial, alone if workers(settings) == 1 else {"CPU": COORDINATION}
-        ),  # else its workers ask for theirs
+        tune.with_resources(trial, needs),
         param_space=space,
         tune_config=rules,
         run_config=tune.RunConfig(
@@ -83,7 +83,7 @@ def run_trials(
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=tune.FailureConfig(max_failures=RESTARTS),
-            callbacks=[children],
+            callbacks=[runs],
             verbose=0,
         ),
     )
@@ -94,7 +94,7 @@ def run_trials(
 
 
 def _behind(error: TuneError) -> Exception:
-    """What was raised while the driver took a trial's news in, as by a full disk, and which Tune wraps in a traceback."""
+    """The error that Tune wrapped in a traceback where the driver failed to handle a report, as with a full disk."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, RdmcError | OSError):
         inner = inner.__cause__ or inner.__context__
@@ -102,44 +102,45 @@ def _behind(error: TuneError) -> Exception:
 
 
 def forget_trials(project: Project[Params], name: str) -> None:
-    """Delete what the trials of a sweep or an ablation kept, and what Ray Tune did."""
+    """Delete the files of the trials of a sweep or an ablation, and Ray Tune's own files."""
     for folder in run_files(project).folders():
         if folder == name or folder.startswith((f"{name}{TUNE}", f"{name}-trial-")):
             forget(project, folder)
 
 
 def grid(key: str, values: list[str], concurrent: int) -> tuple[Config, tune.TuneConfig]:
-    """``space`` and ``rules`` of ``run_trials`` for a trial with each of ``values``, in order, none stopped early."""
+    """``space`` and ``rules`` of ``run_trials`` for one trial per value, in order, without early stopping."""
     return {key: tune.grid_search(values)}, tune.TuneConfig(num_samples=1, max_concurrent_trials=concurrent)
 
 
 def folder_of(trial: str) -> str:
-    """The folder of a trial's checkpoints in that of its sweep."""
+    """The name of a trial's checkpoint folder inside the sweep's folder."""
     return f"trial-{trial.replace('/', '-')}"
 
 
 def like_worker(settings: Settings, work: Callable[..., Any], *inputs: Any) -> Any:
-    """``work(*inputs)`` in a process that has what a training worker has, a GPU or a CPU: in this one, if it trains itself.
+    """Return ``work(*inputs)``, run with the resources of a training worker, a GPU or a CPU.
 
-    Raises what ``work`` raises, elsewhere in Ray's wrapper.
+    It runs in this process where the trial itself trains, that is with one worker; otherwise in a task of Ray. Raises the
+    errors of ``work``, in Ray's wrapper where it ran in a task.
     """
     if workers(settings) == 1:
         return work(*inputs)
     share = {"num_gpus": 1, "num_cpus": 0} if on_gpu(settings) else {"num_cpus": 1}
-    outside = {"scheduling_strategy": "DEFAULT"}  # not within the next to nothing that Tune reserves for the trial itself
+    outside = {"scheduling_strategy": "DEFAULT"}  # the resources that Tune reserves for the trial itself are too small
     return ray.get(ray.remote(**share, **outside)(work).remote(*inputs))
 
 
 def cause(error: BaseException | str) -> str:
-    """What a trial failed of, on one line."""
+    """The cause of a trial's failure, as one line."""
     return one_line(root_cause(error) if isinstance(error, BaseException) else error)
 
 
 class Validations(TuneReportCallback):
-    """Passes validations on to Tune, and not the reports between them, which have no score."""
+    """Passes only validations to Tune; the reports between them have no score."""
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Called on Ray Train's controller with every report of all ranks."""
+        """Pass on a report with a score. Ray Train's controller calls this with the reports of all ranks."""
         if METRIC in metrics[0]:
             super().after_report(run_context, metrics, checkpoint)
 
@@ -147,12 +148,12 @@ class Validations(TuneReportCallback):
 def _trial(
     config: Config, choose: Choose, finish: Finish | None, project: dict[str, Any], folder: str, name: str
 ) -> dict[str, Any] | None:
-    """One trial, on the cluster: its own training run, its validations reported to Tune; what it returns is reported too.
+    """Run one trial on the cluster: train, report its validations to Tune, return its final figures, which Tune reports too.
 
-    An error of the trial itself is returned, as ``failure``, since Tune would start the trial again. The death of one of Ray's
-    processes is raised.
+    An error of the trial itself is returned as ``failure``, because Tune would restart the trial if it were raised. The death
+    of one of Ray's processes is raised.
     """
-    os.chdir(folder)  # where the command was started: Tune moves a trial into a folder of its own, dvc.lock lies in this one
+    os.chdir(folder)  # Tune starts a trial in a folder of Tune's; dvc.lock is in the folder where the command was started
     try:
         whole = from_plain(project, Params)
         own = whole.with_params(choose(whole.params, config))
@@ -162,22 +163,22 @@ def _trial(
         return dict(finish(own, result, rows)) if finish else None
     except RayError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, it would fail of it again
+    except Exception as error:  # noqa: BLE001  # any other error would happen again after a restart
         return {"failure": cause(error)}
 
 
 def _train_in_process(config: Config, project: Project[Params], name: str, rows: list[Row]) -> TrainingResult:
-    """Train in this process, which may have trained other trials before."""
+    """Train in the current process, which may have trained other trials before."""
 
     def follow(row: Row) -> None:
         rows.append(row)
         if METRIC in row:
-            tune.report(dict(row))  # returns when Tune lets the trial continue, and ends its thread where not
+            tune.report(dict(row))  # returns where the trial may continue; otherwise Tune ends this thread here
 
     gpu = on_gpu(project.settings)
     if gpu:
         gc.collect()
-        torch.cuda.empty_cache()  # memory of the trial before
+        torch.cuda.empty_cache()  # frees the memory of the previous trial
     sweep = run_files(project, name)
     return train_here(
         project,
@@ -192,10 +193,10 @@ def _train_in_process(config: Config, project: Project[Params], name: str, rows:
 
 
 def _train_workers(config: Config, project: Project[Params], name: str, rows: list[Row]) -> TrainingResult:
-    """Train with Ray Train's workers."""
+    """Train with several workers of Ray Train."""
     validates = len(open_pairs(project, "validation", allow_empty=True)) > 0
     own = f"{name}-{folder_of(config['trial'])}"
     result = launch(project, own, rows.append, validates, callbacks=[Validations()])
     if METRIC in result.final and not any(row["step"] == result.final["step"] for row in rows):
-        tune.report(dict(result.final))  # a kill just after the last checkpoint may have come before its report
+        tune.report(dict(result.final))  # a kill may have come between the last checkpoint and its report
     return result

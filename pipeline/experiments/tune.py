@@ -1,4 +1,4 @@
-"""``tune``: a sweep of short trainings (pipeline/experiments/trials.py) that outlives its own death: all it knows is in its ledger."""
+"""``tune``: a sweep of short trainings (pipeline/experiments/trials.py). Its ledger is its whole state, so it survives a kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.console import say, table
 from pipeline.experiments.mlflow_callback import METRIC, TrialRuns
 from pipeline.experiments.sweep.algorithms import changes_weights, front
 from pipeline.experiments.sweep.ledger import PREFIX, Ledger, SweepTrial, check_same, stopped, unfinished
-from pipeline.experiments.sweep.lock import driven
+from pipeline.experiments.sweep.lock import locked
 from pipeline.experiments.sweep.plots import pictures
 from pipeline.experiments.sweep.ray_tune import LedgerScheduler, LedgerSearcher, SweepController, choose
 from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
@@ -44,11 +44,11 @@ SEARCHED = ("network", "loss", "train")
 def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None:
     """Search ``params.tune.space`` and write the best overrides, a table of all trials and pictures of them.
 
-    ``resume`` goes on with a sweep that was stopped or killed, the newest or ``sweep``, with its trials, their checkpoints and
-    their MLflow runs; how much it may cost may have changed since. A trial has one worker unless the settings say otherwise.
+    ``resume`` resumes a sweep that was stopped or killed, the newest one or ``sweep``, with its trials, their checkpoints and
+    their MLflow runs. The bounds on its cost may have changed since. A trial has one worker unless the settings say otherwise.
 
-    Raises, before anything starts, ConfigError for a space, bounds or a sweep that cannot be used and DataError where there is
-    nothing to train or to score on; TrainingError where every trial failed.
+    Raises, before anything starts, ConfigError for a space, bounds or a sweep that cannot be used and DataError where there
+    are no pairs to train on or to score on; TrainingError where every trial failed.
     """
     project = project.with_params(with_architecture(project.params)).with_workers(project.settings.workers or 1)
     params, settings, paths = project.params, project.settings, project.paths
@@ -58,9 +58,9 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
     ledger = _resumed(project, data, sweep) if resume or sweep else _new(project, data)
     tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
     concurrent = min(params.tune.concurrent, params.tune.trials)
-    with cluster(settings, trials=concurrent), driven(ledger.place):
+    with cluster(settings, trials=concurrent), locked(ledger.place):
         require_resources(settings, concurrent)
-        ledger.save()  # before the run is opened, which is found by its tags should this process end in between
+        ledger.save()  # first, so that a kill before the next save loses nothing: the run is then found by its tags
         with Tracker.start(
             settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=("sweep", "stage")
         ) as parent:
@@ -75,15 +75,14 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
     else:
         say(f"MLflow does not have all of {ledger.name}; when it answers, `python -m pipeline tune --resume` sends the rest")
     if not best:
-        said = "trials.csv says what they died of"
-        raise TrainingError(f"{ledger.name}: none of {len(ledger.trials)} trials has a {METRIC}; {said}")
+        raise TrainingError(f"{ledger.name}: none of {len(ledger.trials)} trials has a {METRIC}; trials.csv has the causes")
 
 
 def _search(project: Project[Params], ledger: Ledger, parent: str | None) -> tuple[SweepTrial | None, SweepRuns]:
-    """Run what is left of the sweep; its best trial, with files and tables written before MLflow has all of it."""
+    """Run the rest of the sweep and return its best trial; files and tables are written before MLflow has everything."""
     params, settings = project.params, project.settings
     controller, concurrent = SweepController(params, ledger), min(params.tune.concurrent, params.tune.trials)
-    with SweepRuns(controller, settings, parent) as children:
+    with SweepRuns(controller, settings, parent) as runs:
         say(f"tune: {params.tune.trials} trials, {concurrent} at once, {workers(settings)} workers each, {ledger.name}")
         rules = tune.TuneConfig(
             search_alg=LedgerSearcher(controller),
@@ -91,18 +90,18 @@ def _search(project: Project[Params], ledger: Ledger, parent: str | None) -> tup
             num_samples=-1,
             max_concurrent_trials=concurrent,
         )
-        if not controller.finished:  # killed after its last trial
-            run_trials(project, choose, ledger.name, {}, rules, children)
+        if not controller.finished:  # a resumed sweep may have been killed after its last trial
+            run_trials(project, choose, ledger.name, {}, rules, runs)
         controller.close()
-        children.settle()
+        runs.settle()
         best = _write(params.tune, ledger, project.paths)
-    ledger.save()  # with what MLflow has
-    return best, children
+    ledger.save()  # with the runs that MLflow now has
+    return best, runs
 
 
 def _new(project: Project[Params], data: str) -> Ledger:
     if names := unfinished(project):
-        say(f"tune: this is a new sweep; stopped ones could go on with --resume --sweep NAME: {', '.join(names)}")
+        say(f"tune: this is a new sweep; --resume --sweep NAME resumes a stopped one: {', '.join(names)}")
     name = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     return Ledger(name, _plain(project.params), data, code_digest(), run_files(project, name))
 
@@ -110,8 +109,8 @@ def _new(project: Project[Params], data: str) -> Ledger:
 def _resumed(project: Project[Params], data: str, sweep: str) -> Ledger:
     ledger = stopped(project, sweep)
     check_same(ledger, _plain(project.params), data, code_digest())
-    over = sum(entry.state in ("finished", "stopped early", "failed") for entry in ledger.trials)
-    say(f"tune: {ledger.name} goes on after {ledger.elapsed:.0f} s, {over} of {project.params.tune.trials} trials are over")
+    ended = sum(trial.state in ("finished", "stopped early", "failed") for trial in ledger.trials)
+    say(f"tune: {ledger.name} resumes after {ledger.elapsed:.0f} s, {ended} of {project.params.tune.trials} trials have ended")
     return ledger
 
 
@@ -120,7 +119,7 @@ def _plain(params: Params) -> dict[str, Any]:
 
 
 def check_space(params: Params, workers: int) -> None:
-    """Try every value of a list and both ends of a range, with what its condition asks for.
+    """Check every value of a list and both ends of a range, each with values that meet its condition.
 
     Raises ConfigError that names the param, the value and the rule.
     """
@@ -128,7 +127,7 @@ def check_space(params: Params, workers: int) -> None:
     for key, domain in space.items():
         if key.split(".")[0] not in SEARCHED or key == "train.steps":
             raise ConfigError(
-                f"tune.space.{key}: a sweep searches params of {', '.join(SEARCHED)} (train.steps apart); drop this one"
+                f"tune.space.{key}: a sweep searches params of {', '.join(SEARCHED)} (except train.steps); drop this one"
             )
         for value in domain.ends:
             chosen = choose(params, {"chosen": example(key, value, space)})
@@ -138,104 +137,104 @@ def check_space(params: Params, workers: int) -> None:
 
 
 def _check_population(params: Params, workers: int) -> None:
-    told = params.tune
-    if fixed := [key for key in told.space if changes_weights(key)]:
+    rules = params.tune
+    if fixed := [key for key in rules.space if changes_weights(key)]:
         raise ConfigError(
             f"tune.space.{fixed[0]}: cannot change in the middle of a training, as pbt would; drop it, or use optuna"
         )
-    if told.pbt.every % params.train.validate_every:
+    if rules.pbt.every % params.train.validate_every:
         raise ConfigError(
-            f"tune.pbt.every: {told.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; mend one"
+            f"tune.pbt.every: {rules.pbt.every} is no multiple of train.validate_every, {params.train.validate_every}; fix one"
         )
-    if (weight := told.space.get("loss.contrastive")) and min(weight.ends) <= 0 < max(weight.ends):
+    if (weight := rules.space.get("loss.contrastive")) and min(weight.ends) <= 0 < max(weight.ends):
         raise ConfigError(
             "tune.space.loss.contrastive: pbt cannot switch the contrastive prior on or off in a training; leave 0 out of it"
         )
-    if told.trials < 2 or told.objectives != ["psnr_y"]:
-        raise ConfigError("tune.algorithm: pbt needs two trials or more and psnr_y alone; mend these or use optuna")
+    if rules.trials < 2 or rules.objectives != ["psnr_y"]:
+        raise ConfigError("tune.algorithm: pbt needs two trials or more and psnr_y alone; fix these or use optuna")
     if workers > 1:
         raise ConfigError(f"RDMC_WORKERS: pbt trains members of one worker each, not {workers}; set RDMC_WORKERS=1")
 
 
 class SweepRuns(TrialRuns):
-    """One MLflow run a trial, over all sittings of the sweep; passes how trials end to the controller."""
+    """One MLflow run per trial, over all sessions of the sweep; tells the controller how trials end."""
 
     def __init__(self, controller: SweepController, settings: Settings, parent: str | None) -> None:
         super().__init__(choose, controller.params, settings, parent)
         self.controller, self.ledger = controller, controller.ledger
 
     def tracker(self, trial: Any) -> Tracker:
-        """The run of a trial: a new one, or the one of an earlier sitting, where every validation is sent again."""
-        entry = self._entry(trial)
+        """A tracker for a trial's run: a new run, or the run of an earlier session, to which all validations are sent again."""
+        record = self._record(trial)
         tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"]}
         tracker = Tracker.start(
             self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent,
-            run_id=entry.run_id, same=("sweep", "trial"),
+            run_id=record.run_id, same=("sweep", "trial"),
         )  # fmt: skip
-        entry.run_id = tracker.run_id  # written with what happens next; a run whose id is lost is found by its tags
-        for row in entry.rows if self.ledger.resumed else ():
+        record.run_id = tracker.run_id  # the next save writes it; a run whose id is lost is found by its tags
+        for row in record.rows if self.ledger.resumed else ():
             tracker.log({name: value for name, value in row.items() if name not in ("step", "step_seconds")}, int(row["step"]))
         return tracker
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run, once; of a member that took over others' weights, log the params that it has now."""
+        """Open the trial's run; for a member that took over another's weights, log its new params."""
         super().on_trial_start(iteration, trials, trial, **info)
-        entry = self._entry(trial)
-        if entry.generation:
-            numbers = {f"now/{key}": float(v) for key, v in entry.chosen.items() if isinstance(v, int | float)}
-            self.log(trial, {**numbers, "generation": entry.generation}, entry.begun)
+        record = self._record(trial)
+        if record.generation:
+            numbers = {f"now/{key}": float(v) for key, v in record.chosen.items() if isinstance(v, int | float)}
+            self.log(trial, {**numbers, "generation": record.generation}, record.begun)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the run, unless a member has only come to the end of a stretch."""
+        """Close the run, unless a population's member has only reached the end of a stretch."""
         if self.controller.ended(int(trial.config["trial"])).state != "waiting":
-            self.close(trial, status(self._entry(trial)))
+            self.close(trial, status(self._record(trial)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial whose process died too often."""
         error = trial.get_pickled_error()
         self.controller.ended(int(trial.config["trial"]), cause(error) if error else "its process died")
-        self.close(trial, status(self._entry(trial)))
+        self.close(trial, status(self._record(trial)))
 
     def settle(self) -> None:
-        """End the runs of trials that were over before this sitting, or that were never begun."""
-        for entry in self.ledger.trials:
-            if not entry.closed:
-                self.close(SimpleNamespace(config={"trial": str(entry.number), "chosen": entry.chosen}), status(entry))
+        """End the runs that are still open: of trials that ended before this session, or that never started."""
+        for record in self.ledger.trials:
+            if not record.closed:
+                self.close(SimpleNamespace(config={"trial": str(record.number), "chosen": record.chosen}), status(record))
 
     def _close(self, tracker: Tracker, key: str, status: str) -> None:
         if key not in self.closed:
             super()._close(tracker, key, status)
-            self.ledger.trials[int(key)].closed = tracker.sent and status != "KILLED"  # which may go on
+            self.ledger.trials[int(key)].closed = tracker.sent and status != "KILLED"  # a killed trial may resume
 
     @property
     def sent(self) -> bool:
-        """Whether MLflow has all runs, as they ended."""
-        return all(entry.closed for entry in self.ledger.trials)
+        """Whether MLflow has the final state of every run."""
+        return all(record.closed for record in self.ledger.trials)
 
-    def _entry(self, trial: Any) -> SweepTrial:
+    def _record(self, trial: Any) -> SweepTrial:
         return self.ledger.trials[int(trial.config["trial"])]
 
 
-def status(entry: SweepTrial) -> str:
-    """How MLflow calls the end of a trial."""
-    return "FAILED" if entry.state == "failed" else "FINISHED"
+def status(trial: SweepTrial) -> str:
+    """MLflow's status for a trial that has ended."""
+    return "FAILED" if trial.state == "failed" else "FINISHED"
 
 
-def _write(told: Tune, ledger: Ledger, paths: Paths) -> SweepTrial | None:
-    """Write and show what was found, in the place of an earlier sweep's; the best trial, None where every one failed."""
-    entries = ledger.trials
+def _write(rules: Tune, ledger: Ledger, paths: Paths) -> SweepTrial | None:
+    """Replace an earlier sweep's files by this one's and show its table; return the best trial, or None if all failed."""
+    trials = ledger.trials
     shutil.rmtree(paths.sweep, ignore_errors=True)
     paths.best_params.unlink(missing_ok=True)
-    write_text(paths.trials, trials_csv(rows(told, entries)))
-    for entry in entries:
-        if entry.cause:
-            say(f"trial {entry.number} failed: {entry.cause}")
-    best = front(told, entries)
+    write_text(paths.trials, trials_csv(rows(rules, trials)))
+    for trial in trials:
+        if trial.cause:
+            say(f"trial {trial.number} failed: {trial.cause}")
+    best = front(rules, trials)
     if not best:
         return None
     write_text(paths.best_params, best_params_yaml(best[0].chosen))
-    for name, picture in pictures(told, entries).items():
+    for name, picture in pictures(rules, trials).items():
         write_png(paths.sweep / name, picture)
-    table("trials, best first", *lines(told, entries))
+    table("trials, best first", *lines(rules, trials))
     say(f"best params are in best_params.yaml; train with them: {command(best[0].chosen)}")
     return best[0]

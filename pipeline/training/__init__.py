@@ -1,1 +1,1 @@
-"""Training on Ray Train, or in this process."""
+"""Training on Ray Train, or in the current process."""

@@ -1,4 +1,4 @@
-"""The checkpoints that a training leaves in Ray's storage: opened, copied home, and deleted when they are no longer needed."""
+"""The checkpoints that a training leaves in Ray's storage: open them, copy them to this machine, delete them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from rdmc.files import new_folder
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training leaves behind."""
+    """The figures and checkpoints of a training that has ended."""
 
     metrics: Row
     """Figures of the best checkpoint."""
     final: Row
-    """Figures of the last one."""
+    """Figures of the last checkpoint."""
     best: ray.train.Checkpoint
     """The checkpoint with the highest validation PSNR; the last one where nothing was validated."""
     last: ray.train.Checkpoint
@@ -37,13 +37,16 @@ class TrainingResult:
 
 @contextmanager
 def opened(checkpoint: ray.train.Checkpoint) -> Iterator[Path]:
-    """A checkpoint of Ray's storage as a folder on this machine. Raises ServiceError where it cannot be read or written."""
+    """Yield a checkpoint of Ray's storage as a folder on this machine.
+
+    Raises ServiceError where it cannot be read or written.
+    """
     with faults(checkpoint.path), checkpoint.as_directory() as folder:
         yield Path(folder)
 
 
 def bring_home(result: TrainingResult, paths: Paths) -> None:
-    """Copy the best model and the last state out of Ray's storage, each replaced as a whole.
+    """Copy the best model and the last state out of Ray's storage. Each replaces the folder that was there as a whole.
 
     Raises ServiceError where one of them cannot be read or written; the same result can be copied again.
     """
@@ -55,9 +58,9 @@ def bring_home(result: TrainingResult, paths: Paths) -> None:
 
 
 def forget(project: Project[Recipe], name: str) -> bool:
-    """Delete a finished run from Ray's storage, so that the same params train again when asked again.
+    """Delete a finished run from Ray's storage, so that a later command with the same params trains again.
 
-    Returns whether it is gone. A failure is only shown as a warning, because the run's results are already copied.
+    Returns whether the run is gone. A failure is only shown as a warning, because the run's results are already copied.
     """
     try:
         run_files(project, name).remove()

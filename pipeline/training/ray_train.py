@@ -1,7 +1,7 @@
-"""Ray Train: one ``launch`` for a training, an architecture search and a trial of several workers.
+"""Ray Train: ``launch`` runs a training, an architecture search, or a trial with several workers.
 
-Workers run ``rdmc.training.loop`` and report; they know nothing of MLflow. Ray's controller, which lives on the driver's node,
-appends each report to a journal file; the driver follows that file to show progress and to track (docs/decisions/0003).
+Workers run ``rdmc.training.loop`` and report; they know nothing of MLflow. Ray's controller runs on the driver's node and
+appends each report to a journal file. The driver follows that file to show progress and to track (docs/decisions/0003).
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ def launch(
 ) -> TrainingResult:
     """Train a project's params on the cluster and return the checkpoints.
 
-    A worker that dies is replaced, and the training resumes from the last checkpoint. A launch under the name of one that was
-    stopped resumes that one.
+    A worker that dies is replaced, and the training resumes from the last checkpoint. A launch with the name of a stopped run
+    resumes that run.
 
     Args:
-        project: Its params are what is trained; each worker opens its data.
+        project: Supplies the params to train with; each worker opens its data.
         name: The folder of the run in Ray's storage.
         follow: Called with every report, in order.
         validates: Whether there are validation pairs; without them the last checkpoint counts as the best one.
-        callbacks: More of Ray Train's callbacks.
-        make: Called in each worker; returns the training that it runs. It must be a function of a module.
+        callbacks: Further callbacks for Ray Train.
+        make: Called in each worker; returns the training that it runs. It must be a module-level function.
 
     Raises:
-        ConfigError: A batch that does not divide among the workers.
-        CheckpointError: VGG19 weights that cannot be read.
-        TrainingError: The training failed. What ``follow`` raises is raised too.
+        ConfigError: The batch does not divide among the workers.
+        CheckpointError: The VGG19 weights cannot be read.
+        TrainingError: The training failed. An error that ``follow`` raises is raised too.
     """
     settings, loss = project.settings, project.params.loss
     count = workers(settings)
@@ -94,22 +94,22 @@ def launch(
 
 
 class Journal(UserCallback):
-    """Appends each report, a JSON object a line, to a file on the node that the driver shares with the controller."""
+    """Appends each report as a line of JSON to a file. The driver can read it, since the controller runs on the same node."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None) -> None:
-        """Write rank 0's figures; they are the same on every rank."""
+        """Append rank 0's figures, which are the same on every rank."""
         with Path(self.path).open("a") as file:
             file.write(json.dumps(metrics[0]) + "\n")
 
 
 @contextmanager
 def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
-    """Call ``follow`` with each row of the journal as it grows, in a thread that ends with the block.
+    """Call ``follow`` with each new row of the journal, in a thread that ends with the block.
 
-    What ``follow`` raises is raised at the end of a block that ended well.
+    An error that ``follow`` raises is raised at the end of the block, unless the block itself raised one.
     """
     path.touch()
     done = threading.Event()
@@ -118,7 +118,7 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
         with path.open() as file:
             rest = ""
             while True:
-                ending = done.is_set()  # before the read, so that nothing written earlier is missed
+                ending = done.is_set()  # checked before the read, so that the last read sees everything
                 rest += file.read()
                 *lines, rest = rest.split("\n")
                 for line in lines:
@@ -137,7 +137,7 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    """What each worker runs: the training loop, a report for each of its reports, a checkpoint at each validation."""
+    """Run the training loop in a worker; pass its reports to Ray, with a checkpoint from rank 0 where a report saves one."""
     project = from_plain(config["project"], Recipe)
     context = ray.train.get_context()
     work = Work.open(project, ray.train.torch.get_device(), config["make"])
@@ -154,16 +154,16 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
-    """The one line that matters of a failed training: our own error where a worker raised one."""
+    """The cause of a failed training as an error of one line: the project's own error where a worker raised one."""
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
     causes = [root_cause(failure) for failure in (*failures.values(), error)]
     ours = next((cause for cause in causes if isinstance(cause, RdmcError)), None)
     line = one_line(causes[0])
-    return ours or TrainingError(f"training failed: {line[-600:]}; mend that and run it again, Ray's logs are in /tmp/ray")
+    return ours or TrainingError(f"training failed: {line[-600:]}; fix that and run it again, Ray's logs are in /tmp/ray")
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What was raised at the bottom of Ray's wrappers of an exception."""
+    """The exception inside all of Ray's wrappers; ``error`` itself where there is none."""
     for name in ("_base_exc", "controller_failure", "cause", "__cause__"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException) and inner is not error:

@@ -1,4 +1,4 @@
-"""What the driver keeps of a launch while it goes on, so that one that was stopped keeps its history and its MLflow run."""
+"""The driver's log of a launch on disk. A stopped launch resumes with its history and its MLflow run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rdmc.errors import CheckpointError
 
 
 class RunLog:
-    """The reports of a launch by step, those before it was stopped included, and its MLflow run.
+    """The reports of a launch by step, with those from before it was stopped, and its MLflow run.
 
-    They lie in ``path``, a JSON object a line. Raises CheckpointError where that is damaged.
+    The file ``path`` holds a JSON object per line. Raises CheckpointError where it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +27,7 @@ class RunLog:
 
     @contextmanager
     def following(self, tracker: Tracker, display: TrainingDisplay) -> Iterator[Callable[[Row], None]]:
-        """What to call with every report: notes it, shows it, sends it to MLflow."""
+        """Yield a function to call with every report: it logs the report, shows it and sends it to MLflow."""
         self.run_id = tracker.run_id
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", buffering=1) as file:
@@ -43,20 +43,20 @@ class RunLog:
             yield follow
 
 
-def recall(notes: Path) -> tuple[str | None, dict[int, Row]]:
-    """The MLflow run and the rows, by step, that a stopped training noted; of a step it took twice, the later row.
+def recall(path: Path) -> tuple[str | None, dict[int, Row]]:
+    """The MLflow run and the rows, by step, in the log of a stopped training. Where a step has two rows, the later one counts.
 
-    Raises CheckpointError where the notes are damaged.
+    Raises CheckpointError where the log is damaged.
     """
     run_id: str | None = None
     rows: dict[int, Row] = {}
-    for line in notes.read_text().splitlines() if notes.is_file() else []:
+    for line in path.read_text().splitlines() if path.is_file() else []:
         try:
-            noted = json.loads(line)
+            logged = json.loads(line)
         except ValueError as error:
-            raise CheckpointError(f"{notes}: {error}; delete that file, the training goes on without its history") from None
-        if "step" in noted:
-            rows[int(noted["step"])] = noted
+            raise CheckpointError(f"{path}: {error}; delete that file, the training resumes without its history") from None
+        if "step" in logged:
+            rows[int(logged["step"])] = logged
         else:
-            run_id = noted["run_id"]
+            run_id = logged["run_id"]
     return run_id, rows

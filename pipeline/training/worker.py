@@ -1,4 +1,4 @@
-"""What a training worker does, whether Ray Train or a trial started it: open the data, make the run, save its reports."""
+"""The work of one training worker, for Ray Train and for trials: open the data, make the run, save its checkpoints."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MakeRun = Callable[[Recipe, torch.device], Run]
 
 
 def training(params: Recipe, device: torch.device) -> Run:
-    """The training that ``params`` describe."""
+    """Return the training that ``params`` describe, at its first step."""
     return Run(params.network, params.loss, params.train, params.seed, device)
 
 
 @dataclass
 class Work:
-    """One worker's part of a training."""
+    """One worker's part of a training: its run and its data."""
 
     project: Project[Recipe]
     run: Run
@@ -36,17 +36,17 @@ class Work:
 
     @classmethod
     def open(cls, project: Project[Recipe], device: torch.device, make: MakeRun) -> Work:
-        """Open the data, wherever they lie, and make the run. Raises what ``open_pairs`` and ``make`` raise."""
+        """Open the data, on disk or in the bucket, and make the run. Raises the errors of ``open_pairs`` and ``make``."""
         warnings.filterwarnings("ignore", module="torch")
         train, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
         return cls(project, make(project.params, device), train, validation)
 
     def reports(self) -> Iterator[Report]:
-        """Train from the step that the run has reached."""
+        """Train from the step that the run has reached and yield its reports."""
         return self.run.reports(self.train, self.validation, self.project.settings.loaders)
 
     def save(self, folder: Path, report: Report) -> None:
-        """Write the checkpoint of a report into an existing folder."""
+        """Write a checkpoint into an existing folder, with the report's validation figures among its facts."""
         params = self.project.params
         facts = {"seed": params.seed, "data": self.train.digest, "datasets": list(params.datasets)}
         self.run.save(folder, {**facts, "validation": report.validation or {}})

@@ -1,4 +1,4 @@
-"""Fixtures of the acts: an MLflow store, a workspace as the acts before leave it, and a repository pushed to a bucket."""
+"""Fixtures of the acts: an MLflow store, a paths as the acts before leave it, and a repository pushed to a bucket."""
 
 from __future__ import annotations
 
@@ -79,32 +79,32 @@ def params() -> Params:
 
 @pytest.fixture(scope="session")
 def make_workspace() -> Callable[..., Paths]:
-    """A workspace with two small packed datasets and a small model, after ``train``."""
+    """A paths with two small packed datasets and a small model, after ``train``."""
 
     def make(root: Path, tests: tuple[int, int] = (3, 2)) -> Paths:
-        workspace = Paths(root)
+        paths = Paths(root)
         for seed, (name, count) in enumerate(zip(("light", "heavy"), tests, strict=True)):
-            _pack(workspace, name, count, seed)
+            _pack(paths, name, count, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
-        with new_folder(workspace.best) as folder:
+        with new_folder(paths.best) as folder:
             write_model(folder, network.config, network.state_dict(), {"step": 200})
-        write_text(workspace.history, HISTORY)
-        write_text(workspace.train_metrics, json.dumps({"loss": 0.25}))
-        write_text(workspace.run, json.dumps({"run_id": None}))
-        return workspace
+        write_text(paths.history, HISTORY)
+        write_text(paths.train_metrics, json.dumps({"loss": 0.25}))
+        write_text(paths.run, json.dumps({"run_id": None}))
+        return paths
 
     return make
 
 
-def _pack(workspace: Paths, dataset: str, tests: int, seed: int) -> None:
+def _pack(paths: Paths, dataset: str, tests: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
 
     def image() -> Any:
         return cv2.GaussianBlur(rng.integers(0, 256, (40, 56, 3)).astype(np.uint8), (9, 9), 3)
 
-    pairs = workspace.pairs(dataset)
+    pairs = paths.pairs(dataset)
     entries = []
     for split, count in (("train", 2), ("validation", 1), ("test", tests)):
         for number in range(count):
@@ -112,8 +112,8 @@ def _pack(workspace: Paths, dataset: str, tests: int, seed: int) -> None:
             rainy = np.clip(clean + rng.normal(0, 5 + 5 * number, clean.shape), 0, 255).astype(np.uint8)
             entries.append(write_pair(pairs, split, f"{split}-{number}", f"{split}-{number}", as_png(rainy), as_png(clean)))
     write_index(pairs, dataset, entries, len(entries), [])
-    write_shards(read_index(pairs), pairs, workspace.shards(dataset), dataset, 10**6)
-    shutil.copyfile(pairs / QUARANTINE, workspace.shards(dataset) / QUARANTINE)
+    write_shards(read_index(pairs), pairs, paths.shards(dataset), dataset, 10**6)
+    shutil.copyfile(pairs / QUARANTINE, paths.shards(dataset) / QUARANTINE)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""What a sweep does next, decided from its ledger alone: which params to try, which trial to stop, who learns from whom.
+"""The decisions of a sweep, made from its ledger alone: params to try, trials to stop, members that take over others' weights.
 
-Nothing here holds a state or knows Ray: a search that goes on after a kill decides as it would have without. Sources:
+The functions hold no state and know nothing of Ray, so a killed sweep that resumes decides as it would have without the kill.
+Sources:
 asynchronous successive halving, Li et al. 2020, arXiv 1810.05934; population based training, Jaderberg et al. 2017,
 arXiv 1711.09846; the samplers are Optuna's.
 """
@@ -21,20 +22,20 @@ from pipeline.config.tune import Choice, Integer, LogUniform, Tune, Uniform, hol
 from pipeline.experiments.sweep.ledger import OPEN, SweepTrial
 
 SHIFTS = (0.8, 1.25)
-"""What a member multiplies a number by that it takes over and moves."""
+"""Factors by which a member moves a number that it takes over."""
 FIXED = ("seed", "datasets", "architecture", "network")
 FIXED_LOSS = ("prior", "features", "levels", "projection", "vgg19_weights", "vgg19_sha256")
 FIXED_TRAIN = ("steps", "warmup_steps", "validate_every", "global_batch_size", "shuffle_shards", "crops_per_decode")
 
 
 def changes_weights(key: str) -> bool:
-    """Whether a param cannot change in the middle of a training, since weights, data or steps depend on it."""
+    """Whether a param is fixed during a training, because weights, data or steps depend on it."""
     part, _, rest = key.partition(".")
     return part in FIXED or (part == "loss" and rest in FIXED_LOSS) or (part == "train" and rest.split(".")[0] in FIXED_TRAIN)
 
 
 def distribution(domain: Choice | Uniform | LogUniform | Integer) -> BaseDistribution:
-    """A domain as Optuna has it."""
+    """The distribution of Optuna for a domain."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.choice)
     if isinstance(domain, Integer):
@@ -44,48 +45,48 @@ def distribution(domain: Choice | Uniform | LogUniform | Integer) -> BaseDistrib
     return FloatDistribution(*domain.uniform)
 
 
-def study_of(tune: Tune, entries: Sequence[SweepTrial], sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-    """The trials that ended with a score, as an Optuna study in memory; those stopped early count as pruned.
+def study_of(tune: Tune, trials: Sequence[SweepTrial], sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+    """The trials that ended with a score, as an Optuna study in memory; trials that were stopped early count as pruned.
 
-    Of two objectives Optuna knows no pruning: there every trial counts with its last score.
+    Optuna has no pruning with several objectives: there, every trial counts with its last score.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     several = len(tune.objectives) > 1
     study = optuna.create_study(directions=["maximize", "minimize"] if several else ["maximize"], sampler=sampler)
-    for entry in entries:
-        if entry.score is None or entry.state in ("failed", *OPEN):
+    for trial in trials:
+        if trial.score is None or trial.state in ("failed", *OPEN):
             continue
-        pruned = entry.state == "stopped early" and not several
+        pruned = trial.state == "stopped early" and not several
         study.add_trial(
             create_trial(
                 state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
-                values=None if pruned else objectives(tune, entry, entry.score),
-                params=entry.chosen,
-                distributions={key: distribution(tune.space[key]) for key in entry.chosen},
-                intermediate_values={} if several else {int(row["step"]): row["psnr_y"] for row in entry.rows},
+                values=None if pruned else objectives(tune, trial, trial.score),
+                params=trial.chosen,
+                distributions={key: distribution(tune.space[key]) for key in trial.chosen},
+                intermediate_values={} if several else {int(row["step"]): row["psnr_y"] for row in trial.rows},
             )
         )
     return study
 
 
-def objectives(tune: Tune, entry: SweepTrial, score: float) -> list[float]:
-    """The values of what is searched for, in the order of ``tune.objectives``."""
-    known = {"psnr_y": score, "gflop": math.inf if entry.gflop is None else entry.gflop}
+def objectives(tune: Tune, trial: SweepTrial, score: float) -> list[float]:
+    """The values of the objectives, in the order of ``tune.objectives``."""
+    known = {"psnr_y": score, "gflop": math.inf if trial.gflop is None else trial.gflop}
     return [known[name] for name in tune.objectives]
 
 
-def suggest(tune: Tune, entries: Sequence[SweepTrial], seed: int) -> dict[str, Any]:
-    """Values for the next trial: of every param whose condition holds. The same for the same ledger and ``seed``."""
-    mixed = int(np.random.default_rng((seed, len(entries))).integers(2**31))
+def suggest(tune: Tune, trials: Sequence[SweepTrial], seed: int) -> dict[str, Any]:
+    """Values for the next trial, for every param whose condition holds. They depend only on the ledger and ``seed``."""
+    mixed = int(np.random.default_rng((seed, len(trials))).integers(2**31))
     samplers = {"optuna": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     sampler = samplers.get(tune.algorithm, optuna.samplers.RandomSampler)(seed=mixed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trial = study_of(tune, entries, sampler).ask()
+        asked = study_of(tune, trials, sampler).ask()
         chosen: dict[str, Any] = {}
         for key in ordered(tune.space):
             if holds(tune.space[key], chosen):
-                chosen[key] = _ask(trial, key, tune.space[key])
+                chosen[key] = _ask(asked, key, tune.space[key])
     return {key: chosen[key] for key in tune.space if key in chosen}
 
 
@@ -98,7 +99,7 @@ def _ask(trial: optuna.Trial, key: str, domain: Choice | Uniform | LogUniform | 
 
 
 def rung(tune: Tune, before: int, step: int) -> int:
-    """The highest rung of successive halving that lies above ``before`` and not above ``step``; 0 for none."""
+    """The highest rung of successive halving, in steps, above ``before`` and at most ``step``; 0 where there is none."""
     reached, place = 0, tune.grace_steps
     while place <= min(step, tune.steps - 1):
         reached = place if place > before else reached
@@ -106,61 +107,67 @@ def rung(tune: Tune, before: int, step: int) -> int:
     return reached
 
 
-def goes_on(tune: Tune, entry: SweepTrial, entries: Sequence[SweepTrial]) -> bool:
-    """Whether a trial that has just reported may go on: at a rung only with the best one in ``tune.reduction`` so far.
+def goes_on(tune: Tune, trial: SweepTrial, trials: Sequence[SweepTrial]) -> bool:
+    """Whether a trial that has just reported may continue. At a rung, only the best 1 / ``tune.reduction`` so far may.
 
-    A trial's rank is the number of trials that are better than it in every objective where they differ; each counts with its
-    first validation at or after the rung.
+    A trial's rank is the number of trials that are better than it in every objective where they differ. Each trial counts
+    with its first validation at or after the rung.
     """
-    at = rung(tune, int(entry.rows[-2]["step"]) if len(entry.rows) > 1 else 0, entry.step)
+    at = rung(tune, int(trial.rows[-2]["step"]) if len(trial.rows) > 1 else 0, trial.step)
     if not at:
         return True
-    own = _at(tune, entry, at)
-    others = [found for other in entries if other.number != entry.number and (found := _at(tune, other, at)) is not None]
+    own = _at(tune, trial, at)
+    others = [values for other in trials if other.number != trial.number and (values := _at(tune, other, at)) is not None]
     better = sum(dominates(other, own) for other in others if own is not None)
     return better < (len(others) + 1) / tune.reduction
 
 
-def _at(tune: Tune, entry: SweepTrial, step: int) -> list[float] | None:
-    score = next((row["psnr_y"] for row in entry.rows if row["step"] >= step), None)
-    return None if score is None else objectives(tune, entry, score)
+def _at(tune: Tune, trial: SweepTrial, step: int) -> list[float] | None:
+    score = next((row["psnr_y"] for row in trial.rows if row["step"] >= step), None)
+    return None if score is None else objectives(tune, trial, score)
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether ``one`` is at least as good in all and better in one objective; PSNR-Y comes first, less of a cost is better."""
+    """Whether ``one`` is at least as good in all objectives and better in one.
+
+    PSNR-Y comes first, where more is better; the others are costs, where less is better.
+    """
     pairs = [(one[0], other[0]), *((-a, -b) for a, b in zip(one[1:], other[1:], strict=True))]
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
-def front(tune: Tune, entries: Sequence[SweepTrial]) -> list[SweepTrial]:
-    """The trials that none dominates, the best PSNR-Y first; of one objective the best trial and those equal to it."""
-    scored = [(entry, objectives(tune, entry, entry.score)) for entry in entries if entry.score is not None]
-    scored = [(entry, values) for entry, values in scored if entry.state != "failed"]
-    found = [entry for entry, values in scored if not any(dominates(other, values) for _, other in scored)]
-    return sorted(found, key=lambda entry: -(entry.score or 0.0))
+def front(tune: Tune, trials: Sequence[SweepTrial]) -> list[SweepTrial]:
+    """The trials that no other dominates, best PSNR-Y first. With one objective: the best trial and those equal to it."""
+    scored = [(trial, objectives(tune, trial, trial.score)) for trial in trials if trial.score is not None]
+    scored = [(trial, values) for trial, values in scored if trial.state != "failed"]
+    best = [trial for trial, values in scored if not any(dominates(other, values) for _, other in scored)]
+    return sorted(best, key=lambda trial: -(trial.score or 0.0))
 
 
-def next_stretch(tune: Tune, entries: Sequence[SweepTrial]) -> SweepTrial | None:
-    """The member of a population that goes on next, or None while it must wait: nobody is a whole stretch ahead."""
-    alive = [entry for entry in entries if entry.state in OPEN]
-    behind = min((entry.step if entry.state == "waiting" else entry.until - 1 for entry in alive), default=0)
-    return next((entry for entry in alive if entry.state == "waiting" and entry.step <= behind), None)
+def next_stretch(tune: Tune, trials: Sequence[SweepTrial]) -> SweepTrial | None:
+    """The population's member that continues next, or None while all must wait: no member may be a whole stretch ahead."""
+    alive = [trial for trial in trials if trial.state in OPEN]
+    behind = min((trial.step if trial.state == "waiting" else trial.until - 1 for trial in alive), default=0)
+    return next((trial for trial in alive if trial.state == "waiting" and trial.step <= behind), None)
 
 
-def donor(tune: Tune, entry: SweepTrial, entries: Sequence[SweepTrial], seed: int) -> SweepTrial | None:
-    """Whom a waiting member takes over from: one of the best, where it is among the worst at its step."""
-    at = {other.number: _at(tune, other, entry.step) for other in entries if other.state in (*OPEN, "finished")}
-    scores = {number: found[0] for number, found in at.items() if found is not None}
+def donor(tune: Tune, trial: SweepTrial, trials: Sequence[SweepTrial], seed: int) -> SweepTrial | None:
+    """The trial whose weights a waiting member takes over: one of the best, where the member is among the worst at its step.
+
+    Returns None where the member keeps its own weights.
+    """
+    at = {other.number: _at(tune, other, trial.step) for other in trials if other.state in (*OPEN, "finished")}
+    scores = {number: values[0] for number, values in at.items() if values is not None}
     ranked = sorted(scores, key=lambda number: (-scores[number], number))
     count = min(len(ranked) // 2, math.ceil(tune.pbt.quantile * len(ranked)))
-    if entry.number not in ranked[len(ranked) - count :]:
+    if trial.number not in ranked[len(ranked) - count :]:
         return None
-    number = int(np.random.default_rng((seed, entry.number, entry.step)).choice(ranked[:count]))
-    return next(other for other in entries if other.number == number)
+    number = int(np.random.default_rng((seed, trial.number, trial.step)).choice(ranked[:count]))
+    return next(other for other in trials if other.number == number)
 
 
 def explore(tune: Tune, chosen: dict[str, Any], number: int, step: int, seed: int) -> dict[str, Any]:
-    """The params that a member goes on with: those that it takes over, each drawn anew or moved a little within its bounds."""
+    """The params that a member continues with: the ones it takes over, each drawn again or moved a little within its bounds."""
     draw = np.random.default_rng((seed, number, step, 1))
     fresh = suggest(tune.model_copy(update={"algorithm": "random"}), [], int(draw.integers(2**31)))
     moved: dict[str, Any] = {}

@@ -1,4 +1,7 @@
-"""Who drives a sweep: one process at a time, which says so in the sweep's folder every few seconds."""
+"""The lock of a sweep: one process at a time may run it.
+
+The holder writes a lease, a small file in the sweep's folder, and renews it every few seconds.
+"""
 
 from __future__ import annotations
 
@@ -16,67 +19,68 @@ from pipeline.storage.runs import RunFiles
 from rdmc.errors import ConfigError, ServiceError
 
 DRIVER = "driver.json"
-BEAT = 10.0
-"""Seconds between two signs of life."""
-LATE = 60.0
-"""Seconds without one after which a driver elsewhere counts as gone; here it is looked for among the processes."""
+"""The file with the lease."""
+RENEWAL = 10.0
+"""Seconds between two renewals of the lease."""
+EXPIRY = 60.0
+"""Age, in seconds, at which a lease expires. On the holder's own host the lease also ends with the holder's process."""
 
 
 @contextmanager
-def driven(place: RunFiles) -> Iterator[None]:
-    """Hold a sweep for as long as the block lasts. Raises ConfigError where another process holds it."""
-    if other := driver_of(place):
+def locked(place: RunFiles) -> Iterator[None]:
+    """Hold the lock of the sweep in ``place`` while the block runs. Raises ConfigError where another process holds it."""
+    if other := holder(place):
         raise ConfigError(f"{place.path}: {other} drives this sweep; wait for its end, or end it and run this again")
-    sign = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
-    _beat(place, sign)
-    if _sign_of(place).get("token") != sign["token"]:
-        raise ConfigError(f"{place.path}: another process took this sweep up at the same time; it goes on, this one ends")
+    lease = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
+    _renew(place, lease)
+    if _read_lease(place).get("token") != lease["token"]:
+        raise ConfigError(f"{place.path}: another process resumed this sweep at the same time; wait for its end")
     ended = threading.Event()
 
-    def go_on() -> None:
-        while not ended.wait(BEAT):
-            with suppress(ServiceError):  # the ledger, which is written far more often, tells of a storage that fails
-                _beat(place, sign)
+    def renew() -> None:
+        while not ended.wait(RENEWAL):
+            with suppress(ServiceError):  # the ledger is written far more often and reports a storage that fails
+                _renew(place, lease)
 
-    beating = threading.Thread(target=go_on, name="beat", daemon=True)
-    beating.start()
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
     try:
         yield
     finally:
         ended.set()
-        beating.join()
+        renewing.join()
         with suppress(ServiceError):
             place.drop(DRIVER)
 
 
-def driver_of(place: RunFiles) -> str:
-    """Which process drives a sweep now, for a person; empty where none does."""
-    sign = _sign_of(place)
-    if not sign or time.time() - sign["at"] > LATE:
+def holder(place: RunFiles) -> str:
+    """A description of the process that holds the lock, such as "process 7 on host"; empty where no process does."""
+    lease = _read_lease(place)
+    if not lease or time.time() - lease["at"] > EXPIRY:
         return ""
-    if sign["host"] == socket.gethostname() and not _lives(int(sign["pid"])):
+    if lease["host"] == socket.gethostname() and not _is_alive(int(lease["pid"])):
         return ""
-    return f"process {sign['pid']} on {sign['host']}"
+    return f"process {lease['pid']} on {lease['host']}"
 
 
-def _beat(place: RunFiles, sign: dict[str, Any]) -> None:
-    place.write(DRIVER, json.dumps({**sign, "at": time.time()}))
+def _renew(place: RunFiles, lease: dict[str, Any]) -> None:
+    place.write(DRIVER, json.dumps({**lease, "at": time.time()}))
 
 
-def _sign_of(place: RunFiles) -> dict[str, Any]:
-    """The last sign of life; empty without a readable one."""
+def _read_lease(place: RunFiles) -> dict[str, Any]:
+    """The lease; empty without a readable one."""
     try:
-        found = json.loads(place.read(DRIVER) or "{}")
-        return found if {"host", "pid", "at", "token"} <= found.keys() else {}
+        lease = json.loads(place.read(DRIVER) or "{}")
+        return lease if {"host", "pid", "at", "token"} <= lease.keys() else {}
     except (ValueError, AttributeError):
         return {}
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # the process belongs to another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""What a sweep ends with: the table of its trials, trials.csv, best_params.yaml, the command that trains with them."""
+"""The results of a sweep as text: the table of its trials, trials.csv, best_params.yaml, and the command to train with them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from pipeline.experiments.sweep.algorithms import front
 from pipeline.experiments.sweep.ledger import SweepTrial
 
 SHOWN = 20
-"""Trials in the table at the end; trials.csv has all."""
+"""The most trials that the final table shows; trials.csv has all."""
 
 
-def rows(tune: Tune, entries: Sequence[SweepTrial]) -> list[dict[str, Any]]:
-    """Every trial, by number: what was chosen, its last score, how it ended and, where it failed, of what."""
-    best = {entry.number for entry in front(tune, entries)}
+def rows(tune: Tune, trials: Sequence[SweepTrial]) -> list[dict[str, Any]]:
+    """A row per trial, by number: its chosen params, its last score, its state and, where it failed, the cause."""
+    best = {trial.number for trial in front(tune, trials)}
     return [
         {
-            "trial": entry.number,
-            **{key: entry.chosen.get(key, "") for key in tune.space},
-            **({"psnr_y": entry.score, "ssim_y": entry.rows[-1].get("ssim_y", "")} if entry.rows else {}),
-            **({"gflop": entry.gflop, "on_front": entry.number in best} if "gflop" in tune.objectives else {}),
-            "step": entry.step,
-            "state": entry.state,
-            **({"generation": entry.generation} if tune.algorithm == "pbt" else {}),
-            **({"cause": entry.cause} if entry.cause else {}),
+            "trial": trial.number,
+            **{key: trial.chosen.get(key, "") for key in tune.space},
+            **({"psnr_y": trial.score, "ssim_y": trial.rows[-1].get("ssim_y", "")} if trial.rows else {}),
+            **({"gflop": trial.gflop, "on_front": trial.number in best} if "gflop" in tune.objectives else {}),
+            "step": trial.step,
+            "state": trial.state,
+            **({"generation": trial.generation} if tune.algorithm == "pbt" else {}),
+            **({"cause": trial.cause} if trial.cause else {}),
         }
-        for entry in entries
+        for trial in trials
     ]
 
 
 def trials_csv(table: Sequence[Mapping[str, Any]]) -> str:
-    """A line per trial; what a trial did not search is empty."""
+    """The rows as CSV; a cell is empty where its trial did not search the param."""
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in table for key in row))
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -47,7 +47,7 @@ def trials_csv(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def best_params_yaml(overrides: Mapping[str, Any]) -> str:
-    """The overrides as the nested YAML they are in params.yaml."""
+    """The overrides as YAML, nested as in params.yaml."""
     nested: dict[str, Any] = {}
     for key, value in overrides.items():
         *parents, last = key.split(".")
@@ -61,24 +61,24 @@ def best_params_yaml(overrides: Mapping[str, Any]) -> str:
 
 
 def command(overrides: Mapping[str, Any]) -> str:
-    """The command that trains with them, for a shell."""
+    """The shell command that trains with these overrides."""
     return shlex.join(["dvc", "exp", "run", *(part for key, value in overrides.items() for part in ("-S", f"{key}={value}"))])
 
 
-def lines(tune: Tune, entries: Sequence[SweepTrial]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table at the end: the front first, then by score."""
-    best = [entry.number for entry in front(tune, entries)]
-    ranked = sorted(entries, key=lambda e: (best.index(e.number) if e.number in best else len(best), -(e.score or 0)))
+def lines(tune: Tune, trials: Sequence[SweepTrial]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the final table: first the front, then the other trials by score."""
+    best = [trial.number for trial in front(tune, trials)]
+    ranked = sorted(trials, key=lambda e: (best.index(e.number) if e.number in best else len(best), -(e.score or 0)))
     costs = "gflop" in tune.objectives
     header = ["trial", *tune.space, "PSNR-Y (dB)", *(["GFLOP", "front"] if costs else []), "steps", "state"]
-    return header, [_line(tune, entry, best, costs) for entry in ranked[:SHOWN]]
+    return header, [_line(tune, trial, best, costs) for trial in ranked[:SHOWN]]
 
 
-def _line(tune: Tune, entry: SweepTrial, best: Sequence[int], costs: bool) -> list[str]:
-    score = f"{entry.score:.2f}" if entry.score is not None else "-"
-    cost = [f"{entry.gflop:.3g}" if entry.gflop is not None else "-", "*" if entry.number in best else ""] if costs else []
-    values = [_shown(entry.chosen.get(key, "-")) for key in tune.space]
-    return [str(entry.number), *values, score, *cost, str(entry.step), entry.state]
+def _line(tune: Tune, trial: SweepTrial, best: Sequence[int], costs: bool) -> list[str]:
+    score = f"{trial.score:.2f}" if trial.score is not None else "-"
+    cost = [f"{trial.gflop:.3g}" if trial.gflop is not None else "-", "*" if trial.number in best else ""] if costs else []
+    values = [_shown(trial.chosen.get(key, "-")) for key in tune.space]
+    return [str(trial.number), *values, score, *cost, str(trial.step), trial.state]
 
 
 def _shown(value: Any) -> str:

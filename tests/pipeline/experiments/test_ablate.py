@@ -33,14 +33,14 @@ SETTINGS = Settings(gpu=False)
 PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
 
 
-def kept(workspace: Paths) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in workspace.ablation.glob("*.json") if path.name != "run.json"]
+def kept(paths: Paths) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in paths.ablation.glob("*.json") if path.name != "run.json"]
     return {f"{told['variant']}/{told['seed']}": told for told in found}
 
 
-def by_hand(params: Params, workspace: Paths) -> dict[str, float]:
+def by_hand(params: Params, paths: Paths) -> dict[str, float]:
     """The figures of a trial's last averaged weights, trained in this process."""
-    folder = [workspace.shards("heavy")]
+    folder = [paths.shards("heavy")]
     run = Run(params.network, params.loss, params.train, params.seed)
     assert [report.step for report in run.reports(PairStore(folder, "train"), None)][-1] == 4
     store = PairStore(folder, "test")
@@ -51,27 +51,27 @@ def by_hand(params: Params, workspace: Paths) -> dict[str, float]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str, tmp_path: Path) -> None:
-    workspace, page = Paths(tmp_path), tmp_path / "page.md"
-    make_dataset(workspace, "heavy")
+    paths, page = Paths(tmp_path), tmp_path / "page.md"
+    make_dataset(paths, "heavy")
     page.write_text(PAGE)
     broken = tiny_params({**TINY, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
     with pytest.raises(TrainingError, match="^broken/0: failed"):
-        ablate.run(Project(broken, SETTINGS, workspace), write=page)
-    assert list(kept(workspace)) == ["full/0"]
+        ablate.run(Project(broken, SETTINGS, paths), write=page)
+    assert list(kept(paths)) == ["full/0"]
     assert "Missing, for they failed or have not run: broken/0." in " ".join(page.read_text().split())
-    first = (workspace.ablation / "table.md").read_text()
+    first = (paths.ablation / "table.md").read_text()
 
     params = tiny_params(
         {**TINY, "ablation.seeds": [0, 1], "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}}
     )
-    ablate.run(Project(params, SETTINGS, workspace), write=page)
-    found = kept(workspace)
+    ablate.run(Project(params, SETTINGS, paths), write=page)
+    found = kept(paths)
     assert set(found) == {"full/0", "full/1", "one-pass/0", "one-pass/1"}
-    assert (workspace.ablation / "table.md").read_text() != first
+    assert (paths.ablation / "table.md").read_text() != first
     for trial in plan(params, "", ""):
         derained = found[trial.name]["figures"]["overall"]["derained"]
         assert {kind: derained[kind] for kind in ("psnr_y", "ssim_y")} == pytest.approx(
-            by_hand(trial.params, workspace), abs=1e-3
+            by_hand(trial.params, paths), abs=1e-3
         )
     text = page.read_text()
     assert text.startswith("# Ablation\n\n")
@@ -79,7 +79,7 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
     assert "| one-pass |" in text
     assert "![Test PSNR-Y" in text
     assert (tmp_path / "page.png").is_file()
-    assert list(workspace.runs.iterdir()) == []
+    assert list(paths.runs.iterdir()) == []
 
     client = MlflowClient(store)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -111,62 +111,62 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, trained: list[str]) -> None:
-    workspace = Paths(tmp_path)
-    make_dataset(workspace, "heavy")
+    paths = Paths(tmp_path)
+    make_dataset(paths, "heavy")
     variants = {"full": {}, "one-pass": {"network.passes": 1}, "two-passes": {"network.passes": 2}}
     params = tiny_params({**TINY, "ablation.variants": variants})
-    ablate.run(Project(params, SETTINGS, workspace))
+    ablate.run(Project(params, SETTINGS, paths))
     assert trained == ["full/0", "one-pass/0"], "two-passes is full under another name"
-    assert "| two-passes | 22.00 |" in (workspace.ablation / "table.md").read_text()
+    assert "| two-passes | 22.00 |" in (paths.ablation / "table.md").read_text()
     trained.clear()
-    ablate.run(Project(params, SETTINGS, workspace))
+    ablate.run(Project(params, SETTINGS, paths))
     assert trained == []
     ablate.run(
         Project(
-            tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, workspace
+            tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, paths
         )
     )
     assert trained == [], "no result depends on these"
-    ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "ablation.seeds": [0, 3]}), SETTINGS, workspace))
+    ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "ablation.seeds": [0, 3]}), SETTINGS, paths))
     assert trained == ["full/3", "one-pass/3"]
     trained.clear()
-    ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "train.lr": 1e-5}), SETTINGS, workspace))
+    ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "train.lr": 1e-5}), SETTINGS, paths))
     assert trained == ["full/0", "one-pass/0"]
     trained.clear()
-    ablate.run(Project(params, SETTINGS, workspace), fresh=True)
+    ablate.run(Project(params, SETTINGS, paths), fresh=True)
     assert trained == ["full/0", "one-pass/0"]
-    make_dataset(workspace, "heavy", {"train": 4, "validation": 3, "test": 2})
-    ablate.run(Project(params, SETTINGS, workspace))
+    make_dataset(paths, "heavy", {"train": 4, "validation": 3, "test": 2})
+    ablate.run(Project(params, SETTINGS, paths))
     assert len(trained) == 4
 
 
 def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, page = Paths(tmp_path), tmp_path / "page.md"
+    paths, page = Paths(tmp_path), tmp_path / "page.md"
     monkeypatch.setattr(Tracker, "start", lambda *_, **__: pytest.fail("started"))
     variants = {"full": {}, "wide": {"network.widht": 9}}
     params = tiny_params({**TINY, "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}})
     with pytest.raises(ConfigError, match="No such file"):
-        ablate.run(Project(params, SETTINGS, workspace), write=page)
+        ablate.run(Project(params, SETTINGS, paths), write=page)
     page.write_text(f"{END} {BEGIN}")
     with pytest.raises(ConfigError, match=r"page\.md: needs the lines"):
-        ablate.run(Project(params, SETTINGS, workspace), write=page)
-    make_dataset(workspace, "heavy", {"train": 4, "validation": 1})
+        ablate.run(Project(params, SETTINGS, paths), write=page)
+    make_dataset(paths, "heavy", {"train": 4, "validation": 1})
     with pytest.raises(ConfigError, match="ablation.variants.wide: network.widht: no such param"):
-        ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants}), SETTINGS, workspace))
+        ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants}), SETTINGS, paths))
     with pytest.raises(DataError, match="no test pairs"):
-        ablate.run(Project(params, SETTINGS, workspace))
-    make_dataset(workspace, "heavy")
+        ablate.run(Project(params, SETTINGS, paths))
+    make_dataset(paths, "heavy")
     with pytest.raises(ConfigError, match="does not divide among 3 workers"):
-        ablate.run(Project(params, Settings(gpu=False, workers=3), workspace))
-    assert not workspace.ablation.exists()
+        ablate.run(Project(params, Settings(gpu=False, workers=3), paths))
+    assert not paths.ablation.exists()
 
 
 def test_nothing_to_show_is_an_error_and_ends_the_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = Paths(tmp_path)
-    make_dataset(workspace, "heavy")
+    paths = Paths(tmp_path)
+    make_dataset(paths, "heavy")
     monkeypatch.setattr(ablate, "_train", lambda project, todo, parent: [trial.name for trial in todo])
     with pytest.raises(TrainingError, match="no trial of the ablation ended well"):
-        ablate.run(Project(tiny_params(TINY), SETTINGS, workspace))
+        ablate.run(Project(tiny_params(TINY), SETTINGS, paths))
     client = MlflowClient(store)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FAILED"

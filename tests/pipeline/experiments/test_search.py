@@ -42,25 +42,25 @@ def params() -> Params:
 
 @pytest.mark.slow
 def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, store: str, tmp_path: Path) -> None:
-    workspace = Paths(tmp_path)
-    make_dataset(workspace, "light")
-    search.run(Project(params, Settings(workers=2, gpu=False), workspace))
+    paths = Paths(tmp_path)
+    make_dataset(paths, "light")
+    search.run(Project(params, Settings(workers=2, gpu=False), paths))
 
-    folder = [workspace.shards("light")]
+    folder = [paths.shards("light")]
     alone = SearchRun(params.network, params.loss, params.train, params.search, params.seed)
     reports = [report.flat() for report in alone.reports(PairStore(folder, "train"), PairStore(folder, "validation"))]
-    found = read_genotype(workspace.searched)
+    found = read_genotype(paths.searched)
     for name, strength in found.strengths.items():
         assert strength == pytest.approx(reports[-1][f"strength/{name.replace('->', '-to-')}"], abs=1e-4)
     config, weights = derive(params.network, alone.average.state_dict(), 3)  # type: ignore[arg-type]
     assert (found.connections, found.upsample) == (config.connections, config.upsample)
-    network, facts = load_model(workspace.searched)
+    network, facts = load_model(paths.searched)
     assert network.config == config
     assert facts["step"] == 4
     assert "validation" not in facts
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, weights[name], atol=1e-4, rtol=1e-3)
-    assert list(workspace.runs.iterdir()) == []
+    assert list(paths.runs.iterdir()) == []
 
     client = MlflowClient(store)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -72,8 +72,8 @@ def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, st
     assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
     assert run.data.params["cost.before.parameters"] == str(cost(params.network, 128, 128).parameters)
     path = client.download_artifacts(run.info.run_id, GENOTYPE, str(tmp_path))
-    assert Path(path).read_text() == (workspace.searched / GENOTYPE).read_text()
-    assert with_architecture(with_overrides(params, {"architecture": str(workspace.searched)})).network == config
+    assert Path(path).read_text() == (paths.searched / GENOTYPE).read_text()
+    assert with_architecture(with_overrides(params, {"architecture": str(paths.searched)})).network == config
 
 
 def test_refused_before_anything_starts(params: Params, tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def runs_of(store: str) -> tuple[list[Run], list[Run]]:
 
 
 def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace, params = Paths(tmp_path), tiny_params(SWEEP)
-    make_dataset(workspace, "heavy")
+    paths, params = Paths(tmp_path), tiny_params(SWEEP)
+    make_dataset(paths, "heavy")
     with monkeypatch.context() as patch:
         report: Callable[..., bool] = SweepController.report
 
@@ -78,18 +78,18 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
 
         patch.setattr(SweepController, "report", dies)
         with pytest.raises(Killed):
-            tune.run(Project(params, SETTINGS, workspace))
-    begun = stopped(toy_project(SETTINGS, workspace))
+            tune.run(Project(params, SETTINGS, paths))
+    begun = stopped(toy_project(SETTINGS, paths))
     assert [entry.number for entry in begun.trials if entry.rows] == [0, 1]
-    tune.run(Project(params, SETTINGS, workspace), resume=True)
+    tune.run(Project(params, SETTINGS, paths), resume=True)
 
-    found = list(csv.DictReader(workspace.trials.open()))
+    found = list(csv.DictReader(paths.trials.open()))
     assert [row["trial"] for row in found] == ["0", "1", "2"]
     assert {row["state"] for row in found} <= FINAL
     assert [row["train.lr"] for row in found[:2]] == [str(entry.chosen["train.lr"]) for entry in begun.trials[:2]]
     assert all((row["loss.temperature"] != "") == (row["loss.prior"] == "infonce") for row in found)
     best = max(found, key=lambda row: float(row["psnr_y"]))
-    chosen = YAML(typ="safe", pure=True).load(workspace.best_params)
+    chosen = YAML(typ="safe", pure=True).load(paths.best_params)
     assert chosen["train"]["lr"] == pytest.approx(float(best["train.lr"]))
 
     (parent,), children = runs_of(store)
@@ -102,15 +102,15 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
     assert parent.data.metrics["best_psnr_y"] == pytest.approx(float(best["psnr_y"]))
     named = {item.path for item in MlflowClient(store).list_artifacts(parent.info.run_id)}
     assert {"trials.csv", "best_params.yaml", "parallel_coordinates.png", "history.png"} <= named
-    assert list(workspace.runs.iterdir()) == []
+    assert list(paths.runs.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace, params = Paths(tmp_path), tiny_params({**SWEEP, "tune.trials": 1})
-    make_dataset(workspace, "heavy")
+    paths, params = Paths(tmp_path), tiny_params({**SWEEP, "tune.trials": 1})
+    make_dataset(paths, "heavy")
     with monkeypatch.context() as patch:
         save = Ledger.save
 
@@ -121,8 +121,8 @@ def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
 
         patch.setattr(Ledger, "save", full)
         with pytest.raises(ServiceError, match="no space left"):
-            tune.run(Project(params, SETTINGS, workspace))
-    tune.run(Project(params, SETTINGS, workspace), resume=True)
+            tune.run(Project(params, SETTINGS, paths))
+    tune.run(Project(params, SETTINGS, paths), resume=True)
     parents, children = runs_of(store)
     assert [run.info.status for run in (*parents, *children)] == ["FINISHED", "FINISHED"]
 
@@ -130,14 +130,14 @@ def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
 def test_a_sweep_that_only_fails_leaves_nothing_to_go_on_with(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = Paths(tmp_path)
-    make_dataset(workspace, "heavy")
-    write_text(workspace.best_params, "of an earlier sweep")
+    paths = Paths(tmp_path)
+    make_dataset(paths, "heavy")
+    write_text(paths.best_params, "of an earlier sweep")
     monkeypatch.setattr(tune, "run_trials", lambda *_: None)  # nothing is begun: the bounds were reached
     with pytest.raises(TrainingError, match=r"none of 0 trials has a psnr_y; trials.csv says"):
-        tune.run(Project(tiny_params(SWEEP), SETTINGS, workspace))
-    assert not workspace.best_params.exists()
-    assert list(workspace.runs.iterdir()) == []
+        tune.run(Project(tiny_params(SWEEP), SETTINGS, paths))
+    assert not paths.best_params.exists()
+    assert list(paths.runs.iterdir()) == []
     (parent,), _ = runs_of(store)
     assert parent.info.status == "FAILED"
 
@@ -148,10 +148,10 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
     """One worker a trial: population based training; two: trials that are launches of Ray Train."""
     told = {"tune.algorithm": "pbt", "tune.steps": 6, "tune.pbt.every": 2, "tune.pbt.quantile": 0.5, "tune.concurrent": 2}
     changes = {**SWEEP, **(told if workers == 1 else {}), "tune.space": {"train.lr": SPACE["train.lr"]}}
-    workspace = Paths(tmp_path)
-    make_dataset(workspace, "heavy")
-    tune.run(Project(tiny_params(changes), Settings(workers=workers, gpu=False), workspace))
-    found = list(csv.DictReader(workspace.trials.open()))
+    paths = Paths(tmp_path)
+    make_dataset(paths, "heavy")
+    tune.run(Project(tiny_params(changes), Settings(workers=workers, gpu=False), paths))
+    found = list(csv.DictReader(paths.trials.open()))
     assert [row["trial"] for row in found] == ["0", "1", "2"]
     (parent,), children = runs_of(store)
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
@@ -161,7 +161,7 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
         assert any(int(row["generation"]) for row in found), "somebody learnt from another"
     else:
         assert {row["state"] for row in found} <= FINAL
-    assert list(workspace.runs.iterdir()) == []
+    assert list(paths.runs.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ MakeWorkspace = Callable[..., Paths]
 def test_figures_pictures_and_the_same_again(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workspace = make_workspace(tmp_path)
-    evaluate.run(Project(params, Settings(), workspace))
-    rows = list(csv.DictReader(workspace.images.open()))
-    figures = json.loads(workspace.evaluate_metrics.read_text())
+    paths = make_workspace(tmp_path)
+    evaluate.run(Project(params, Settings(), paths))
+    rows = list(csv.DictReader(paths.images.open()))
+    figures = json.loads(paths.evaluate_metrics.read_text())
 
     kinds = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
     columns = ["dataset", "image", "height", "width", *(f"rainy_{k}" for k in kinds), *(f"derained_{k}" for k in kinds)]
@@ -42,8 +42,8 @@ def test_figures_pictures_and_the_same_again(
         *(("light", f"test-{i}") for i in range(3)),
         *(("heavy", f"test-{i}") for i in range(2)),
     ]
-    network = load_model(workspace.best)[0]
-    store = PairStore([workspace.shards("light")], "test")
+    network = load_model(paths.best)[0]
+    store = PairStore([paths.shards("light")], "test")
     by_hand = [measure(derain_image(network, store[i].rainy), store[i].clean) for i in range(3)]
     before = [measure(store[i].rainy, store[i].clean) for i in range(3)]
     for row, figure in zip(rows, by_hand, strict=False):
@@ -56,39 +56,39 @@ def test_figures_pictures_and_the_same_again(
     assert figures["overall"]["gain_psnr_y"] == pytest.approx(np.mean(overall), abs=2e-6), "each image counts once"
     assert [figures[name]["images"] for name in ("light", "heavy", "overall")] == [3, 2, 5]
 
-    names = sorted(path.name for path in workspace.pictures.iterdir())
+    names = sorted(path.name for path in paths.pictures.iterdir())
     assert len(names) == 2 * params.evaluate.pictures + 1
     assert "gain.png" in names
-    assert read_rgb(workspace.pictures / "heavy-test-1.png").shape[1] > 2 * 56
+    assert read_rgb(paths.pictures / "heavy-test-1.png").shape[1] > 2 * 56
     shown = capsys.readouterr().out
     assert "overall" in shown
     assert "PSNR-Y" in shown
 
-    pictures = {path.name: path.read_bytes() for path in workspace.pictures.iterdir()}
-    evaluate.run(Project(params, Settings(), workspace))
-    assert json.loads(workspace.evaluate_metrics.read_text()) == figures
-    assert {path.name: path.read_bytes() for path in workspace.pictures.iterdir()} == pictures
+    pictures = {path.name: path.read_bytes() for path in paths.pictures.iterdir()}
+    evaluate.run(Project(params, Settings(), paths))
+    assert json.loads(paths.evaluate_metrics.read_text()) == figures
+    assert {path.name: path.read_bytes() for path in paths.pictures.iterdir()} == pictures
 
 
 def test_a_dataset_without_test_pairs_is_said(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workspace = make_workspace(tmp_path, tests=(0, 1))
-    evaluate.run(Project(params, Settings(), workspace))
+    paths = make_workspace(tmp_path, tests=(0, 1))
+    evaluate.run(Project(params, Settings(), paths))
     assert "light: no test pairs" in capsys.readouterr().out
-    assert list(json.loads(workspace.evaluate_metrics.read_text())) == ["heavy", "overall"]
+    assert list(json.loads(paths.evaluate_metrics.read_text())) == ["heavy", "overall"]
 
 
 def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace: MakeWorkspace) -> None:
-    workspace = make_workspace(tmp_path / "none", tests=(0, 0))
+    paths = make_workspace(tmp_path / "none", tests=(0, 0))
     with pytest.raises(DataError, match="light, heavy: no test pairs"):
-        evaluate.run(Project(params, Settings(), workspace))
-    assert not workspace.pictures.exists()
-    assert not workspace.evaluate_metrics.exists()
-    workspace = make_workspace(tmp_path / "untrained")
-    shutil.rmtree(workspace.best)
+        evaluate.run(Project(params, Settings(), paths))
+    assert not paths.pictures.exists()
+    assert not paths.evaluate_metrics.exists()
+    paths = make_workspace(tmp_path / "untrained")
+    shutil.rmtree(paths.best)
     with pytest.raises(CheckpointError, match="no such model folder"):
-        evaluate.run(Project(params, Settings(), workspace))
+        evaluate.run(Project(params, Settings(), paths))
     with pytest.raises(DataError, match="manifest"):
         evaluate.run(Project(params, Settings(), Paths(tmp_path / "empty")))
 
@@ -96,6 +96,6 @@ def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace
 def test_no_gpu_where_the_settings_say_so(
     tmp_path: Path, params: Params, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = make_workspace(tmp_path, tests=(1, 0))
+    paths = make_workspace(tmp_path, tests=(1, 0))
     monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("a GPU would be taken"))
-    evaluate.run(Project(params, Settings(gpu=False), workspace))
+    evaluate.run(Project(params, Settings(gpu=False), paths))

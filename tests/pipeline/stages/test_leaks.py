@@ -33,9 +33,9 @@ def mirrored(seed: int) -> Image:
     return np.ascontiguousarray(scene(seed)[2:-3, ::-1])
 
 
-def prepared(workspace: Paths, name: str, pictures: dict[str, Image], scenes: dict[str, str] | None = None) -> None:
+def prepared(paths: Paths, name: str, pictures: dict[str, Image], scenes: dict[str, str] | None = None) -> None:
     """Pairs as ``prepare`` leaves them; a picture's key is split/name, its scene the name where ``scenes`` has no other."""
-    folder, entries = workspace.pairs(name), []
+    folder, entries = paths.pairs(name), []
     for key, clean in pictures.items():
         split, pair = key.split("/")
         entries.append(write_pair(folder, split, pair, (scenes or {}).get(key, pair), as_png(255 - clean), as_png(clean)))
@@ -47,7 +47,7 @@ def report(path: Path) -> Any:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Paths:
+def paths(tmp_path: Path) -> Paths:
     """Two datasets; training pairs of one show, mirrored and cut, a test scene of the other and its own validation."""
     found = Paths(tmp_path)
     light = {"train/a": scene(1), "train/b-1": mirrored(2), "train/b-2": mirrored(2), "test/c": scene(3), "test/d": scene(3)}
@@ -63,9 +63,9 @@ def workspace(tmp_path: Path) -> Paths:
     return found
 
 
-def test_the_report_of_prepared_datasets(workspace: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert leaks.run(["heavy", "light"], RULES, workspace, tmp_path / "sheets")
-    found = report(workspace.leaks)
+def test_the_report_of_prepared_datasets(paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leaks.run(["heavy", "light"], RULES, paths, tmp_path / "sheets")
+    found = report(paths.leaks)
     pairs = {
         (leak["first"]["dataset"], leak["first"]["name"], leak["second"]["dataset"], leak["second"]["name"])
         for leak in found["leaks"]
@@ -96,11 +96,11 @@ def test_the_report_of_prepared_datasets(workspace: Paths, tmp_path: Path, capsy
     assert read_rgb(tmp_path / "sheets/sheet-000.png").std() > 20
 
 
-def test_what_leaks_is_not_packed(workspace: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    leaks.run(["heavy", "light"], RULES, workspace)
+def test_what_leaks_is_not_packed(paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leaks.run(["heavy", "light"], RULES, paths)
     for name in ("heavy", "light"):
-        pack.run(name, workspace.pairs(name), Pack(shard_mb=1, pixels="original"), workspace.shards(name), workspace.leaks)
-    heavy, light = (read_manifest(workspace.shards(name) / MANIFEST) for name in ("heavy", "light"))
+        pack.run(name, paths.pairs(name), Pack(shard_mb=1, pixels="original"), paths.shards(name), paths.leaks)
+    heavy, light = (read_manifest(paths.shards(name) / MANIFEST) for name in ("heavy", "light"))
     kept = {split: [sample.key for _, sample in heavy.samples(split)] for split in ("train", "validation", "test")}
     assert kept == {"train": ["a"], "validation": ["v"], "test": ["t"]}
     assert [sample.key for _, sample in light.samples("train")] == ["a"]
@@ -108,22 +108,22 @@ def test_what_leaks_is_not_packed(workspace: Paths, tmp_path: Path, capsys: pyte
     assert set(heavy.excluded) == {"train/e", "validation/w"}
     assert set(light.excluded) == {"train/b-1", "train/b-2"}
     assert heavy.excluded["train/e"].startswith("shows v, validation of heavy (score ")
-    assert f"light: left out 2 of 5 pairs that leak; {workspace.leaks}" in capsys.readouterr().out.replace("\n", "")
-    pack.run("light", workspace.pairs("light"), Pack(shard_mb=1, pixels="original"), tmp_path / "all")
+    assert f"light: left out 2 of 5 pairs that leak; {paths.leaks}" in capsys.readouterr().out.replace("\n", "")
+    pack.run("light", paths.pairs("light"), Pack(shard_mb=1, pixels="original"), tmp_path / "all")
     everything = read_manifest(tmp_path / "all" / MANIFEST)
     assert len(everything.samples("train")) == 3
     assert everything.excluded == {}
     assert everything.digest != light.digest
 
 
-def test_training_pairs_that_all_leak_are_refused(workspace: Paths) -> None:
-    prepared(workspace, "mine", {"train/x": scene(2), "validation/w": scene(8)})
-    leaks.run(["heavy", "mine"], RULES, workspace)
+def test_training_pairs_that_all_leak_are_refused(paths: Paths) -> None:
+    prepared(paths, "mine", {"train/x": scene(2), "validation/w": scene(8)})
+    leaks.run(["heavy", "mine"], RULES, paths)
     with pytest.raises(
         DataError, match=r"mine: every training pair shows a scene of a validation or test .*leaks\.exclude: false"
     ):
         pack.run(
-            "mine", workspace.pairs("mine"), Pack(shard_mb=1, pixels="original"), workspace.shards("mine"), workspace.leaks
+            "mine", paths.pairs("mine"), Pack(shard_mb=1, pixels="original"), paths.shards("mine"), paths.leaks
         )
 
 

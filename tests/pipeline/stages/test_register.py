@@ -44,12 +44,12 @@ KNOWN = {"git_commit": COMMIT, "git_dirty": "true", "dvc.checkpoints/best": "12.
 class Place:
     """A finished pipeline in a folder of its own, which is the working folder, and its MLflow store."""
 
-    workspace: Paths
+    paths: Paths
     uri: str
     client: MlflowClient
 
     def result(self) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self.workspace.register_metrics.read_text())
+        found: dict[str, str] = json.loads(self.paths.register_metrics.read_text())
         return found
 
 
@@ -64,28 +64,28 @@ def place(
         patch.chdir(root)
         patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root}/mlflow.db")
         patch.setattr(register, "lineage", lambda: dict(KNOWN))
-        workspace = make_workspace(Path())
+        paths = make_workspace(Path())
         with Tracker.start(Settings(), "train", {"train.lr": params.train.lr}, {"git_commit": TRAINED}) as tracker:
             tracker.log({"loss": 0.5, "psnr_y": 20.25}, 100)
-        write_text(workspace.run, json.dumps({"run_id": tracker.run_id}))
+        write_text(paths.run, json.dumps({"run_id": tracker.run_id}))
         write_text(Path("dvc.lock"), "schema: '2.0'\n")
-        evaluate.run(Project(params, Settings(), workspace))
-        register.run(Project(params, Settings(), workspace))
-        yield Place(workspace, uri, MlflowClient(uri, uri))
+        evaluate.run(Project(params, Settings(), paths))
+        register.run(Project(params, Settings(), paths))
+        yield Place(paths, uri, MlflowClient(uri, uri))
 
 
 def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) -> None:
     result = place.result()
-    assert result["run_id"] == json.loads(place.workspace.run.read_text())["run_id"], "the training's own run"
+    assert result["run_id"] == json.loads(place.paths.run.read_text())["run_id"], "the training's own run"
     assert "`python -m pipeline models`" in place.client.get_registered_model("rdmc").description
     run = place.client.get_run(result["run_id"])
-    network, _ = load_model(place.workspace.best)
+    network, _ = load_model(place.paths.best)
     assert isinstance(network, RDMC)
     genotype = genotype_of(network)
     assert run.data.params == {name: str(value) for name, value in {**flatten(params), **genotype.flat()}.items()}
     for name, expected in {"loss": [0.5, 0.25], "psnr_y": [20.25, 22.5], "ssim_y": [0.7], "epoch": [1.5, 3.0]}.items():
         assert [figure.value for figure in place.client.get_metric_history(run.info.run_id, name)] == expected
-    means = json.loads(place.workspace.evaluate_metrics.read_text())
+    means = json.loads(place.paths.evaluate_metrics.read_text())
     assert run.data.metrics["evaluate/light/derained/psnr_y"] == means["light"]["derained"]["psnr_y"]
     assert run.data.metrics["evaluate/overall/gain_psnr_y"] == means["overall"]["gain_psnr_y"]
     assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == TRAINED
@@ -106,7 +106,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     assert run.inputs
     inputs = {given.dataset.name: given for given in run.inputs.dataset_inputs}
     assert set(inputs) == {"light", "heavy"}
-    digest = read_manifest(place.workspace.shards("light") / "manifest.json").digest
+    digest = read_manifest(place.paths.shards("light") / "manifest.json").digest
     assert digest.startswith(inputs["light"].dataset.digest)
     profile = {"train pairs": 2, "validation pairs": 1, "test pairs": 3, "digest": digest}
     assert json.loads(str(inputs["light"].dataset.profile)) == profile
@@ -118,11 +118,11 @@ def test_the_version_and_its_alias(place: Place) -> None:
     result = place.result()
     version = place.client.get_model_version_by_alias("rdmc", "candidate")
     assert {"model": "rdmc", "version": int(version.version), "alias": "candidate", "run_id": version.run_id} == result
-    means = json.loads(place.workspace.evaluate_metrics.read_text())["overall"]
+    means = json.loads(place.paths.evaluate_metrics.read_text())["overall"]
     assert float(version.tags["psnr_y"]) == means["derained"]["psnr_y"]
     assert float(version.tags["gain_psnr_y"]) == means["gain_psnr_y"]
     assert (version.tags["git_commit"], version.tags["registered_commit"]) == (TRAINED, COMMIT)
-    assert version.tags["data.heavy"] == read_manifest(place.workspace.shards("heavy") / "manifest.json").digest
+    assert version.tags["data.heavy"] == read_manifest(place.paths.shards("heavy") / "manifest.json").digest
     assert "| overall | 5 |" in str(version.description)
     card = version.tags["card"]
     assert card == f"cards/{version.version}.md"
@@ -155,7 +155,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
 """
     fresh = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert (fresh.returncode, fresh.stderr) == (0, "")
-    expected = np.stack([derain_image(load_model(place.workspace.best)[0], image) for image in images])
+    expected = np.stack([derain_image(load_model(place.paths.best)[0], image) for image in images])
     assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
 
     write_png(tmp_path / "photo.png", images[0])
@@ -175,7 +175,7 @@ def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytes
     before = place.result()
     card = place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")
     said = Path(card).read_text()
-    register.run(Project(params, Settings(), place.workspace))
+    register.run(Project(params, Settings(), place.paths))
     again = place.result()
     assert Path(place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")).read_text() == said
     assert Path(place.client.download_artifacts(again["run_id"], f"cards/{again['version']}.md")).is_file()
@@ -201,10 +201,10 @@ def test_a_run_that_this_store_does_not_know(
     client = MlflowClient(uri, uri)
     results = []
     for _ in range(2):
-        register.run(Project(params, Settings(), place.workspace))
+        register.run(Project(params, Settings(), place.paths))
         results.append(place.result())
     run_id = results[0]["run_id"]
-    assert run_id != json.loads(place.workspace.run.read_text())["run_id"]
+    assert run_id != json.loads(place.paths.run.read_text())["run_id"]
     assert results[1] == {**results[0], "version": 2}
     assert [figure.value for figure in client.get_metric_history(run_id, "psnr_y")] == [20.25, 22.5]
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -216,7 +216,7 @@ def test_artifacts_in_the_bucket(
 ) -> None:
     bucket = s3.bucket("artifacts")
     settings = Settings(bucket="s3://artifacts/rdmc")
-    register.run(Project(params, settings, place.workspace))
+    register.run(Project(params, settings, place.paths))
     keys = [item.key for item in bucket.objects.all()]
     assert any(key.startswith("rdmc/mlflow/models/") and key.endswith("/model.safetensors") for key in keys)
     assert any(key.endswith("/plots/pictures/gain.png") for key in keys)
@@ -231,7 +231,7 @@ def test_artifacts_in_the_bucket(
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # MLflow keeps its client for the former one
     for act in (
         lambda: derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings),
-        lambda: register.run(Project(params, settings, place.workspace)),
+        lambda: register.run(Project(params, settings, place.paths)),
     ):
         with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the store"):
             act()
@@ -253,11 +253,11 @@ def test_shards_that_only_the_bucket_has(tmp_path: Path, store: str, s3: S3Serve
         files = [{"md5": push(path.read_bytes()), "relpath": path.name} for path in sorted(folder.iterdir())]
         outs.append({"path": folder.as_posix(), "md5": push(json.dumps(files).encode(), ".dir")})
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"pack": {"outs": outs}}}))
-    workspace, settings = Paths(tmp_path), Settings(bucket="s3://shards-only")
-    evaluate.run(Project(params, settings, workspace))
-    register.run(Project(params, settings, workspace))
-    assert json.loads(workspace.evaluate_metrics.read_text()) == json.loads(place.workspace.evaluate_metrics.read_text())
-    assert workspace.register_metrics.is_file()
+    paths, settings = Paths(tmp_path), Settings(bucket="s3://shards-only")
+    evaluate.run(Project(params, settings, paths))
+    register.run(Project(params, settings, paths))
+    assert json.loads(paths.evaluate_metrics.read_text()) == json.loads(place.paths.evaluate_metrics.read_text())
+    assert paths.register_metrics.is_file()
 
 
 def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pyte
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free.getsockname()[1]}")
     start = time.monotonic()
     with pytest.raises(ServiceError, match=r"^http://127.0.0.1:\d+ cannot be reached .*; start that") as caught:
-        register.run(Project(params, Settings(mlflow_timeout=1), place.workspace))
+        register.run(Project(params, Settings(mlflow_timeout=1), place.paths))
     assert time.monotonic() - start < 5
     assert "secret" not in str(caught.value)
     assert place.result() == before
@@ -283,7 +283,7 @@ def test_results_that_are_missing(place: Place, params: Params, tmp_path: Path) 
     ):
         folder = tmp_path / name.replace("/", "-")
         for part in ("metrics", "plots", "checkpoints", "data/shards"):
-            shutil.copytree(place.workspace.root / part, folder / part)
+            shutil.copytree(place.paths.root / part, folder / part)
         (folder / name).unlink()
         with pytest.raises(error, match=said):
             register.run(Project(params, Settings(), Paths(folder)))

@@ -32,27 +32,27 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
     few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
     (tmp_path / GENOTYPE).write_text(few.to_json())
     params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
-    workspace, settings = Paths(tmp_path), Settings(workers=1, gpu=False)
-    make_dataset(workspace, "light")
+    paths, settings = Paths(tmp_path), Settings(workers=1, gpu=False)
+    make_dataset(paths, "light")
     with monkeypatch.context() as patch:
         patch.setattr(train, "bring_home", stop)
         with pytest.raises(KeyboardInterrupt):
-            train.run(Project(params, settings, workspace))
-    (notes,) = workspace.runs.glob("*.jsonl")
+            train.run(Project(params, settings, paths))
+    (notes,) = paths.runs.glob("*.jsonl")
     run_id, noted = recall(notes)
     assert list(noted) == [3, 6]
 
-    train.run(Project(params, settings, workspace))
-    assert load_model(workspace.best)[1]["step"] in noted
-    assert (workspace.last / "training.json").is_file()
-    assert json.loads(workspace.run.read_text()) == {"run_id": run_id}
-    history = list(csv.DictReader(workspace.history.open()))
+    train.run(Project(params, settings, paths))
+    assert load_model(paths.best)[1]["step"] in noted
+    assert (paths.last / "training.json").is_file()
+    assert json.loads(paths.run.read_text()) == {"run_id": run_id}
+    history = list(csv.DictReader(paths.history.open()))
     assert [int(row["step"]) for row in history] == [3, 6]
     assert [float(row["contrastive"]) for row in history] == [noted[step]["contrastive"] for step in (3, 6)]
-    metrics = json.loads(workspace.train_metrics.read_text())
+    metrics = json.loads(paths.train_metrics.read_text())
     assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
-    assert list(workspace.runs.iterdir()) == []
-    client, config = MlflowClient(store), load_model(workspace.best)[0].config
+    assert list(paths.runs.iterdir()) == []
+    client, config = MlflowClient(store), load_model(paths.best)[0].config
     run = client.get_run(str(run_id))
     assert run.info.status == "FINISHED"
     assert run.data.metrics["contrastive"] == noted[6]["contrastive"]

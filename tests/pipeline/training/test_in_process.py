@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     found = Paths(tmp_path_factory.mktemp("project"))
     make_dataset(found, "light", {"train": 4, "validation": 1})
     return found
@@ -49,9 +49,9 @@ def state_of(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("when", ["before the checkpoint counts", "before it is told", "later"])
 def test_goes_on_after_a_kill_as_if_there_was_none(
-    params: Params, workspace: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    params: Params, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    whole = train_here(Project(params, SETTINGS, workspace), RunFiles(f"{tmp_path}/whole", None), lambda row: None, CPU)
+    whole = train_here(Project(params, SETTINGS, paths), RunFiles(f"{tmp_path}/whole", None), lambda row: None, CPU)
     place, told = RunFiles(f"{tmp_path}/cut", None), list[float]()
 
     def dies(row: Row) -> None:
@@ -71,38 +71,38 @@ def test_goes_on_after_a_kill_as_if_there_was_none(
 
         patch.setattr(RunFiles, "write", cut)
         with pytest.raises(Killed):
-            train_here(Project(params, SETTINGS, workspace), place, dies, CPU)
-    outcome = train_here(Project(params, SETTINGS, workspace), place, lambda row: told.append(row["step"]), CPU)
+            train_here(Project(params, SETTINGS, paths), place, dies, CPU)
+    result = train_here(Project(params, SETTINGS, paths), place, lambda row: told.append(row["step"]), CPU)
     assert sorted(set(told)) == [2, 4, 6], "every validation is told, one at the kill perhaps twice"
     for name, weight in state_of(Path(whole.last.path)).items():
-        assert torch.equal(state_of(Path(outcome.last.path))[name], weight), name
-    assert outcome.metrics["psnr_y"] == whole.metrics["psnr_y"]
+        assert torch.equal(state_of(Path(result.last.path))[name], weight), name
+    assert result.metrics["psnr_y"] == whole.metrics["psnr_y"]
     kept = {path.name for path in Path(place.path).iterdir() if path.is_dir()}
-    assert kept == {Path(outcome.last.path).name, Path(outcome.best.path).name}
+    assert kept == {Path(result.last.path).name, Path(result.best.path).name}
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_member_takes_over_the_weights_of_another(params: Params, workspace: Paths, tmp_path: Path) -> None:
+def test_a_member_takes_over_the_weights_of_another(params: Params, paths: Paths, tmp_path: Path) -> None:
     first, second = (RunFiles(f"{tmp_path}/{name}", None) for name in ("first", "second"))
     other = params.model_copy(update={"train": params.train})
     for place in (first, second):
-        train_here(Project(other, SETTINGS, workspace), place, lambda row: None, CPU, begun=0, until=2)
+        train_here(Project(other, SETTINGS, paths), place, lambda row: None, CPU, begun=0, until=2)
     marked = load_tensors(Path(first.path) / "step-0000002/training.safetensors")
     start = first.within("step-0000002")
     told: list[Row] = []
-    train_here(Project(params, SETTINGS, workspace), first, told.append, CPU, begun=2, until=4)
+    train_here(Project(params, SETTINGS, paths), first, told.append, CPU, begun=2, until=4)
     assert (Path(first.path) / "step-0000002").is_dir(), "others may still begin from it"
-    train_here(Project(params, SETTINGS, workspace), second, told.append, CPU, begun=2, until=4, start=start, generation=1)
+    train_here(Project(params, SETTINGS, paths), second, told.append, CPU, begun=2, until=4, start=start, generation=1)
     assert [row["step"] for row in told] == [4, 4]
     one, two = (state_of(Path(place.path) / "step-0000004") for place in (first, second))
     assert marked.keys() == one.keys()
     assert all(torch.equal(one[name], two[name]) for name in one), "the same weights, params and crops"
     assert json.loads(second.read(LATEST) or "")["generation"] == 1
-    train_here(Project(params, SETTINGS, workspace), first, told.append, CPU, begun=4, until=6)
+    train_here(Project(params, SETTINGS, paths), first, told.append, CPU, begun=4, until=6)
     assert not (Path(first.path) / "step-0000002").is_dir()
 
 
-def test_a_damaged_place_is_named(params: Params, workspace: Paths, tmp_path: Path) -> None:
+def test_a_damaged_place_is_named(params: Params, paths: Paths, tmp_path: Path) -> None:
     (tmp_path / LATEST).write_text("{")
     with pytest.raises(CheckpointError, match=rf"{LATEST}: .*; delete that folder"):
-        train_here(Project(params, SETTINGS, workspace), RunFiles(str(tmp_path), None), lambda row: None, CPU)
+        train_here(Project(params, SETTINGS, paths), RunFiles(str(tmp_path), None), lambda row: None, CPU)

@@ -73,18 +73,18 @@ def submit(head: Head, project: Path, variables: dict[str, str], *command: str) 
 
 
 def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: Path, store: str, tmp_path: Path) -> None:
-    workspace = Paths(tmp_path / "data")
-    make_dataset(workspace, "light")
+    paths = Paths(tmp_path / "data")
+    make_dataset(paths, "light")
     variables = {
-        "RDMC_DATA": str(workspace.root),
+        "RDMC_DATA": str(paths.root),
         "RDMC_WORKERS": "1",
         "RDMC_STORAGE": str(tmp_path / "storage"),
         "MLFLOW_TRACKING_URI": store,
     }
     done = submit(head, project, variables, "python", "-m", "pipeline", "train")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (workspace.best / "model.safetensors").is_file()
-    assert json.loads(workspace.run.read_text())["run_id"]
+    assert (paths.best / "model.safetensors").is_file()
+    assert json.loads(paths.run.read_text())["run_id"]
     packages = list((head.folder / "session_latest/runtime_resources/working_dir_files").glob("_ray_pkg_*"))
     travelled = {path.relative_to(package).as_posix() for package in packages for path in package.rglob("*") if path.is_file()}
     assert {"params.yaml", "pipeline/__main__.py", "rdmc/models/rdmc.py"} <= travelled

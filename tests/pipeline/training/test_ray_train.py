@@ -33,7 +33,7 @@ LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     found = Paths(tmp_path_factory.mktemp("project"))
     make_dataset(found, "light")
     return found
@@ -50,12 +50,12 @@ def params() -> Params:
     return tiny_params(LIGHT)
 
 
-def test_two_workers_learn_what_one_process_does(params: Params, workspace: Paths, tmp_path: Path) -> None:
+def test_two_workers_learn_what_one_process_does(params: Params, paths: Paths, tmp_path: Path) -> None:
     rows: list[Row] = []
-    outcome = launch(Project(params, SETTINGS, workspace), "same", rows.append, validates=True)
-    home = replace(workspace, root=tmp_path)
-    bring_home(outcome, home)
-    folder = [workspace.shards("light")]
+    result = launch(Project(params, SETTINGS, paths), "same", rows.append, validates=True)
+    home = replace(paths, root=tmp_path)
+    bring_home(result, home)
+    folder = [paths.shards("light")]
     alone = Run(params.network, params.loss, params.train, params.seed)
     reports = list(alone.reports(PairStore(folder, "train"), PairStore(folder, "validation")))
     assert [row["step"] for row in rows] == [report.step for report in reports]
@@ -66,17 +66,17 @@ def test_two_workers_learn_what_one_process_does(params: Params, workspace: Path
     for name, weight in alone.network.state_dict().items():
         assert torch.allclose(state[f"network/{name}"], weight, atol=1e-4), name
     facts = load_model(home.best)[1]
-    assert facts["validation"]["psnr_y"] == outcome.metrics["psnr_y"] == max(row["psnr_y"] for row in rows)
+    assert facts["validation"]["psnr_y"] == result.metrics["psnr_y"] == max(row["psnr_y"] for row in rows)
     assert facts["data"] == PairStore(folder, "train").digest
 
 
 @pytest.mark.slow
-def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: Paths) -> None:
+def test_loader_processes_of_a_worker_change_nothing(params: Params, paths: Paths) -> None:
     losses: list[list[float]] = []
     for loaders in (0, 2):
         rows: list[Row] = []
         launch(
-            Project(params, SETTINGS.model_copy(update={"loaders": loaders}), workspace),
+            Project(params, SETTINGS.model_copy(update={"loaders": loaders}), paths),
             f"loaders-{loaders}",
             rows.append,
             validates=True,
@@ -85,66 +85,66 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, workspace: 
     assert losses[0] == losses[1]
 
 
-def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, workspace: Paths) -> None:
+def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, paths: Paths) -> None:
     half = tiny_params({**LIGHT, "train.steps": 3})
     first: list[Row] = []
-    launch(Project(half, SETTINGS, workspace), "again", first.append, validates=True)
+    launch(Project(half, SETTINGS, paths), "again", first.append, validates=True)
     second: list[Row] = []
-    launch(Project(params, SETTINGS, workspace), "again", second.append, validates=True)
+    launch(Project(params, SETTINGS, paths), "again", second.append, validates=True)
     assert [row["step"] for row in first] == [3]
     assert [row["step"] for row in second] == [6]
-    forget(toy_project(SETTINGS, workspace), "again")
-    assert not (workspace.runs / "again").exists()
+    forget(toy_project(SETTINGS, paths), "again")
+    assert not (paths.runs / "again").exists()
 
 
 @pytest.mark.slow
-def test_stopped_search_goes_on_from_its_checkpoint(workspace: Paths) -> None:
+def test_stopped_search_goes_on_from_its_checkpoint(paths: Paths) -> None:
     for steps, done in ((2, [2]), (4, [4])):
         params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})
         rows: list[Row] = []
-        outcome = launch(Project(params, SETTINGS, workspace), "searched", rows.append, validates=True, make=searching)
+        result = launch(Project(params, SETTINGS, paths), "searched", rows.append, validates=True, make=searching)
         assert [row["step"] for row in rows] == done
-    with opened(outcome.last) as folder:
+    with opened(result.last) as folder:
         state = load_tensors(folder / "training.safetensors")
     assert {"exp_avg/strength.enc1->dec2", "exp_avg/upsample.mix", "exp_avg/head.weight"} <= state.keys()
     assert rows[-1]["strength/enc1-to-dec2"] != 0
 
 
 def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> None:
-    workspace = Paths(tmp_path)
-    make_dataset(workspace, "light")
-    shard = read_manifest(workspace.shards("light") / "manifest.json").samples("train")[0][0]
-    path = workspace.shards("light") / shard.name
+    paths = Paths(tmp_path)
+    make_dataset(paths, "light")
+    shard = read_manifest(paths.shards("light") / "manifest.json").samples("train")[0][0]
+    path = paths.shards("light") / shard.name
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(DataError, match=shard.name) as error:
-        launch(Project(params, SETTINGS, workspace), "damaged", lambda row: None, validates=True)
+        launch(Project(params, SETTINGS, paths), "damaged", lambda row: None, validates=True)
     assert "\n" not in str(error.value)
 
 
-def test_refused_before_any_worker_starts(params: Params, workspace: Paths, tmp_path: Path) -> None:
+def test_refused_before_any_worker_starts(params: Params, paths: Paths, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="3") as error:
-        launch(Project(params, Settings(workers=3, gpu=False), workspace), "refused", print, validates=True)
+        launch(Project(params, Settings(workers=3, gpu=False), paths), "refused", print, validates=True)
     assert "4" in str(error.value)
     with pytest.raises(ConfigError, match="64 workers need 64 CPUs"):
         launch(
-            Project(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), workspace),
+            Project(tiny_params({**LIGHT, "train.global_batch_size": 64}), Settings(workers=64, gpu=False), paths),
             "x",
             print,
             validates=True,
         )
     vgg19 = tiny_params({**LIGHT, "loss.vgg19_weights": str(tmp_path / "vgg19.pth"), "loss.features": "vgg19"})
     with pytest.raises(CheckpointError, match=r"^loss\.vgg19_weights: .*vgg19\.pth: No such file"):
-        launch(Project(vgg19, SETTINGS, workspace), "refused", print, validates=True)
-    assert not (workspace.runs / "refused").exists()
+        launch(Project(vgg19, SETTINGS, paths), "refused", print, validates=True)
+    assert not (paths.runs / "refused").exists()
 
 
-def test_gpus_that_are_not_there(params: Params, workspace: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_that_are_not_there(params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     if ray.cluster_resources().get("GPU"):
         pytest.skip("there are GPUs here")
     with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
-        launch(Project(params, Settings(gpu=True), workspace), "x", print, validates=True)
+        launch(Project(params, Settings(gpu=True), paths), "x", print, validates=True)
     with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
-        launch(Project(params, Settings(gpu=True, workers=2), workspace), "x", print, validates=True)
+        launch(Project(params, Settings(gpu=True, workers=2), paths), "x", print, validates=True)
 
 
 def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:

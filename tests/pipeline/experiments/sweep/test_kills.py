@@ -77,7 +77,7 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Paths:
+def paths(tmp_path: Path) -> Paths:
     """One with pairs to train on, and params beside them."""
     made = Paths(tmp_path)
     make_dataset(made, "heavy")
@@ -86,9 +86,9 @@ def workspace(tmp_path: Path) -> Paths:
     return made
 
 
-def require_whole(workspace: Paths, store: str) -> None:
+def require_whole(paths: Paths, store: str) -> None:
     """Every trial is accounted for in the table and by one run of its own, ended as it should."""
-    rows = list(csv.DictReader(workspace.trials.open()))
+    rows = list(csv.DictReader(paths.trials.open()))
     assert [row["trial"] for row in rows] == [str(number) for number in range(TRIALS)]
     assert {row["state"] for row in rows} <= FINAL
     client = MlflowClient(store)
@@ -97,19 +97,19 @@ def require_whole(workspace: Paths, store: str) -> None:
     assert len(runs) == TRIALS + 1
     assert sorted(run.data.tags["trial"] for run in children) == [row["trial"] for row in rows]
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert list(workspace.runs.iterdir()) == []
+    assert list(paths.runs.iterdir()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("seed", range(10))
-def test_a_sweep_survives_a_kill(workspace: Paths, store: str, seed: int) -> None:
+def test_a_sweep_survives_a_kill(paths: Paths, store: str, seed: int) -> None:
     rng, kind = np.random.default_rng(seed), ("worker", "driver", "raylet")[seed % 3]
-    log = workspace.root / "log"
-    driver = start(workspace.root, store)
+    log = paths.root / "log"
+    driver = start(paths.root, store)
     try:
-        await_moment(driver, workspace.root, int(rng.integers(1, 8)))
+        await_moment(driver, paths.root, int(rng.integers(1, 8)))
         time.sleep(float(rng.uniform(0, 0.2)))
         chosen = victims(driver, kind)
         chosen[int(rng.integers(len(chosen)))].send_signal(signal.SIGKILL)
@@ -118,28 +118,28 @@ def test_a_sweep_survives_a_kill(workspace: Paths, store: str, seed: int) -> Non
         driver.kill()
     assert (code == 0) == (kind == "worker"), log.read_text()
     if code:  # the driver died, or had no Ray any more
-        again = start(workspace.root, store, "--resume")
+        again = start(paths.root, store, "--resume")
         try:
             assert again.wait(PATIENCE) == 0, log.read_text()
         finally:
             again.kill()
-    require_whole(workspace, store)
+    require_whole(paths, store)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
-def test_a_sweep_survives_the_loss_of_a_node(workspace: Paths, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_survives_the_loss_of_a_node(paths: Paths, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with ray_head(cpus=1) as head, ray_node(head, cpus=1) as node:
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
             monkeypatch.setenv(name, head.environment[name])
         monkeypatch.setenv("RDMC_RAY_ADDRESS", head.address)
-        driver = start(workspace.root, store)
+        driver = start(paths.root, store)
         try:
-            await_moment(driver, workspace.root, 3)  # one on each of the two nodes
+            await_moment(driver, paths.root, 3)  # one on each of the two nodes
             lost = [one for one in psutil.Process(node.pid).children(recursive=True) if Path(one.exe()).name == "raylet"]
             assert len(lost) == 1
             lost[0].kill()
-            assert driver.wait(PATIENCE) == 0, (workspace.root / "log").read_text()
+            assert driver.wait(PATIENCE) == 0, (paths.root / "log").read_text()
         finally:
             driver.kill()
-    require_whole(workspace, store)
+    require_whole(paths, store)

@@ -144,14 +144,14 @@ def test_a_trial_s_params_are_short_and_overridden() -> None:
 
 
 def test_going_on_needs_a_sweep_of_the_same_params_and_data(tmp_path: Path) -> None:
-    workspace, settings, params = Paths(tmp_path), Settings(), swept()
+    paths, settings, params = Paths(tmp_path), Settings(), swept()
     with pytest.raises(ConfigError, match="--resume: no sweep was stopped in .*; start one"):
-        stopped(toy_project(settings, workspace))
+        stopped(toy_project(settings, paths))
     for name in ("tune-1", "tune-2"):
         told = params.model_dump(mode="json", by_alias=True)
-        Ledger(name, told, "data", "code", RunFiles(str(workspace.runs / name), None)).save()
-    (workspace.runs / "tune-3").mkdir()
-    found = stopped(toy_project(settings, workspace))
+        Ledger(name, told, "data", "code", RunFiles(str(paths.runs / name), None)).save()
+    (paths.runs / "tune-3").mkdir()
+    found = stopped(toy_project(settings, paths))
     assert found.name == "tune-2"
     check_same(found, swept(trials=99, seconds=10).model_dump(mode="json", by_alias=True), "data", "code")
     with pytest.raises(ConfigError, match="--resume: tune.steps is not what tune-2 began with"):
@@ -159,14 +159,14 @@ def test_going_on_needs_a_sweep_of_the_same_params_and_data(tmp_path: Path) -> N
     for data, code, said in (("others", "code", "on other training data"), ("data", "others", "with other code")):
         with pytest.raises(ConfigError, match=f"--resume: tune-2 was searched {said}"):
             check_same(found, found.params, data, code)
-    assert stopped(toy_project(settings, workspace), "tune-1").name == "tune-1"
+    assert stopped(toy_project(settings, paths), "tune-1").name == "tune-1"
     with pytest.raises(ConfigError, match=r"--sweep: tune-9 is no sweep that was stopped \(tune-1, tune-2\)"):
-        stopped(toy_project(settings, workspace), "tune-9")
-    with driven(RunFiles(str(workspace.runs / "tune-2"), None)):
-        assert stopped(toy_project(settings, workspace)).name == "tune-1", "the other one is not stopped"
-    (workspace.runs / "tune-2/ledger.json").write_text("{")
+        stopped(toy_project(settings, paths), "tune-9")
+    with driven(RunFiles(str(paths.runs / "tune-2"), None)):
+        assert stopped(toy_project(settings, paths)).name == "tune-1", "the other one is not stopped"
+    (paths.runs / "tune-2/ledger.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"ledger\.json: .*; delete that folder"):
-        stopped(toy_project(settings, workspace))
+        stopped(toy_project(settings, paths))
 
 
 def test_a_population_does_not_grow(tmp_path: Path) -> None:
