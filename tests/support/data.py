@@ -33,13 +33,13 @@ TINY = {
 
 
 def scene(number: int, height: int = 48, width: int = 64) -> Image:
-    """A smooth colourful picture, (height, width, 3), RGB, 0 to 255."""
+    """A smooth colourful image, (height, width, 3), RGB, 0 to 255."""
     coarse = np.random.default_rng(number).uniform(20, 200, (6, 8, 3)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
 
 
 def make_dataset(workspace: Paths, name: str, counts: Mapping[str, int] | None = None, **size: int) -> Manifest:
-    """Write pairs and shards of a dataset, as ``prepare`` and ``pack`` leave them; ``name`` is a kind of rain."""
+    """Write pairs and shards of a dataset, as ``prepare`` and ``pack`` do. ``name`` is a kind of rain."""
     pairs, entries = workspace.pairs(name), []
     for split, count in (counts or COUNTS).items():
         for number in range(count):
@@ -56,6 +56,6 @@ def tiny_params(overrides: Mapping[str, Any] | None = None) -> Params:
 
 
 def toy_project(settings: Settings, paths: Paths, *datasets: str) -> Project[Params]:
-    """A project of tiny params with these datasets, or with ``light``."""
+    """A project with tiny params and these datasets, or ``light`` if none is named."""
     chosen = {name: {"source": "embedded", "rain": "light", "variants": 1} for name in datasets or ("light",)}
     return Project(tiny_params({"datasets": chosen}), settings, paths)

@@ -1,4 +1,4 @@
-"""An HTTP proxy that spoils a share of the answers, as networks and servers do: for tests of what reads from S3."""
+"""An HTTP proxy that spoils a share of the responses, as networks and servers do, for tests of code that reads from S3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAULTS = ("5xx", "429", "timeout", "short", "wrong", "reset")
 
 
 class FaultyProxy:
-    """Forwards requests to ``endpoint``; ``share`` of those for objects, by a seeded draw, meet one of ``faults``."""
+    """Forwards requests to ``endpoint``. A ``share`` of those for objects, drawn with a seed, gets one of ``faults``."""
 
     def __init__(self, endpoint: str, share: float, seed: int = 0, faults: tuple[str, ...] = FAULTS) -> None:
         self.backend, self.share, self.faults = urlsplit(endpoint).netloc, share, faults
@@ -26,7 +26,7 @@ class FaultyProxy:
         self._rng, self._lock = np.random.default_rng(seed), threading.Lock()
 
     def draw(self, path: str) -> str:
-        """The fault of a request, empty for none."""
+        """The fault of a request; empty for none."""
         with self._lock:
             self.requests += 1
             if "/files/md5/" not in path or self._rng.random() >= self.share:
@@ -36,7 +36,7 @@ class FaultyProxy:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """Serve on a free port of the loopback; its address."""
+        """Serve on a free loopback port. Yields the address."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -51,7 +51,7 @@ class FaultyProxy:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one connection; ``proxy`` is set in a subclass of each proxy's own."""
+    """Handles one connection. Each proxy makes a subclass that sets ``proxy``."""
 
     protocol_version = "HTTP/1.1"
     proxy: FaultyProxy
@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("5xx", "429"):
             self._answer(503 if fault == "5xx" else 429, {}, b"<Error><Code>SlowDown</Code></Error>")
         elif fault == "timeout":
-            self.proxy.ended.wait(20)  # the client gives up long before
+            self.proxy.ended.wait(20)  # longer than the client waits
             self.close_connection = True
         elif fault == "reset":
             self.connection.close()
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, fault: str) -> None:
         connection = http.client.HTTPConnection(self.proxy.backend, timeout=20)
         connection.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():  # the host as the client signed it
+        for name, value in self.headers.items():  # with the host that the client signed
             connection.putheader(name, value)
         connection.endheaders()
         answer = connection.getresponse()
@@ -97,4 +97,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""

@@ -18,7 +18,7 @@ def modules() -> list[Path]:
 
 @cache
 def has_code(module: Path) -> bool:
-    """Whether a module holds more than a docstring; the ``__init__`` of most packages does not."""
+    """Whether a module holds more than a docstring. The ``__init__`` of most packages does not."""
     body = ast.parse((ROOT / module).read_text()).body
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
 
@@ -30,7 +30,7 @@ def names(module: Path) -> frozenset[str]:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    """Names in a tree's import statements; those for type checkers only do not count."""
+    """Names in a tree's import statements, except imports for type checkers only."""
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
             yield from _named(child)
@@ -46,7 +46,7 @@ def _named(node: ast.AST) -> Iterator[str]:
 
 
 def own_imports(module: Path) -> set[Path]:
-    """The project's modules that a module imports, the ``__init__`` of each package on the way included."""
+    """The project's modules that a module imports, including the ``__init__`` of each parent package."""
     found = set()
     for name in names(module):
         parts = name.split(".")

@@ -1,4 +1,4 @@
-"""A real MLflow server on the loopback interface, and a real PostgreSQL behind it."""
+"""A real MLflow server on the loopback interface, and a real PostgreSQL server for its store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 
 @contextmanager
 def mlflow_server(store: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve a store; the process leads a group of its own, which is ended afterwards."""
+    """Serve a store. The process leads its own process group, which is killed afterwards."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -52,12 +52,12 @@ def free_port() -> int:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URI of an empty database of a server of its own; skips where PostgreSQL is not installed."""
+    """The URI of an empty database on a new server. Skips the test if PostgreSQL is not installed."""
     programs = [shutil.which(name) for name in ("initdb", "postgres")]
     if not all(programs):
         pytest.skip("PostgreSQL (initdb, postgres) is not on the PATH")
     initdb, postgres = (os.path.realpath(str(name)) for name in programs)
-    user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name  # it refuses to run as root
+    user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name  # PostgreSQL refuses to run as root
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
         place, port = Path(name), free_port()
         if os.geteuid() == 0:
@@ -71,7 +71,7 @@ def postgresql() -> Iterator[str]:
             _wait(process, port)
             yield f"postgresql+psycopg://mlflow@127.0.0.1:{port}/postgres"
         finally:
-            process.send_signal(2)  # ends its connections
+            process.send_signal(2)  # SIGINT closes its connections
             process.wait(timeout=60)
 
 

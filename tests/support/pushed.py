@@ -1,4 +1,4 @@
-"""A DVC repository and the bucket that its shards lie in (fixtures in tests/pipeline/conftest.py), as tests look at them."""
+"""Helpers for a DVC repository whose shards are in a bucket (the fixtures are in tests/pipeline/conftest.py)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dvc(root: Path, *arguments: str) -> None:
 
 
 def make_repository(root: Path, made: Paths) -> None:
-    """A DVC repository whose one stage has packed `light` from a source folder; the dataset is made in ``made``."""
+    """Make a DVC repository whose one stage packs `light` from a source folder. The dataset is made in ``made``."""
     root.mkdir(parents=True)
     make_dataset(made, "light")
     shutil.copytree(made.shards("light"), root / "source")
@@ -50,7 +50,7 @@ def objects(settings: Settings, s3: S3Server) -> dict[str, Any]:
 
 
 def pairs(settings: Settings, workspace: Paths, split: str = "train") -> list[Pair]:
-    """All pairs of a split, wherever they are."""
+    """All pairs of a split, from disk or from the bucket."""
     store = open_pairs(toy_project(settings, workspace), split, cache_mb=0)
     return [store[i] for i in range(len(store))]
 

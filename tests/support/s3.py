@@ -21,7 +21,7 @@ START_SECONDS = 20
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running server and the keys that enter it."""
+    """A running server and its keys."""
 
     endpoint: str
     access_key: str
@@ -29,7 +29,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3, s3fs and DVC find and enter it."""
+        """The variables with which boto3, s3fs and DVC reach the server."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -39,7 +39,7 @@ class S3Server:
         }
 
     def bucket(self, name: str) -> Any:
-        """boto3's resource of a bucket, made where it is not there yet."""
+        """boto3's resource of a bucket, which is created if it does not exist."""
         keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
         bucket = boto3.Session().resource("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys).Bucket(name)
         if not bucket.creation_date:
@@ -49,7 +49,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
-    """Start the server over ``folder``; it is up when this yields and ended, by its own process id, afterwards."""
+    """Serve ``folder``. The server is ready when this yields, and is stopped afterwards by its process id."""
     buckets = folder / "buckets"
     buckets.mkdir(parents=True)
     access, secret = secrets.token_hex(8), secrets.token_hex(16)
@@ -70,7 +70,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that the server logs once it listens; it chose the port itself, so none can be taken meanwhile."""
+    """The address that the server logs once it listens. It picks a free port itself, so no other process can take it first."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"on \[(http://127\.0\.0\.1:\d+)/\]", log.read_text()):

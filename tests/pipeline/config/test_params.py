@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.config.params import Params, read_params
-from pipeline.config.recipe import flatten, with_overrides
+from pipeline.config.recipe import with_overrides
 from rdmc.errors import ConfigError
-from rdmc.models.baselines import PReNetConfig, UNetConfig
 from rdmc.models.rdmc import RDMCConfig
 from tests.support.imports import ROOT
 
@@ -90,26 +89,6 @@ def test_a_bad_value_is_refused_in_one_line(params: Params, key: str, value: Any
     assert "\n" not in str(error.value)
 
 
-def test_loss_levels_are_limited_by_the_network_or_vgg19(params: Params) -> None:
-    small = {"network": {"kind": "prenet"}, "loss.levels": 2}
-    with pytest.raises(ConfigError, match="^overrides: loss.levels: 2 exceeds the 1 levels that the network has; lower it$"):
-        with_overrides(params, small)
-    vgg19 = {"loss.vgg19_weights": "/vgg19.pth", "loss.features": "vgg19"}
-    assert with_overrides(params, {**small, **vgg19}).loss.needs_vgg19
-    assert with_overrides(params, {**small, "loss.contrastive": 0.0}).loss.levels == 2
-
-
-def test_network_kind_alone_changes_the_network(params: Params) -> None:
-    for kind, config in (("prenet", PReNetConfig()), ("unet", UNetConfig()), ("rdmc", params.network)):
-        other = with_overrides(params, {"network.kind": kind})
-        assert other.network == config, "params.yaml has the baselines' defaults, and RDMC's shape does not touch them"
-        assert flatten(other)["network.kind"] == kind
-        assert flatten(other)["network.width"] == config.width
-        assert not [key for key in flatten(other) if key.startswith(("network.prenet", "network.unet"))]
-        assert with_overrides(other, {"network.kind": "rdmc"}) == params, "no param is lost"
-    assert with_overrides(params, {"network.kind": "unet", "network.unet.width": 4}).network == UNetConfig(width=4)
-
-
 def test_unknown_and_missing_keys_are_refused(params: Params, tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
@@ -140,17 +119,3 @@ def test_a_file_without_params_is_refused(tmp_path: Path, content: str, message:
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="No such file"):
         read_params(tmp_path / "none.yaml")
-
-
-def test_an_override_must_name_a_param(params: Params) -> None:
-    assert with_overrides(params, {"train.lr": 0.5}).train.lr == 0.5
-    for key in ("train.speed", "nothing.lr", "seed.lr"):
-        with pytest.raises(ConfigError, match="no such param"):
-            with_overrides(params, {key: 1})
-
-
-def test_flatten_gives_dotted_plain_values(params: Params) -> None:
-    flat = flatten(params)
-    assert flat["train.lr"] == params.train.lr
-    assert flat["datasets.light.rain"] == "light"
-    assert "register.model" in flat

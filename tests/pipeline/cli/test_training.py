@@ -1,0 +1,53 @@
+"""The training commands: which options lead to which call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.__main__ import command_line
+from pipeline.config.project import Project
+from pipeline.experiments import ablate, search, tune
+from pipeline.stages import evaluate, train
+from rdmc.errors import ConfigError
+from tests.support.imports import ROOT
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "passed"),
+    [
+        (train, ["train"], ()),
+        (evaluate, ["evaluate"], ()),
+        (search, ["search"], ()),
+        (tune, ["tune"], (False, "")),
+        (tune, ["tune", "--resume"], (True, "")),
+        (tune, ["tune", "--resume", "--sweep", "monday"], (True, "monday")),
+        (ablate, ["ablate"], (False, None)),
+        (ablate, ["ablate", "--fresh", "--write", "docs/x.md"], (True, Path("docs/x.md"))),
+    ],
+)
+def test_a_command_passes_the_project_and_its_options(
+    module: Any, arguments: list[str], passed: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "run", lambda *given: calls.append(given))
+    monkeypatch.setenv("RDMC_WORKERS", "3")
+    command = [*arguments, "--params", str(ROOT / "params.yaml")]
+    assert CliRunner().invoke(command_line(), command, catch_exceptions=False).exit_code == 0
+    ((project, *rest),) = calls
+    assert isinstance(project, Project)
+    assert (project.settings.workers, project.params.train.crop) == (3, 64)
+    assert tuple(rest) == passed
+
+
+def test_nothing_is_trained_without_params(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(train, "run", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ConfigError, match="none.yaml"):
+        CliRunner().invoke(command_line(), ["train", "--params", str(tmp_path / "none.yaml")], catch_exceptions=False)
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    assert CliRunner().invoke(command_line(), ["train", "--steps", "5"]).exit_code == 2
