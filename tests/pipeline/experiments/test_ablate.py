@@ -1,4 +1,4 @@
-"""A real ablation of tiny trials on a local Ray: what fails stops no other, a second run does what is missing."""
+"""A real ablation of tiny trials on a local Ray: failures do not stop it, and a second run trains what is missing."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ SETTINGS = Settings(gpu=False)
 PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
 
 
-def kept(paths: Paths) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in paths.ablation.glob("*.json") if path.name != "run.json"]
-    return {f"{told['variant']}/{told['seed']}": told for told in found}
+def written(paths: Paths) -> dict[str, dict[str, Any]]:
+    """The results on disk by the names of their trials."""
+    scores = [json.loads(path.read_text()) for path in paths.ablation.glob("*.json") if path.name != "run.json"]
+    return {f"{score['variant']}/{score['seed']}": score for score in scores}
 
 
 def by_hand(params: Params, paths: Paths) -> dict[str, float]:
@@ -50,29 +51,27 @@ def by_hand(params: Params, paths: Paths) -> dict[str, float]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str, tmp_path: Path) -> None:
+def test_a_failed_variant_does_not_stop_the_others_and_a_second_run_trains_the_rest(store: str, tmp_path: Path) -> None:
     paths, page = Paths(tmp_path), tmp_path / "page.md"
     make_dataset(paths, "heavy")
     page.write_text(PAGE)
     broken = tiny_params({**TINY, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
     with pytest.raises(TrainingError, match="^broken/0: failed"):
         ablate.run(Project(broken, SETTINGS, paths), write=page)
-    assert list(kept(paths)) == ["full/0"]
-    assert "Missing, for they failed or have not run: broken/0." in " ".join(page.read_text().split())
+    assert list(written(paths)) == ["full/0"]
+    assert "Missing, because they failed or have not run: broken/0." in " ".join(page.read_text().split())
     first = (paths.ablation / "table.md").read_text()
 
     params = tiny_params(
         {**TINY, "ablation.seeds": [0, 1], "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}}
     )
     ablate.run(Project(params, SETTINGS, paths), write=page)
-    found = kept(paths)
+    found = written(paths)
     assert set(found) == {"full/0", "full/1", "one-pass/0", "one-pass/1"}
     assert (paths.ablation / "table.md").read_text() != first
     for trial in plan(params, "", ""):
         derained = found[trial.name]["figures"]["overall"]["derained"]
-        assert {kind: derained[kind] for kind in ("psnr_y", "ssim_y")} == pytest.approx(
-            by_hand(trial.params, paths), abs=1e-3
-        )
+        assert {kind: derained[kind] for kind in ("psnr_y", "ssim_y")} == pytest.approx(by_hand(trial.params, paths), abs=1e-3)
     text = page.read_text()
     assert text.startswith("# Ablation\n\n")
     assert text.endswith(f"{END}\nafter\n")
@@ -83,7 +82,9 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
 
     client = MlflowClient(store)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]  # the second went on in the first's
+    (parent,) = [
+        run for run in runs if "mlflow.parentRunId" not in run.data.tags
+    ]  # the second ablation continues the run of the first
     children = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
     assert set(children) == {*found, "broken/0"}
     assert {name for name, run in children.items() if run.info.status == "FAILED"} == {"broken/0"}
@@ -95,7 +96,7 @@ def test_failed_variant_stops_no_other_and_a_second_run_does_the_rest(store: str
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the trials that an ablation would train; each gets a result at once."""
+    """The names of the trials that an ablation would train; each gets a result immediately."""
     names: list[str] = []
 
     def train(project: Project[Params], todo: list[Trial], parent: str | None) -> list[str]:
@@ -110,7 +111,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, trained: list[str]) -> None:
+def test_only_missing_results_are_trained(store: str, tmp_path: Path, trained: list[str]) -> None:
     paths = Paths(tmp_path)
     make_dataset(paths, "heavy")
     variants = {"full": {}, "one-pass": {"network.passes": 1}, "two-passes": {"network.passes": 2}}
@@ -122,9 +123,7 @@ def test_only_what_is_missing_is_trained_again(store: str, tmp_path: Path, train
     ablate.run(Project(params, SETTINGS, paths))
     assert trained == []
     ablate.run(
-        Project(
-            tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, paths
-        )
+        Project(tiny_params({**TINY, "ablation.variants": variants, "evaluate.pictures": 9, "tune.trials": 7}), SETTINGS, paths)
     )
     assert trained == [], "no result depends on these"
     ablate.run(Project(tiny_params({**TINY, "ablation.variants": variants, "ablation.seeds": [0, 3]}), SETTINGS, paths))
@@ -161,18 +160,20 @@ def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.Monk
     assert not paths.ablation.exists()
 
 
-def test_nothing_to_show_is_an_error_and_ends_the_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ablation_without_results_is_an_error_and_ends_its_run(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = Paths(tmp_path)
     make_dataset(paths, "heavy")
     monkeypatch.setattr(ablate, "_train", lambda project, todo, parent: [trial.name for trial in todo])
-    with pytest.raises(TrainingError, match="no trial of the ablation ended well"):
+    with pytest.raises(TrainingError, match="no trial of the ablation succeeded"):
         ablate.run(Project(tiny_params(TINY), SETTINGS, paths))
     client = MlflowClient(store)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FAILED"
 
 
-def test_damaged_result_is_named(tmp_path: Path) -> None:
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     trial = plan(tiny_params(TINY), "", "")[0]
     assert read_score(tmp_path, trial) is None
     write_score(tmp_path, trial, Score({}, 1.0, "a machine"))

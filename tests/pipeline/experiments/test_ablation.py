@@ -1,4 +1,4 @@
-"""The ablation's plan, arithmetic and table, against figures worked out another way."""
+"""The ablation's plan and arithmetic, compared with independent calculations."""
 
 from __future__ import annotations
 
@@ -12,49 +12,14 @@ from scipy import stats
 from pipeline.config.params import read_params
 from pipeline.config.recipe import flatten
 from pipeline.evaluation.plots import seed_dots
-from pipeline.experiments.ablation import Score, Spread, Trial, digest_of, lines, plan, variant_params
-from pipeline.experiments.ablation_table import (
-    BEGIN,
-    END,
-    between_markers,
-    conditions,
-    header,
-    markdown,
-    plus_minus,
-    rainy_row,
-    rows,
-)
+from pipeline.experiments.ablation import Score, Trial, digest_of, lines, plan, variant_params
 from rdmc.errors import ConfigError
+from tests.support.ablation import FULL, LESS
 from tests.support.data import tiny_params
 from tests.support.imports import ROOT
 
-FULL = (28.0, 28.5, 28.2)
-LESS = (27.5, 27.6, 27.9)
 
-
-def figures(psnr: float) -> dict[str, Any]:
-    rainy = {"psnr_y": 23.0, "ssim_y": 0.75}
-
-    def group(value: float) -> dict[str, Any]:
-        return {"rainy": rainy, "derained": {"psnr_y": value, "ssim_y": value / 40}, "gain_psnr_y": value - 23, "images": 4}
-
-    return {"light": group(psnr + 2), "heavy": group(psnr - 2), "overall": group(psnr)}
-
-
-@pytest.fixture(scope="module")
-def trials() -> list[Trial]:
-    variants = {"full": {}, "one-pass": {"network.passes": 1}}
-    return plan(tiny_params({"ablation.variants": variants, "ablation.seeds": [5, 1, 2]}), "data", "code")
-
-
-@pytest.fixture
-def scores() -> dict[str, Score]:
-    full = {f"full/{seed}": Score(figures(value), 100, "2 CPU cores") for seed, value in zip((5, 1, 2), FULL, strict=True)}
-    less = {f"one-pass/{seed}": Score(figures(value), 50, "2 CPU cores") for seed, value in zip((5, 1, 2), LESS, strict=True)}
-    return {**less, **full}
-
-
-def test_trials_are_paired_and_go_seed_by_seed(trials: list[Trial]) -> None:
+def test_trials_are_paired_and_ordered_by_seed(trials: list[Trial]) -> None:
     assert [trial.name for trial in trials] == ["full/5", "one-pass/5", "full/1", "one-pass/1", "full/2", "one-pass/2"]
     for one, other in zip(trials[::2], trials[1::2], strict=True):
         assert (one.params.seed, one.params.train, one.params.loss) == (
@@ -84,21 +49,21 @@ def test_variants_of_the_project_can_be_built() -> None:
         ({"network.width": "wide"}, "network.width: 'wide'"),
         ({"network.dilations": []}, r"network.dilations: \[\] is not"),
         ({"loss.levels": 9}, "loss.levels: 9 exceeds the 5 levels"),
-        ({"train.steps": 9}, "train.steps: is alike in all variants"),
-        ({"train.crop": 32}, "train.crop: is alike in all variants"),
-        ({"seed": 9}, "seed: is alike in all variants"),
-        ({"datasets": {}}, "datasets: is alike in all variants"),
+        ({"train.steps": 9}, "train.steps: must be equal in all variants"),
+        ({"train.crop": 32}, "train.crop: must be equal in all variants"),
+        ({"seed": 9}, "seed: must be equal in all variants"),
+        ({"datasets": {}}, "datasets: must be equal in all variants"),
         ({"train": {"steps": 9, "warmup_steps": 0}}, "train: changes steps, batch or crop"),
     ],
 )
-def test_variant_that_cannot_be_used_is_one_line(overrides: dict[str, Any], message: str) -> None:
+def test_a_variant_that_cannot_be_used_is_an_error_of_one_line(overrides: dict[str, Any], message: str) -> None:
     params = tiny_params({"ablation.variants": {"full": {}, "bad": overrides}})
     with pytest.raises(ConfigError, match=f"^ablation.variants.bad: .*{message}") as error:
         variant_params(params, "bad", 0)
     assert "\n" not in str(error.value)
 
 
-def test_a_whole_part_can_be_another() -> None:
+def test_a_variant_can_replace_a_whole_part() -> None:
     params = tiny_params(
         {"ablation.variants": {"full": {}, "unet": {"network": {"kind": "unet", "width": 2}, "loss.levels": 1}}}
     )
@@ -117,7 +82,7 @@ def test_a_whole_part_can_be_another() -> None:
         ("ablation.steps", 0, "ablation.steps: 0"),
     ],
 )
-def test_params_are_refused_in_one_line(key: str, value: Any, message: str) -> None:
+def test_bad_params_are_an_error_of_one_line(key: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         tiny_params({key: value})
     assert "\n" not in str(error.value)
@@ -137,7 +102,7 @@ def test_paired_differences_are_those_of_the_t_test(trials: list[Trial], scores:
     assert less.gain.mean == pytest.approx(less.psnr["overall"].mean - 23)
 
 
-def test_only_pairs_that_are_whole_are_compared(trials: list[Trial], scores: dict[str, Score]) -> None:
+def test_only_complete_pairs_are_compared(trials: list[Trial], scores: dict[str, Score]) -> None:
     del scores["full/1"], scores["one-pass/2"]
     full, less = lines(trials, scores)
     assert (full.psnr["overall"].values, less.psnr["overall"].values) == ((28.0, 28.2), (27.5, 27.6))
@@ -145,47 +110,6 @@ def test_only_pairs_that_are_whole_are_compared(trials: list[Trial], scores: dic
     assert all(math.isnan(value) for value in (less.difference.deviation, *less.difference.interval()))
     (alone,) = lines(trials, {"one-pass/5": scores["one-pass/5"]})
     assert alone.difference.values == ()
-
-
-def test_table_says_it_all(trials: list[Trial], scores: dict[str, Score]) -> None:
-    found = lines(trials, scores)
-    columns = header(found)
-    cells = [rainy_row(scores["full/5"].figures, columns), *rows(found)]
-    assert {len(row) for row in cells} == {len(columns)}
-    less = dict(zip(columns, cells[2], strict=True))
-    assert less["PSNR-Y, dB"] == "27.67 ± 0.21"
-    assert (less["light"], less["heavy"]) == ("29.67 ± 0.21", "25.67 ± 0.21")
-    assert less["against full, dB"] == "-0.57 ± 0.31"
-    assert less["95 % interval"] == "-1.33 … +0.19"
-    assert (less["gain, dB"], less["seconds"]) == ("+4.67 ± 0.21", "50")
-    assert cells[1][columns.index("against full, dB")] == "-"
-    assert cells[0][:5] == ["(rainy)", "23.00", "23.00", "23.00", "0.7500"]
-    params = tiny_params({"ablation.seeds": [5, 1, 2], "ablation.steps": 40})
-    below = " ".join(conditions(params, trials, {"full/5": scores["full/5"]}, "abc").splitlines())
-    for said in ("40 steps of 4 crops of 32x32", "5, 1, 2", "light 4, heavy 4", "2 CPU cores", "abc", "one-pass/5, full/1"):
-        assert said in below
-    assert "Missing" not in conditions(params, trials, scores, "abc")
-    text = markdown(columns, cells, below, "plot.png")
-    table = text.split("\n\n")[0].splitlines()
-    assert len(table) == 5
-    assert {line.count("|") for line in table} == {len(columns) + 1}
-    assert "](plot.png)" in text
-
-
-def test_one_seed_has_no_spread() -> None:
-    assert plus_minus(Spread((28.0,))) == "28.00"
-    assert plus_minus(Spread((1.0, 2.0)), "+z.1f") == "+1.5 ± 0.7"
-    assert plus_minus(Spread((-0.001,)), "+z.2f") == "+0.00"
-
-
-def test_table_takes_its_place_between_the_markers() -> None:
-    text = between_markers(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new\n", "page.md")
-    assert text == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert between_markers(text, "new\n", "page.md") == text
-    for bad in ("", BEGIN, f"{END}{BEGIN}"):
-        with pytest.raises(ConfigError, match=r"^page\.md: needs"):
-            between_markers(bad, "new\n", "page.md")
-    assert between_markers((ROOT / "docs/ablation.md").read_text(), "", "docs/ablation.md")
 
 
 def test_plot_has_a_row_for_each_variant() -> None:

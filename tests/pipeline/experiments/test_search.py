@@ -1,4 +1,4 @@
-"""The act ``search`` on a real local Ray with two workers: the same search as in one process, and all that it writes."""
+"""The command ``search`` on a real local Ray with two workers: the same result as in one process, and its files."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, st
     assert [figure.step for figure in history] == [2, 4]
     assert history[-1].value == found.strengths["enc1->dec2"]
     assert run.data.params["genotype.upsample"] == found.upsample
-    assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
-    assert run.data.params["cost.before.parameters"] == str(cost(params.network, 128, 128).parameters)
+    assert run.data.params["cost.parameters"] == str(cost(config).parameters)
+    assert run.data.params["cost.before.parameters"] == str(cost(params.network).parameters)
     path = client.download_artifacts(run.info.run_id, GENOTYPE, str(tmp_path))
     assert Path(path).read_text() == (paths.searched / GENOTYPE).read_text()
     assert with_architecture(with_overrides(params, {"architecture": str(paths.searched)})).network == config
@@ -93,7 +93,7 @@ def test_refused_before_anything_starts(params: Params, tmp_path: Path) -> None:
     assert not (tmp_path / "architectures").exists()
 
 
-def test_what_was_found_before_stays_where_the_new_one_fails(tmp_path: Path) -> None:
+def test_an_earlier_architecture_stays_where_a_new_search_fails(tmp_path: Path) -> None:
     config = RDMCConfig(width=2, passes=1)
     for name, network in (("rdmc", RDMC(config)), ("unet", build(UNetConfig(width=2)))):
         (tmp_path / name).mkdir()
@@ -106,7 +106,7 @@ def test_what_was_found_before_stays_where_the_new_one_fails(tmp_path: Path) -> 
         assert read_genotype(target) == first
 
 
-def test_name_says_what_is_searched(params: Params) -> None:
+def test_the_name_depends_on_the_searched_params_and_data(params: Params) -> None:
     name = search.run_name(params, ["a"])
     assert name == search.run_name(with_overrides(params, {"tune.trials": 1}), ["a"])
     changed = [with_overrides(params, {key: 4}) for key in ("seed", "search.keep", "network.width", "train.warmup_steps")]
@@ -115,7 +115,7 @@ def test_name_says_what_is_searched(params: Params) -> None:
     assert len(set(others)) == len(others)
 
 
-def test_architecture_narrows_the_network(params: Params, tmp_path: Path) -> None:
+def test_an_architecture_replaces_connections_and_upsampling(params: Params, tmp_path: Path) -> None:
     assert with_architecture(params) is params
     (tmp_path / GENOTYPE).write_text('{"connections": ["enc1->dec2"], "upsample": "bicubic"}')
     chosen = with_overrides(params, {"architecture": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""A real sweep on a local Ray whose driver is killed and goes on, what it refuses, and what it ends with."""
+"""Real sweeps on a local Ray: resumed after a kill of the driver, refused before they start, and their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -19,21 +18,15 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.experiments import tune
 from pipeline.experiments.sweep.ledger import Ledger, SweepTrial, stopped
-from pipeline.experiments.sweep.plots import height_of, importance, pictures
 from pipeline.experiments.sweep.ray_tune import SweepController
-from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.storage.runs import RunFiles
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
 from rdmc.files import write_text
 from tests.support.data import make_dataset, tiny_params, toy_project
+from tests.support.sweep import SPACE
 
 SETTINGS = Settings(workers=1, gpu=False)
-SPACE: dict[str, Any] = {
-    "train.lr": {"loguniform": [1e-4, 1e-2]},
-    "loss.prior": {"choice": ["ratio", "infonce"]},
-    "loss.temperature": {"loguniform": [0.03, 0.3], "when": {"loss.prior": "infonce"}},
-}
 CONTRARY: dict[str, Any] = {
     "loss.prior": {"choice": ["ratio", "infonce"]},
     "loss.levels": {"choice": [1], "when": {"loss.prior": "ratio"}},
@@ -53,7 +46,7 @@ FINAL = {"finished", "stopped early"}
 
 
 class Killed(BaseException):
-    """Stands for a kill of the driver: what is not written by then is lost."""
+    """Represents a kill of the driver: everything that is not written yet is lost."""
 
 
 def runs_of(store: str) -> tuple[list[Run], list[Run]]:
@@ -64,7 +57,7 @@ def runs_of(store: str) -> tuple[list[Run], list[Run]]:
     return [run for run in found if run not in children], children
 
 
-def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_sweep_resumes_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, params = Paths(tmp_path), tiny_params(SWEEP)
     make_dataset(paths, "heavy")
     with monkeypatch.context() as patch:
@@ -80,13 +73,13 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
         with pytest.raises(Killed):
             tune.run(Project(params, SETTINGS, paths))
     begun = stopped(toy_project(SETTINGS, paths))
-    assert [entry.number for entry in begun.trials if entry.rows] == [0, 1]
+    assert [trial.number for trial in begun.trials if trial.rows] == [0, 1]
     tune.run(Project(params, SETTINGS, paths), resume=True)
 
     found = list(csv.DictReader(paths.trials.open()))
     assert [row["trial"] for row in found] == ["0", "1", "2"]
     assert {row["state"] for row in found} <= FINAL
-    assert [row["train.lr"] for row in found[:2]] == [str(entry.chosen["train.lr"]) for entry in begun.trials[:2]]
+    assert [row["train.lr"] for row in found[:2]] == [str(trial.chosen["train.lr"]) for trial in begun.trials[:2]]
     assert all((row["loss.temperature"] != "") == (row["loss.prior"] == "infonce") for row in found)
     best = max(found, key=lambda row: float(row["psnr_y"]))
     chosen = YAML(typ="safe", pure=True).load(paths.best_params)
@@ -106,7 +99,7 @@ def test_killed_sweep_goes_on_and_each_trial_is_one_run(tmp_path: Path, store: s
 
 
 @pytest.mark.slow
-def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
+def test_a_storage_error_is_one_line_and_the_sweep_resumes_later(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, params = Paths(tmp_path), tiny_params({**SWEEP, "tune.trials": 1})
@@ -115,7 +108,7 @@ def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
         save = Ledger.save
 
         def full(self: Ledger) -> None:
-            if any(entry.rows for entry in self.trials):
+            if any(trial.rows for trial in self.trials):
                 raise ServiceError("no space left; see that there is room")
             save(self)
 
@@ -127,14 +120,14 @@ def test_storage_that_fails_is_one_line_and_the_sweep_goes_on_later(
     assert [run.info.status for run in (*parents, *children)] == ["FINISHED", "FINISHED"]
 
 
-def test_a_sweep_that_only_fails_leaves_nothing_to_go_on_with(
+def test_a_sweep_whose_trials_all_fail_leaves_nothing_to_resume(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = Paths(tmp_path)
     make_dataset(paths, "heavy")
     write_text(paths.best_params, "of an earlier sweep")
-    monkeypatch.setattr(tune, "run_trials", lambda *_: None)  # nothing is begun: the bounds were reached
-    with pytest.raises(TrainingError, match=r"none of 0 trials has a psnr_y; trials.csv says"):
+    monkeypatch.setattr(tune, "run_trials", lambda *_: None)  # no trial starts: the bounds were reached
+    with pytest.raises(TrainingError, match=r"none of 0 trials has a psnr_y; trials.csv has"):
         tune.run(Project(tiny_params(SWEEP), SETTINGS, paths))
     assert not paths.best_params.exists()
     assert list(paths.runs.iterdir()) == []
@@ -144,10 +137,10 @@ def test_a_sweep_that_only_fails_leaves_nothing_to_go_on_with(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str, workers: int) -> None:
-    """One worker a trial: population based training; two: trials that are launches of Ray Train."""
-    told = {"tune.algorithm": "pbt", "tune.steps": 6, "tune.pbt.every": 2, "tune.pbt.quantile": 0.5, "tune.concurrent": 2}
-    changes = {**SWEEP, **(told if workers == 1 else {}), "tune.space": {"train.lr": SPACE["train.lr"]}}
+def test_a_population_and_trials_with_several_workers(tmp_path: Path, store: str, workers: int) -> None:
+    """With one worker per trial: population based training. With two: each trial is a launch of Ray Train."""
+    section = {"tune.algorithm": "pbt", "tune.steps": 6, "tune.pbt.every": 2, "tune.pbt.quantile": 0.5, "tune.concurrent": 2}
+    changes = {**SWEEP, **(section if workers == 1 else {}), "tune.space": {"train.lr": SPACE["train.lr"]}}
     paths = Paths(tmp_path)
     make_dataset(paths, "heavy")
     tune.run(Project(tiny_params(changes), Settings(workers=workers, gpu=False), paths))
@@ -157,8 +150,8 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert sorted(run.data.tags["trial"] for run in children) == ["0", "1", "2"]
     if workers == 1:
-        assert {row["step"] for row in found} == {"6"}, "nobody is stopped early"
-        assert any(int(row["generation"]) for row in found), "somebody learnt from another"
+        assert {row["step"] for row in found} == {"6"}, "no member is stopped early"
+        assert any(int(row["generation"]) for row in found), "a member took over another's weights"
     else:
         assert {row["state"] for row in found} <= FINAL
     assert list(paths.runs.iterdir()) == []
@@ -172,7 +165,7 @@ def test_a_sweep_of_several_workers_and_a_population(tmp_path: Path, store: str,
         ({"space": {"network.norm": {"choice": ["none", "layer"]}}}, "network.norm: 'layer'"),
         ({"space": {"train.ema_decay": {"uniform": [0.5, 1.5]}}}, "train.ema_decay: 1.5"),
         ({"space": {"evaluate.tile": {"choice": [256]}}}, "tune.space.evaluate.tile: a sweep searches params of network, loss"),
-        ({"space": {"train.steps": {"choice": [2]}}}, r"tune.space.train.steps: .*\(train.steps apart\)"),
+        ({"space": {"train.steps": {"choice": [2]}}}, r"tune.space.train.steps: .*\(except train.steps\)"),
         ({"space": {**SPACE, "loss.temperature": {"uniform": [-1, 1], "when": {"loss.prior": "infonce"}}}}, "temperature: -1"),
         ({"algorithm": "pbt", "space": {"network.width": {"choice": [2, 4]}}}, "tune.space.network.width: cannot change"),
         (
@@ -191,7 +184,7 @@ def test_bad_space_is_refused_before_anything_starts(tmp_path: Path, changes: di
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_to_score_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_missing_validation_pairs_are_refused_before_anything_starts(tmp_path: Path) -> None:
     make_dataset(Paths(tmp_path), "heavy", {"train": 1})
     with pytest.raises(DataError, match="no validation pairs"):
         tune.run(Project(tiny_params(SWEEP), SETTINGS, Paths(tmp_path)))
@@ -202,7 +195,7 @@ def refuse(*_: object, **__: object) -> None:
 
 
 def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where Ray refuses, nor a trial's where the sweep is stopped; one that goes on has the same run."""
+    """Neither where Ray fails, nor for the trials of a stopped sweep; a resumed sweep uses the same runs."""
     make_dataset(Paths(tmp_path), "heavy")
     params, client = tiny_params(SWEEP), MlflowClient(store)
     with monkeypatch.context() as patch:
@@ -210,79 +203,19 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(ServiceError, match="no Ray"):
             tune.run(Project(params, SETTINGS, Paths(tmp_path)))
     assert client.get_experiment_by_name(SETTINGS.experiment) is None
-    trial = SimpleNamespace(config={"trial": "0", "chosen": {"train.lr": 0.001}})
+    given = SimpleNamespace(config={"trial": "0", "chosen": {"train.lr": 0.001}})
     ids = []
     for resumed in (False, True):
         place = RunFiles(f"{tmp_path}/runs/tune-1", None)
-        entry = SweepTrial(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # its run's id was never written
-        ledger = Ledger("tune-1", {}, "", "", place, [entry], resumed=resumed)
+        record = SweepTrial(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # without the id of its run
+        ledger = Ledger("tune-1", {}, "", "", place, [record], resumed=resumed)
         tags = {"sweep": "tune-1", "stage": "tune"}
         with (
             Tracker.start(SETTINGS, "tune-1", {}, tags, same=("sweep", "stage")) as parent,
-            tune.SweepRuns(SweepController(params, ledger), SETTINGS, parent.run_id) as children,
+            tune.SweepRuns(SweepController(params, ledger), SETTINGS, parent.run_id) as runs,
         ):
-            children.on_trial_start(1, [], trial)
-        ids.append([parent.run_id, children.trackers["0"].run_id])
+            runs.on_trial_start(1, [], given)
+        ids.append([parent.run_id, runs.trackers["0"].run_id])
         assert [client.get_run(str(run)).info.status for run in ids[-1]] == ["FINISHED", "KILLED"]
     assert ids[0] == ids[1]
     assert client.get_run(str(ids[1][1])).data.metrics["psnr_y"] == 21.0
-
-
-def sweep_of(count: int) -> list[SweepTrial]:
-    rng = np.random.default_rng(0)
-    found = []
-    for number in range(count):
-        chosen: dict[str, Any] = {
-            "train.lr": float(10 ** rng.uniform(-4, -2)),
-            "loss.prior": str(rng.choice(["ratio", "infonce"])),
-        }
-        if chosen["loss.prior"] == "infonce":
-            chosen["loss.temperature"] = float(rng.uniform(0.03, 0.3))
-        score = 25 - abs(float(np.log10(chosen["train.lr"])) + 3) * 5
-        found.append(
-            SweepTrial(number, chosen, 1.0 + number % 3, "finished", rows=[{"step": 4.0, "psnr_y": score, "ssim_y": 0.7}])
-        )
-    found[0].state, found[0].rows, found[0].cause = "failed", [], "loss nan"
-    return found
-
-
-def test_pictures_show_what_there_is() -> None:
-    params = tiny_params({**SWEEP, "tune.objectives": ["psnr_y", "gflop"]})
-    entries = sweep_of(24)
-    drawn = pictures(params.tune, entries)
-    assert set(drawn) == {"parallel_coordinates.png", "history.png", "importance.png", "front.png"}
-    assert all(picture.std() > 5 for picture in drawn.values())
-    weights = importance(params.tune, [entry for entry in entries if entry.rows])
-    assert set(weights) == {"train.lr", "loss.prior"}, "what all trials searched"
-    assert weights["train.lr"] > 0.8 > 0.2 > weights["loss.prior"]
-    assert pictures(params.tune, entries[:1]) == {}
-    assert "importance.png" not in pictures(params.tune, entries[:3])
-
-
-def test_axes_follow_their_domains() -> None:
-    space = tiny_params(SWEEP).tune.space
-    assert height_of(space["train.lr"], 1e-3) == pytest.approx(0.5)
-    assert [height_of(space["loss.prior"], value) for value in ("ratio", "infonce")] == [0, 1]
-
-
-def test_tables_have_every_trial() -> None:
-    told = tiny_params({**SWEEP, "tune.objectives": ["psnr_y", "gflop"]}).tune
-    entries = sweep_of(6)
-    found = list(csv.DictReader(trials_csv(rows(told, entries)).splitlines()))
-    assert [row["trial"] for row in found] == [str(n) for n in range(6)]
-    assert (found[0]["state"], found[0]["cause"], found[0]["psnr_y"]) == ("failed", "loss nan", "")
-    header, cells = lines(told, entries)
-    assert header == ["trial", *SPACE, "PSNR-Y (dB)", "GFLOP", "front", "steps", "state"]
-    assert len(cells) == 6
-    assert all(len(line) == len(header) for line in cells)
-    assert [line[header.index("front")] for line in cells].count("*") == [row["on_front"] for row in found].count("True") > 0
-
-
-def test_best_params_are_nested_as_in_params_yaml() -> None:
-    chosen = {"train.lr": 0.001, "train.crop": 64, "loss.ssim": 0.2}
-    assert YAML(typ="safe", pure=True).load(best_params_yaml(chosen)) == {
-        "train": {"lr": 0.001, "crop": 64},
-        "loss": {"ssim": 0.2},
-    }
-    assert command(chosen) == "dvc exp run -S train.lr=0.001 -S train.crop=64 -S loss.ssim=0.2"
-    assert command({"architecture": "my nets/a"}) == "dvc exp run -S 'architecture=my nets/a'"

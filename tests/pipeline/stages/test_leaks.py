@@ -122,9 +122,7 @@ def test_training_pairs_that_all_leak_are_refused(paths: Paths) -> None:
     with pytest.raises(
         DataError, match=r"mine: every training pair shows a scene of a validation or test .*leaks\.exclude: false"
     ):
-        pack.run(
-            "mine", paths.pairs("mine"), Pack(shard_mb=1, pixels="original"), paths.shards("mine"), paths.leaks
-        )
+        pack.run("mine", paths.pairs("mine"), Pack(shard_mb=1, pixels="original"), paths.shards("mine"), paths.leaks)
 
 
 def test_a_report_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The act ``train``: all that it writes, also where it was stopped after its last step."""
+"""The command ``train``: its files, also where it was stopped after its last step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.config.settings import Settings
 from pipeline.stages import train
 from pipeline.training.run_log import recall
 from rdmc.checkpoint import load_model
-from rdmc.errors import CheckpointError, DataError
-from rdmc.models.cost import cost
+from rdmc.errors import DataError
+from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, Genotype
 from rdmc.models.rdmc import RDMCConfig
 from tests.support.data import make_dataset, tiny_params
@@ -28,7 +28,9 @@ def stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
     (tmp_path / GENOTYPE).write_text(few.to_json())
     params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
@@ -38,41 +40,31 @@ def test_run_stopped_before_it_was_brought_home_is_whole(store: str, tmp_path: P
         patch.setattr(train, "bring_home", stop)
         with pytest.raises(KeyboardInterrupt):
             train.run(Project(params, settings, paths))
-    (notes,) = paths.runs.glob("*.jsonl")
-    run_id, noted = recall(notes)
-    assert list(noted) == [3, 6]
+    (log,) = paths.runs.glob("*.jsonl")
+    run_id, rows = recall(log)
+    assert list(rows) == [3, 6]
 
     train.run(Project(params, settings, paths))
-    assert load_model(paths.best)[1]["step"] in noted
+    assert load_model(paths.best)[1]["step"] in rows
     assert (paths.last / "training.json").is_file()
     assert json.loads(paths.run.read_text()) == {"run_id": run_id}
     history = list(csv.DictReader(paths.history.open()))
     assert [int(row["step"]) for row in history] == [3, 6]
-    assert [float(row["contrastive"]) for row in history] == [noted[step]["contrastive"] for step in (3, 6)]
+    assert [float(row["contrastive"]) for row in history] == [rows[step]["contrastive"] for step in (3, 6)]
     metrics = json.loads(paths.train_metrics.read_text())
-    assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in noted.values()))
+    assert (metrics["steps"], metrics["validation_psnr_y"]) == (6, max(row["psnr_y"] for row in rows.values()))
     assert list(paths.runs.iterdir()) == []
     client, config = MlflowClient(store), load_model(paths.best)[0].config
     run = client.get_run(str(run_id))
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["contrastive"] == noted[6]["contrastive"]
+    assert run.data.metrics["contrastive"] == rows[6]["contrastive"]
     assert isinstance(config, RDMCConfig)
     assert (config.connections, config.upsample) == (few.connections, few.upsample)
     assert run.data.params["network.connections"] == run.data.params["genotype.connections"] == str(list(few.connections))
-    assert run.data.params["cost.parameters"] == str(cost(config, 128, 128).parameters)
-    assert float(run.data.params["cost.gflop_128x128"]) > 0
+    assert run.data.params["cost.parameters"] == str(cost(config).parameters)
+    assert float(run.data.params[f"cost.gflop_{SIDE}x{SIDE}"]) > 0
     text = Path(client.download_artifacts(str(run_id), GENOTYPE, str(tmp_path))).read_text()
     assert Genotype.from_json(text, GENOTYPE).connections == few.connections
-
-
-def test_later_report_of_a_step_counts(tmp_path: Path) -> None:
-    notes = tmp_path / "notes.jsonl"
-    assert recall(notes) == (None, {})
-    notes.write_text('{"run_id": "a"}\n{"step": 3, "loss": 2.0}\n{"run_id": "b"}\n{"step": 3, "loss": 1.0}\n')
-    assert recall(notes) == ("b", {3: {"step": 3, "loss": 1.0}})
-    notes.write_text('{"run_id": "a"}\n{"step"')
-    with pytest.raises(CheckpointError, match=r"notes\.jsonl"):
-        recall(notes)
 
 
 def test_history_has_the_terms_of_the_loss() -> None:
@@ -82,7 +74,7 @@ def test_history_has_the_terms_of_the_loss() -> None:
     assert not found.keys() & {"ssim", "step_seconds"}
 
 
-def test_a_run_is_named_by_its_params_and_data() -> None:
+def test_the_name_of_a_run_depends_on_its_params_and_data() -> None:
     params = tiny_params(LIGHT)
     assert train.run_name(params, ["a"]) == train.run_name(params, ["a"])
     others = [train.run_name(params, ["b"]), train.run_name(tiny_params({**LIGHT, "seed": 9}), ["a"])]

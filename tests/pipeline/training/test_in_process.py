@@ -1,4 +1,4 @@
-"""A training in this process that is stopped at any moment: it goes on, and ends as one that was not."""
+"""A training in this process that is killed at any moment resumes and ends with the same result."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Train = Callable[..., tuple[list[Row], dict[str, torch.Tensor]]]
 
 
 class Killed(BaseException):
-    """Stands for a kill."""
+    """Represents a kill."""
 
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    found = Paths(tmp_path_factory.mktemp("project"))
-    make_dataset(found, "light", {"train": 4, "validation": 1})
-    return found
+    made = Paths(tmp_path_factory.mktemp("project"))
+    make_dataset(made, "light", {"train": 4, "validation": 1})
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +47,17 @@ def state_of(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("when", ["before the checkpoint counts", "before it is told", "later"])
-def test_goes_on_after_a_kill_as_if_there_was_none(
+@pytest.mark.parametrize("when", ["before the checkpoint counts", "before the report", "later"])
+def test_a_killed_training_ends_with_the_same_result(
     params: Params, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     whole = train_here(Project(params, SETTINGS, paths), RunFiles(f"{tmp_path}/whole", None), lambda row: None, CPU)
-    place, told = RunFiles(f"{tmp_path}/cut", None), list[float]()
+    place, reported = RunFiles(f"{tmp_path}/cut", None), list[float]()
 
     def dies(row: Row) -> None:
-        if when == "before it is told" and row["step"] == 4:
+        if when == "before the report" and row["step"] == 4:
             raise Killed
-        told.append(row["step"])
+        reported.append(row["step"])
         if when == "later" and row["step"] == 4:
             raise Killed
 
@@ -72,8 +72,8 @@ def test_goes_on_after_a_kill_as_if_there_was_none(
         patch.setattr(RunFiles, "write", cut)
         with pytest.raises(Killed):
             train_here(Project(params, SETTINGS, paths), place, dies, CPU)
-    result = train_here(Project(params, SETTINGS, paths), place, lambda row: told.append(row["step"]), CPU)
-    assert sorted(set(told)) == [2, 4, 6], "every validation is told, one at the kill perhaps twice"
+    result = train_here(Project(params, SETTINGS, paths), place, lambda row: reported.append(row["step"]), CPU)
+    assert sorted(set(reported)) == [2, 4, 6], "every validation is reported, the one at the kill perhaps twice"
     for name, weight in state_of(Path(whole.last.path)).items():
         assert torch.equal(state_of(Path(result.last.path))[name], weight), name
     assert result.metrics["psnr_y"] == whole.metrics["psnr_y"]
@@ -89,20 +89,20 @@ def test_a_member_takes_over_the_weights_of_another(params: Params, paths: Paths
         train_here(Project(other, SETTINGS, paths), place, lambda row: None, CPU, begun=0, until=2)
     marked = load_tensors(Path(first.path) / "step-0000002/training.safetensors")
     start = first.within("step-0000002")
-    told: list[Row] = []
-    train_here(Project(params, SETTINGS, paths), first, told.append, CPU, begun=2, until=4)
-    assert (Path(first.path) / "step-0000002").is_dir(), "others may still begin from it"
-    train_here(Project(params, SETTINGS, paths), second, told.append, CPU, begun=2, until=4, start=start, generation=1)
-    assert [row["step"] for row in told] == [4, 4]
+    reported: list[Row] = []
+    train_here(Project(params, SETTINGS, paths), first, reported.append, CPU, begun=2, until=4)
+    assert (Path(first.path) / "step-0000002").is_dir(), "others may still start from it"
+    train_here(Project(params, SETTINGS, paths), second, reported.append, CPU, begun=2, until=4, start=start, generation=1)
+    assert [row["step"] for row in reported] == [4, 4]
     one, two = (state_of(Path(place.path) / "step-0000004") for place in (first, second))
     assert marked.keys() == one.keys()
     assert all(torch.equal(one[name], two[name]) for name in one), "the same weights, params and crops"
     assert json.loads(second.read(LATEST) or "")["generation"] == 1
-    train_here(Project(params, SETTINGS, paths), first, told.append, CPU, begun=4, until=6)
+    train_here(Project(params, SETTINGS, paths), first, reported.append, CPU, begun=4, until=6)
     assert not (Path(first.path) / "step-0000002").is_dir()
 
 
-def test_a_damaged_place_is_named(params: Params, paths: Paths, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_named(params: Params, paths: Paths, tmp_path: Path) -> None:
     (tmp_path / LATEST).write_text("{")
     with pytest.raises(CheckpointError, match=rf"{LATEST}: .*; delete that folder"):
         train_here(Project(params, SETTINGS, paths), RunFiles(str(tmp_path), None), lambda row: None, CPU)

@@ -1,4 +1,4 @@
-"""``ray job submit`` on a real head with token authentication: the act runs there, and only code travels."""
+"""``ray job submit`` on a real head with token authentication: the command runs there, and only code is uploaded."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ MUST_STAY = (
     "infra/.env",
     "rdmc/__pycache__/x.pyc",
 )
-TRAVEL = {"params.yaml", "dvc.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
-"""What travels beside the code."""
+UPLOADED = {"params.yaml", "dvc.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
+"""Files that are uploaded besides the code."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The code with tiny params and, beside it, everything that must not travel; no .gitignore to help."""
+    """The code with tiny params, and all files that must not be uploaded; without a .gitignore that would exclude them."""
     root = tmp_path / "project"
     for name in ("rdmc", "pipeline", "architectures/full"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -63,7 +63,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def submit(head: Head, project: Path, variables: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    """Submit with infra's runtime environment, the job's own variables added to it, and wait for the job's end."""
+    """Submit with infra's runtime environment and the job's own variables, and wait for the end of the job."""
     runtime = YAML(typ="safe", pure=True).load(ROOT / "infra/runtime-env.yaml") | {"env_vars": variables}
     path = project.parent / "runtime-env.yaml"
     path.write_text(json.dumps(runtime))
@@ -72,7 +72,7 @@ def submit(head: Head, project: Path, variables: dict[str, str], *command: str) 
     return subprocess.run(run, cwd=project, env=head.environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: Path, store: str, tmp_path: Path) -> None:
+def test_a_job_trains_on_the_cluster_and_only_code_is_uploaded(head: Head, project: Path, store: str, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "data")
     make_dataset(paths, "light")
     variables = {
@@ -86,12 +86,12 @@ def test_a_job_trains_on_the_cluster_and_only_code_travels(head: Head, project: 
     assert (paths.best / "model.safetensors").is_file()
     assert json.loads(paths.run.read_text())["run_id"]
     packages = list((head.folder / "session_latest/runtime_resources/working_dir_files").glob("_ray_pkg_*"))
-    travelled = {path.relative_to(package).as_posix() for package in packages for path in package.rglob("*") if path.is_file()}
-    assert {"params.yaml", "pipeline/__main__.py", "rdmc/models/rdmc.py"} <= travelled
-    assert {name for name in travelled if not name.endswith((".py", ".pyc")) or name in MUST_STAY} == TRAVEL
+    uploaded = {path.relative_to(package).as_posix() for package in packages for path in package.rglob("*") if path.is_file()}
+    assert {"params.yaml", "pipeline/__main__.py", "rdmc/models/rdmc.py"} <= uploaded
+    assert {name for name in uploaded if not name.endswith((".py", ".pyc")) or name in MUST_STAY} == UPLOADED
 
 
-def test_without_the_token_nothing_is_accepted(head: Head, project: Path) -> None:
+def test_a_job_without_the_token_is_refused(head: Head, project: Path) -> None:
     stranger = replace(head, environment={**head.environment, "RAY_AUTH_MODE": "disabled"})
     done = submit(stranger, project, {}, "python", "-m", "pipeline", "--help")
     assert done.returncode != 0

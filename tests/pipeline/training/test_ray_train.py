@@ -1,4 +1,4 @@
-"""Training on a real local Ray: the same result as in one process, going on where a run stopped, errors in one line."""
+"""Training on a real local Ray: the same result as in one process, resumed runs, errors in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.experiments.search import searching
-from pipeline.training.checkpoints import TrainingResult, bring_home, forget, opened
+from pipeline.training.checkpoints import bring_home, forget, opened
 from pipeline.training.ray_train import _following, launch
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model, load_tensors
@@ -34,9 +34,9 @@ LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    found = Paths(tmp_path_factory.mktemp("project"))
-    make_dataset(found, "light")
-    return found
+    made = Paths(tmp_path_factory.mktemp("project"))
+    make_dataset(made, "light")
+    return made
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +50,7 @@ def params() -> Params:
     return tiny_params(LIGHT)
 
 
-def test_two_workers_learn_what_one_process_does(params: Params, paths: Paths, tmp_path: Path) -> None:
+def test_two_workers_learn_the_same_weights_as_one_process(params: Params, paths: Paths, tmp_path: Path) -> None:
     rows: list[Row] = []
     result = launch(Project(params, SETTINGS, paths), "same", rows.append, validates=True)
     home = replace(paths, root=tmp_path)
@@ -85,7 +85,7 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, paths: Path
     assert losses[0] == losses[1]
 
 
-def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, paths: Paths) -> None:
+def test_a_stopped_run_resumes_and_a_finished_run_is_deleted(params: Params, paths: Paths) -> None:
     half = tiny_params({**LIGHT, "train.steps": 3})
     first: list[Row] = []
     launch(Project(half, SETTINGS, paths), "again", first.append, validates=True)
@@ -98,7 +98,7 @@ def test_stopped_run_goes_on_and_finished_run_is_forgotten(params: Params, paths
 
 
 @pytest.mark.slow
-def test_stopped_search_goes_on_from_its_checkpoint(paths: Paths) -> None:
+def test_a_stopped_search_resumes_from_its_checkpoint(paths: Paths) -> None:
     for steps, done in ((2, [2]), (4, [4])):
         params = tiny_params({**LIGHT, "search.steps": steps, "train.validate_every": 2})
         rows: list[Row] = []
@@ -110,7 +110,7 @@ def test_stopped_search_goes_on_from_its_checkpoint(paths: Paths) -> None:
     assert rows[-1]["strength/enc1-to-dec2"] != 0
 
 
-def test_damaged_shard_is_one_clear_error(params: Params, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_an_error_of_one_line(params: Params, tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     make_dataset(paths, "light")
     shard = read_manifest(paths.shards("light") / "manifest.json").samples("train")[0][0]
@@ -138,7 +138,7 @@ def test_refused_before_any_worker_starts(params: Params, paths: Paths, tmp_path
     assert not (paths.runs / "refused").exists()
 
 
-def test_gpus_that_are_not_there(params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpus_are_refused(params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     if ray.cluster_resources().get("GPU"):
         pytest.skip("there are GPUs here")
     with pytest.raises(ConfigError, match="set RDMC_GPU=false"):
@@ -147,7 +147,7 @@ def test_gpus_that_are_not_there(params: Params, paths: Paths, monkeypatch: pyte
         launch(Project(params, Settings(gpu=True, workers=2), paths), "x", print, validates=True)
 
 
-def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
+def test_an_error_of_the_follower_is_raised_at_the_end(tmp_path: Path) -> None:
     def follow(row: Row) -> None:
         raise ServiceError(f"row {row['step']}")
 
@@ -155,24 +155,12 @@ def test_what_a_follower_raises_is_raised_at_the_end(tmp_path: Path) -> None:
         journal.write_text('{"step": 3}\n{"step": 6}\n')
 
 
-def test_storage_that_fails_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert forget(toy_project(SETTINGS, Paths(tmp_path)), "never made")
-    (tmp_path / "runs").write_text("a file where a folder should be")
-    assert not forget(toy_project(SETTINGS, Paths(tmp_path)), "gone")
-    assert "runs/gone" in capsys.readouterr().out
-    gone = ray.train.Checkpoint.from_directory(str(tmp_path / "gone"))
-    with pytest.raises(ServiceError, match="gone") as error:
-        bring_home(TrainingResult({}, {}, gone, gone), Paths(tmp_path))
-    assert "\n" not in str(error.value)
-    assert list(tmp_path.glob("checkpoints/*")) == []
-
-
-def test_own_cluster_wants_a_token() -> None:
-    """It listens on all of the machine's addresses; Ray itself refuses a caller without the token then."""
+def test_the_local_cluster_requires_a_token() -> None:
+    """The cluster listens on all addresses of the machine; with this setting Ray refuses callers without the token."""
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
-def test_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_cannot_be_reached_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ray.shutdown()
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ServiceError, match=r"Ray at '127.0.0.1:1' cannot be reached") as error, cluster(SETTINGS):

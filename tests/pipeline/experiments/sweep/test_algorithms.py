@@ -1,4 +1,4 @@
-"""What a sweep decides from its ledger: compared with rules written another way, and with simulated trials."""
+"""The decisions of a sweep: compared with independent formulations of the rules, and with simulated trials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_values_lie_in_their_domains_and_conditions_hold(algorithm: str) -> None
     entries: list[SweepTrial] = []
     for number in range(24):
         chosen = suggest(tune, entries, 7)
-        assert chosen == suggest(tune, entries, 7), "the same ledger, the same values"
+        assert chosen == suggest(tune, entries, 7), "the same ledger gives the same values"
         assert list(chosen) == [key for key in SPACE if key in chosen]
         assert ("loss.temperature" in chosen) == (chosen["loss.prior"] == "infonce")
         assert 1e-4 <= chosen["train.lr"] <= 1e-2
@@ -90,7 +90,7 @@ def test_optuna_learns_from_the_ledger_and_random_does_not() -> None:
         ({"loss.ssim": {"uniform": [0, 1], "if": {}}}, "unknown key"),
     ],
 )
-def test_a_space_that_cannot_be_is_refused(space: dict[str, Any], message: str) -> None:
+def test_an_impossible_space_is_refused(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         tuned(space=space)
     assert "\n" not in str(caught.value)
@@ -106,8 +106,8 @@ def test_rungs_are_passed_once() -> None:
 
 @pytest.mark.parametrize("reduction", [2, 3, 4])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 12])
-def test_halving_keeps_as_many_as_the_quantile(reduction: int, count: int) -> None:
-    """With one objective the rule is that of the papers: a trial stays if it is not below the quantile 1 - 1/reduction."""
+def test_halving_keeps_the_trials_above_the_quantile(reduction: int, count: int) -> None:
+    """With one objective the rule is that of the papers: a trial continues unless it is below the quantile 1 - 1/reduction."""
     tune = tuned(reduction=reduction, steps=8, grace_steps=2)
     scores = np.random.default_rng(count).permutation(count).astype(float)
     others = [entry(number, score) for number, score in enumerate(scores)]
@@ -116,7 +116,7 @@ def test_halving_keeps_as_many_as_the_quantile(reduction: int, count: int) -> No
     assert keeps == [score >= cut - 1e-9 for score in scores]
 
 
-def test_of_two_objectives_a_cheap_trial_is_not_stopped_for_its_quality() -> None:
+def test_with_two_objectives_a_cheap_trial_is_not_stopped_for_its_quality() -> None:
     tune = tuned(objectives=["psnr_y", "gflop"])
     entries = [entry(0, 30.0, gflop=4.0), entry(1, 25.0, gflop=1.0), entry(2, 24.0, gflop=2.0), entry(3, 20.0, gflop=5.0)]
     assert [goes_on(tune, own, entries) for own in entries] == [True, True, True, False]
@@ -124,7 +124,7 @@ def test_of_two_objectives_a_cheap_trial_is_not_stopped_for_its_quality() -> Non
     assert [e.number for e in front(tuned(), entries)] == [0]
 
 
-def test_front_holds_whatever_nothing_dominates() -> None:
+def test_the_front_has_the_trials_that_no_other_dominates() -> None:
     tune, rng = tuned(objectives=["psnr_y", "gflop"]), np.random.default_rng(3)
     entries = [entry(n, float(rng.integers(8)), gflop=float(rng.integers(8))) for n in range(20)]
     found = {e.number for e in front(tune, entries)}
@@ -135,7 +135,7 @@ def test_front_holds_whatever_nothing_dominates() -> None:
     assert found
 
 
-def test_nobody_of_a_population_runs_ahead_and_the_worst_learn_from_the_best() -> None:
+def test_no_member_runs_ahead_and_the_worst_take_over_the_best_weights() -> None:
     tune = tuned(algorithm="pbt", pbt={"every": 4, "quantile": 0.25, "resample": 0.0}, trials=4)
     ended = [entry(n, 1.0, 10.0 - n, state="waiting", until=4) for n in range(4)]
     ended[2] = entry(2, 1.0, state="running", until=4)
@@ -146,27 +146,26 @@ def test_nobody_of_a_population_runs_ahead_and_the_worst_learn_from_the_best() -
     assert [donor(tune, e, ended, 0) for e in ended[:3]] == [None] * 3
     assert donor(tune, ended[3], ended, 0) is ended[0]
     first.state, first.begun, first.until = "running", 4, 8
-    assert next_stretch(tune, ended) is ended[1], "who runs from the same step holds nobody up"
+    assert next_stretch(tune, ended) is ended[1], "a member that runs from the same step holds no other up"
     ended[1].state = "failed"
     assert next_stretch(tune, ended) is ended[2]
 
 
 @pytest.mark.parametrize("resample", [0.0, 1.0])
-def test_what_is_taken_over_stays_in_its_domain(resample: float) -> None:
+def test_params_that_are_taken_over_stay_in_their_domains(resample: float) -> None:
     tune = tuned(algorithm="pbt", pbt={"every": 4, "quantile": 0.25, "resample": resample}, trials=4)
     chosen = {"train.lr": 9.9e-3, "loss.prior": "ratio", "network.width": 5, "loss.ssim": 0.5}
-    seen = [explore(tune, chosen, number, 4, 0) for number in range(40)]
-    assert seen[3] == explore(tune, chosen, 3, 4, 0)
-    for moved in seen:
+    explored = [explore(tune, chosen, number, 4, 0) for number in range(40)]
+    assert explored[3] == explore(tune, chosen, 3, 4, 0)
+    for moved in explored:
         assert 1e-4 <= moved["train.lr"] <= 1e-2
         assert moved["network.width"] in range(2, 6)
         assert ("loss.temperature" in moved) == (moved["loss.prior"] == "infonce")
         assert 0 <= moved["loss.ssim"] <= 0.5
-    assert len({moved["loss.prior"] for moved in seen}) == 2
+    assert len({moved["loss.prior"] for moved in explored}) == 2
     if not resample:
-        assert {round(moved["train.lr"], 9) for moved in seen} == {round(9.9e-3 * 0.8, 9), 1e-2}
+        assert {round(moved["train.lr"], 9) for moved in explored} == {round(9.9e-3 * 0.8, 9), 1e-2}
 
 
-def test_params_are_those_of_the_project(params: Params) -> None:
-    """The space of params.yaml can be searched."""
+def test_the_space_of_the_project_s_params_can_be_searched(params: Params) -> None:
     assert suggest(params.tune, [], params.seed).keys() <= params.tune.space.keys()

@@ -1,4 +1,4 @@
-"""``kill -9`` of a trial's process, the driver or a raylet at random moments, and of a whole node: every sweep ends whole."""
+"""``kill -9`` of a trial's process, the driver or a raylet at random moments, and of a node: every sweep ends complete."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ CHANGES = {
 }
 PROCESSES = {"worker": "ray::ImplicitFunc", "raylet": "raylet"}
 PATIENCE = 600
-"""Seconds for a sweep to come to a moment, or to its end."""
+"""Seconds that a sweep may take to reach a point, or its end."""
 FINAL = {"finished", "stopped early"}
 
 
 def start(folder: Path, store: str, *options: str) -> subprocess.Popen[bytes]:
-    """The act in a process of its own."""
+    """Start the command in a separate process."""
     environment = {**os.environ, "RDMC_DATA": str(folder), "RDMC_GPU": "false", "MLFLOW_TRACKING_URI": store}
     command = [sys.executable, "-m", "pipeline", "tune", "--params", str(folder / "params.yaml"), *options]
     with (folder / "log").open("ab") as log:
@@ -47,7 +47,7 @@ def start(folder: Path, store: str, *options: str) -> subprocess.Popen[bytes]:
 
 
 def validations(folder: Path) -> int:
-    """How many the ledger has."""
+    """The number of validations in the ledger."""
     ledgers = list((folder / "runs").glob("tune-*/ledger.json"))
     return sum(len(entry["rows"]) for path in ledgers for entry in json.loads(path.read_text())["trials"])
 
@@ -55,13 +55,13 @@ def validations(folder: Path) -> int:
 def await_moment(driver: subprocess.Popen[bytes], folder: Path, count: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while validations(folder) < count:
-        assert driver.poll() is None, f"over before the kill: {(folder / 'log').read_text()}"
+        assert driver.poll() is None, f"ended before the kill: {(folder / 'log').read_text()}"
         assert time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.05)
 
 
 def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
-    """Processes of this driver's own Ray, one at the least."""
+    """Processes of the Ray that this driver started; at least one."""
     if kind == "driver":
         return [psutil.Process(driver.pid)]
     found = []
@@ -78,7 +78,7 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """One with pairs to train on, and params beside them."""
+    """A folder with pairs to train on and params.yaml."""
     made = Paths(tmp_path)
     make_dataset(made, "heavy")
     with (tmp_path / "params.yaml").open("w") as file:
@@ -86,8 +86,8 @@ def paths(tmp_path: Path) -> Paths:
     return made
 
 
-def require_whole(paths: Paths, store: str) -> None:
-    """Every trial is accounted for in the table and by one run of its own, ended as it should."""
+def require_complete(paths: Paths, store: str) -> None:
+    """Check that the table has every trial, and that each trial has one MLflow run with the right status."""
     rows = list(csv.DictReader(paths.trials.open()))
     assert [row["trial"] for row in rows] == [str(number) for number in range(TRIALS)]
     assert {row["state"] for row in rows} <= FINAL
@@ -117,13 +117,13 @@ def test_a_sweep_survives_a_kill(paths: Paths, store: str, seed: int) -> None:
     finally:
         driver.kill()
     assert (code == 0) == (kind == "worker"), log.read_text()
-    if code:  # the driver died, or had no Ray any more
+    if code:  # the driver died, or lost its Ray
         again = start(paths.root, store, "--resume")
         try:
             assert again.wait(PATIENCE) == 0, log.read_text()
         finally:
             again.kill()
-    require_whole(paths, store)
+    require_complete(paths, store)
 
 
 @pytest.mark.slow
@@ -135,11 +135,11 @@ def test_a_sweep_survives_the_loss_of_a_node(paths: Paths, store: str, monkeypat
         monkeypatch.setenv("RDMC_RAY_ADDRESS", head.address)
         driver = start(paths.root, store)
         try:
-            await_moment(driver, paths.root, 3)  # one on each of the two nodes
+            await_moment(driver, paths.root, 3)  # at least one on each of the two nodes
             lost = [one for one in psutil.Process(node.pid).children(recursive=True) if Path(one.exe()).name == "raylet"]
             assert len(lost) == 1
             lost[0].kill()
             assert driver.wait(PATIENCE) == 0, (paths.root / "log").read_text()
         finally:
             driver.kill()
-    require_whole(paths, store)
+    require_complete(paths, store)

@@ -1,4 +1,4 @@
-"""One driver a sweep: others are refused while it lives, and may go on when it is gone."""
+"""A sweep's lock: other processes are refused while its holder is alive, and get the lock when it is gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.experiments.sweep.lock import DRIVER, LATE, driven, driver_of
+from pipeline.experiments.sweep.lock import DRIVER, EXPIRY, holder, locked
 from pipeline.storage.runs import RunFiles
 from rdmc.errors import ConfigError
 
@@ -22,32 +22,32 @@ def place(tmp_path: Path) -> RunFiles:
     return RunFiles(str(tmp_path), None)
 
 
-def test_one_at_a_time(place: RunFiles) -> None:
-    assert driver_of(place) == ""
-    with driven(place):
-        assert driver_of(place) == f"process {os.getpid()} on {socket.gethostname()}"
-        with pytest.raises(ConfigError, match="drives this sweep; wait for its end") as caught, driven(place):
+def test_one_process_at_a_time_holds_the_lock(place: RunFiles) -> None:
+    assert holder(place) == ""
+    with locked(place):
+        assert holder(place) == f"process {os.getpid()} on {socket.gethostname()}"
+        with pytest.raises(ConfigError, match="drives this sweep; wait for its end") as caught, locked(place):
             pass
         assert "\n" not in str(caught.value)
-        assert driver_of(place), "a refusal ends nobody's hold"
-    assert driver_of(place) == ""
-    with driven(place):
+        assert holder(place), "a refusal leaves the holder its lock"
+    assert holder(place) == ""
+    with locked(place):
         pass
 
 
-def sign(place: RunFiles, **changes: object) -> None:
+def lease(place: RunFiles, **changes: object) -> None:
     known = {"host": socket.gethostname(), "pid": os.getpid(), "token": "x", "at": time.time()}
     place.write(DRIVER, json.dumps({**known, **changes}))
 
 
-def test_who_is_gone_holds_nothing(place: RunFiles) -> None:
+def test_the_lease_of_a_process_that_is_gone_does_not_count(place: RunFiles) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    sign(place, pid=ended.pid)
-    assert driver_of(place) == "", "killed here"
-    sign(place, host="elsewhere", pid=ended.pid)
-    assert driver_of(place) == f"process {ended.pid} on elsewhere"
-    sign(place, host="elsewhere", at=time.time() - LATE - 1)
-    assert driver_of(place) == "", "silent for too long"
+    lease(place, pid=ended.pid)
+    assert holder(place) == "", "its process on this host is gone"
+    lease(place, host="elsewhere", pid=ended.pid)
+    assert holder(place) == f"process {ended.pid} on elsewhere"
+    lease(place, host="elsewhere", at=time.time() - EXPIRY - 1)
+    assert holder(place) == "", "it has expired"
     place.write(DRIVER, "{")
-    assert driver_of(place) == ""
+    assert holder(place) == ""
