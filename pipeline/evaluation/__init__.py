@@ -1,1 +1,1 @@
-"""Models on test images: their figures, paired comparisons, confidence bounds, plots."""
+"""Evaluate models on test images: figures, paired comparisons, confidence bounds, plots."""

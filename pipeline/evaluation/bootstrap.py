@@ -1,8 +1,9 @@
-"""Lower confidence bounds of paired differences by a bootstrap over scenes, stratified by the datasets that show them.
+"""Lower confidence bounds of paired differences, by a bootstrap over scenes.
 
-A scene is drawn with all its images in all datasets, for these are not independent of one another. Means have a studentised
-(bootstrap-t) bound, which keeps its level with few scenes, where the percentile of the resampled means is too narrow
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12). The worst images' bound is the percentile.
+The scenes are stratified by the datasets that show them. A scene is drawn with all its images in all datasets, because these
+are not independent of one another. The bound of a mean is studentised (bootstrap-t): it keeps its level with few scenes, where
+the percentile of the resampled means is too narrow (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12).
+The bound of the worst images is the percentile.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 ROOM = 4_000_000
-"""Numbers of one array at a time."""
+"""Most numbers in one array; more resamples are computed in several steps."""
 SMALL = 5
-"""Scenes: strata with fewer are drawn together, for one of a single scene would seem to be without spread."""
+"""Strata with fewer scenes than this are drawn together, because a stratum of one scene would seem to have no spread."""
 TINY = 1e-12
+"""A difference or standard error below this counts as zero."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A mean in dB and its lower bound; -inf where the scenes allow none."""
+    """A mean in dB and its lower bound, which is -inf if there are too few scenes for one."""
 
     mean: float
     low: float
@@ -33,7 +35,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Bounds:
-    """All that the gate asks."""
+    """The bounds that the gate needs: over all images, by dataset, and over the worst images."""
 
     overall: Bound
     datasets: dict[str, Bound]
@@ -42,35 +44,38 @@ class Bounds:
 
 @dataclass(frozen=True)
 class PairedSample:
-    """Figures of two models on n images of m scenes."""
+    """The figures of two models on the same n images."""
 
     new: Floats
     old: Floats
     dataset: Ints
-    """(n): number of the image's dataset."""
+    """(n): the index of the image's dataset in ``names``."""
     unit: Ints
-    """(n): number of its scene."""
+    """(n): the number of the image's scene, from 0."""
     names: tuple[str, ...]
-    """Of the datasets."""
+    """Names of the datasets."""
 
     @classmethod
     def of(cls, datasets: Sequence[str], scenes: Sequence[str], new: Floats, old: Floats) -> PairedSample:
-        """From a name of each per image."""
+        """Make a sample from the name of the dataset and of the scene of each image."""
         names, dataset = np.unique(np.array(datasets), return_inverse=True)
         _, unit = np.unique(np.array(scenes), return_inverse=True)
         return cls(new, old, dataset, unit, tuple(str(name) for name in names))
 
     @property
     def units(self) -> int:
-        """How many scenes."""
+        """The number of scenes."""
         return int(self.unit.max()) + 1
 
     def units_of(self, name: str) -> int:
-        """How many scenes a dataset shows."""
+        """The number of scenes in a dataset."""
         return len(np.unique(self.unit[self.dataset == self.names.index(name)]))
 
     def strata(self) -> list[Ints]:
-        """The scenes by the set of datasets that show them; small strata together, a single scene left with the largest."""
+        """Groups of scenes that are shown by the same datasets.
+
+        Small groups are merged. If only a single scene is left over, it joins the largest group.
+        """
         shown = np.zeros((self.units, len(self.names)), bool)
         shown[self.unit, self.dataset] = True
         _, kind = np.unique(shown, axis=0, return_inverse=True)
@@ -85,7 +90,15 @@ class PairedSample:
 
 
 def bounds(sample: PairedSample, share: float, confidence: float, resamples: int, seed: int) -> Bounds:
-    """Lower bounds of new minus old: over all images, by dataset, and over each model's worst ``share`` of each dataset."""
+    """Lower bounds of new minus old: over all images, by dataset, and over each model's worst ``share`` of each dataset.
+
+    Args:
+        sample: the figures of both models.
+        share: 0 to 1, the share of each dataset's images that count as its worst.
+        confidence: 0 to 1, the level of the bounds, for example 0.95.
+        resamples: how many bootstrap resamples to draw.
+        seed: of the random numbers; the same seed gives the same bounds.
+    """
     strata = sample.strata()
     groups = [np.ones(len(sample.new), bool), *(sample.dataset == number for number in range(len(sample.names)))]
     ratios = [_Ratio.of(sample, group, strata) for group in groups]
@@ -93,18 +106,18 @@ def bounds(sample: PairedSample, share: float, confidence: float, resamples: int
     t: list[list[Floats]] = [[] for _ in ratios]
     worst = []
     for draw in _draws(sample, strata, resamples, seed):
-        for found, ratio in zip(t, ratios, strict=True):
-            found.append(ratio.studentised(draw))
+        for values, ratio in zip(t, ratios, strict=True):
+            values.append(ratio.studentised(draw))
         worst.append(tails[0].mean(draw) - tails[1].mean(draw))
     once = np.ones((1, sample.units))
-    means = [_lower(ratio, np.concatenate(found), confidence) for ratio, found in zip(ratios, t, strict=True)]
+    means = [_lower(ratio, np.concatenate(values), confidence) for ratio, values in zip(ratios, t, strict=True)]
     tail = float((tails[0].mean(once) - tails[1].mean(once))[0])
     low = float(np.quantile(np.concatenate(worst), 1 - confidence, method="lower"))
     return Bounds(means[0], dict(zip(sample.names, means[1:], strict=True)), Bound(tail, low))
 
 
 def _draws(sample: PairedSample, strata: list[Ints], resamples: int, seed: int) -> Iterator[Floats]:
-    """(some resamples, scenes): how often each scene is drawn, with replacement, as many from each stratum as it has."""
+    """Yield arrays (resamples, scenes): how often each scene is drawn. A stratum of k scenes gives k draws with replacement."""
     rng = np.random.default_rng(seed)
     step = max(1, ROOM // len(sample.new))
     for start in range(0, resamples, step):
@@ -117,10 +130,10 @@ def _draws(sample: PairedSample, strata: list[Ints], resamples: int, seed: int) 
 
 @dataclass(frozen=True)
 class _Ratio:
-    """A mean over images as sum over count, both by scene, and its standard error under cluster sampling."""
+    """A mean over images, as a ratio of sums over scenes, and its standard error under cluster sampling."""
 
     columns: Floats
-    """(scenes, 5): sum of the differences, count, and the products of these two."""
+    """(scenes, 5): the sum of the differences s, the number of images n, and the products s*s, s*n and n*n."""
     strata: list[Ints]
 
     @classmethod
@@ -131,7 +144,7 @@ class _Ratio:
         return cls(np.stack([total, count, total * total, total * count, count * count], axis=1), strata)
 
     def estimate(self, draw: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard error of each resample: (resamples) both; NaN where it holds none of the images."""
+        """The mean and standard error of each resample, both (resamples); NaN for a resample without any of the images."""
         sums = draw @ self.columns[:, :2]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums[:, 0] / sums[:, 1]
@@ -144,7 +157,10 @@ class _Ratio:
             return mean, np.sqrt(np.maximum(variance, 0)) / sums[:, 1]
 
     def studentised(self, draw: Floats) -> Floats:
-        """(mean of the resample - mean) / its standard error; infinite where it has no spread but another mean, or none."""
+        """(mean of the resample - mean) / standard error of the resample: (resamples).
+
+        Infinite for a resample that has no spread but a different mean, and for one without any of the images.
+        """
         centre = self.estimate(np.ones((1, draw.shape[1])))[0]
         mean, error = self.estimate(draw)
         off = mean - centre
@@ -155,28 +171,31 @@ class _Ratio:
 
 
 def _lower(ratio: _Ratio, t: Floats, confidence: float) -> Bound:
-    mean, error = (float(found[0]) for found in ratio.estimate(np.ones((1, len(ratio.columns)))))
+    mean, error = (float(values[0]) for values in ratio.estimate(np.ones((1, len(ratio.columns)))))
     highest = float(np.quantile(t, confidence, method="higher"))
     return Bound(mean, mean if error < TINY else mean - highest * error)
 
 
 @dataclass(frozen=True)
 class _Tail:
-    """The mean over the worst share of each dataset's images by one model's figures; a part of an image may count."""
+    """The mean over the worst share of each dataset's images, by one model's figures.
+
+    If the share is not a whole number of images, the last image counts with the remaining fraction.
+    """
 
     orders: list[Ints]
-    """Of each dataset, its images from the worst on."""
+    """For each dataset, the indices of its images, the worst first."""
     scores: Floats
     unit: Ints
     share: float
 
     @classmethod
     def of(cls, scores: Floats, sample: PairedSample, share: float) -> _Tail:
-        numbers = [np.flatnonzero(sample.dataset == number) for number in range(len(sample.names))]
-        return cls([found[np.argsort(scores[found], kind="stable")] for found in numbers], scores, sample.unit, share)
+        groups = [np.flatnonzero(sample.dataset == number) for number in range(len(sample.names))]
+        return cls([group[np.argsort(scores[group], kind="stable")] for group in groups], scores, sample.unit, share)
 
     def mean(self, draw: Floats) -> Floats:
-        """Of each resample: (resamples)."""
+        """The mean in each resample: (resamples)."""
         total, count = np.zeros(len(draw)), np.zeros(len(draw))
         for order in self.orders:
             times = draw[:, self.unit[order]]

@@ -1,4 +1,7 @@
-"""A model on whole test images: figures of each and their means, rainy beside derained; for ``evaluate`` and ``ablate``."""
+"""Measure a model on whole test images, for ``evaluate`` and ``ablate``.
+
+The results are the figures of each image and their means, for the rainy and for the derained image.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ from rdmc.inference import best_device, derain_image
 from rdmc.metrics import Means, measure
 
 CACHE_MB = 16
-"""Each image is read once or twice; keeping them gains nothing."""
+"""Size of the shard cache. It is small because each image is read only once or twice."""
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One test image's figures (``rdmc.metrics.measure``) before and after."""
+    """The figures (``rdmc.metrics.measure``) of one test image before and after deraining."""
 
     dataset: str
     image: str
@@ -43,12 +46,12 @@ class ImageResult:
 
 
 def device_of(settings: Settings) -> torch.device:
-    """Where to derain: a GPU that this process has, unless the settings say no."""
+    """The device to derain on: a GPU if this process has one and the settings allow it, else the CPU."""
     return torch.device("cpu") if settings.gpu is False else best_device()
 
 
 def open_tests(project: Project[Recipe]) -> dict[str, PairStore]:
-    """The test pairs of each dataset that has some; says which have none. Raises DataError where none has any."""
+    """The test pairs of each dataset that has some; prints the names of the others. Raises DataError if no dataset has any."""
     names = list(project.params.datasets)
     stores = {name: open_pairs(project, "test", [name], CACHE_MB, allow_empty=True) for name in names}
     for name, store in stores.items():
@@ -63,7 +66,7 @@ def open_tests(project: Project[Recipe]) -> dict[str, PairStore]:
 def measured(
     network: nn.Module, store: PairStore, dataset: str, rules: Evaluate, device: torch.device
 ) -> Iterator[ImageResult]:
-    """The figures of each pair of a store, in order."""
+    """Yield the figures of each pair of a store, in order."""
     for index in track(range(len(store)), f"evaluate {dataset}"):
         pair = store[index]
         started = time.perf_counter()
@@ -75,9 +78,9 @@ def measured(
 
 
 def summary(results: dict[str, list[ImageResult]]) -> dict[str, Any]:
-    """Means over the images of each dataset and of all; no times, so that equal models give equal figures."""
-    groups = {**results, "overall": [result for found in results.values() for result in found]}
-    return {name: _means(found) for name, found in groups.items()}
+    """The means over the images of each dataset and over all images. Times are left out, so equal models give equal figures."""
+    groups = {**results, "overall": [result for group in results.values() for result in group]}
+    return {name: _means(group) for name, group in groups.items()}
 
 
 def _means(results: list[ImageResult]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The figures of a model on test images that another model was measured on too, as the gate compares them."""
+"""The figures of one model on test images, in the form in which the gate compares two models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ImageIdentity:
-    """A test image; ``digest`` is of the pixels of both sides, ``scene`` is one for all images that are not independent."""
+    """A test image.
+
+    ``digest`` covers the pixels of the rainy and the clean image. Images that are not independent share one ``scene``.
+    """
 
     dataset: str
     name: str
@@ -18,16 +21,18 @@ class ImageIdentity:
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """What a model did: a figure for each image, in the images' order."""
+    """A model's figures: one value for each image, in the order of ``images``."""
 
     label: str
-    """As ``version 3`` or ``rainy input``."""
+    """``version 3`` or ``rainy input``, for example."""
     images: tuple[ImageIdentity, ...]
     psnr_y: tuple[float, ...]
-    """dB; NaN where what came out was not finite."""
+    """dB; NaN where the output was not finite."""
     ssim_y: tuple[float, ...]
+    """NaN where the output was not finite."""
     seconds: tuple[float, ...] = ()
+    """Time to derain each image; empty for the rainy input."""
     clean: Mapping[str, float] = field(default_factory=dict)
-    """By dataset/name: PSNR-Y (dB) of what came out for the clean image, against it."""
+    """dataset/name -> PSNR-Y (dB) between a clean image and the model's output for it; only for the images that were tried."""
     gflop: float | None = None
-    """Of one image of a fixed size; None for what computes nothing."""
+    """Cost of one image of the size that ``rdmc.models.cost`` states; None for the rainy input, which computes nothing."""

@@ -1,6 +1,6 @@
-"""Two models on the same test images, each image read once and given to both in turn; for the gate.
+"""Measure two models on the same test images, for the gate. Each image is read once and given to both models.
 
-What is measured beside it is little: the rainy image only where it stands for the champion, and some clean images.
+Only a little is measured beside that: some clean images, and the rainy image itself if it stands in for the champion.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ from rdmc.metrics import psnr_y, ssim_y
 from rdmc.models.base import Restorer
 from rdmc.models.cost import cost
 
-SIDE = 512
-"""Image a side of the image whose cost is counted."""
 RAINY = "rainy input"
+"""Label of the unprocessed input, which stands in for the champion when there is none."""
 
 
 @dataclass
-class _Figures:
-    """What one side did so far."""
+class _Measurements:
+    """The figures of one model on the images measured so far."""
 
     network: Restorer | None
-    """None stands for the rainy input itself."""
+    """None stands for the rainy input."""
     psnr: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     clean: dict[str, float] = field(default_factory=dict)
 
-    def outcome(self, label: str, images: tuple[ImageIdentity, ...]) -> ModelFigures:
+    def figures(self, label: str, images: tuple[ImageIdentity, ...]) -> ModelFigures:
         gflop = None if self.network is None else cost(self.network.config).gflop
         seconds = () if self.network is None else tuple(self.seconds)
         return ModelFigures(label, images, tuple(self.psnr), tuple(self.ssim), seconds, self.clean, gflop)
@@ -53,11 +52,13 @@ def compared(
     clean_share: float,
     device: torch.device,
 ) -> list[ModelFigures]:
-    """What each model (by its label; None is the rainy input) did with every pair of the stores, in the models' order.
+    """The figures of each model on every pair of the stores, in the order of ``models``.
 
-    A model whose output is not finite has NaN for that image. Raises DataError for shards that cannot be read.
+    ``models`` maps a label to a network, or to None for the rainy input. ``clean_share`` is the share of the images whose clean
+    image is derained too. An image for which a model's output is not finite has NaN as its figures. Raises DataError for shards
+    that cannot be read.
     """
-    sides = {label: _Figures(network) for label, network in models.items()}
+    measured = {label: _Measurements(network) for label, network in models.items()}
     rows: list[tuple[ImageIdentity, str]] = []
     for name, store in stores.items():
         scenes = [scene for _, scene in store.labels()]
@@ -65,27 +66,27 @@ def compared(
         for index in track(range(len(store)), f"gate {name}"):
             pair = store[index]
             rows.append(_identity(pair, scenes[index]))
-            turn = list(sides.values())[:: 1 if index % 2 else -1]  # in turns, so that neither is always first
-            for side in turn:
-                _measure(side, pair, rules, device, index in tried)
+            order = list(measured.values())[:: 1 if index % 2 else -1]  # alternates, so that neither model is always first
+            for model in order:
+                _measure(model, pair, rules, device, index in tried)
     images = _joined(rows)
-    return [side.outcome(label, images) for label, side in sides.items()]
+    return [model.figures(label, images) for label, model in measured.items()]
 
 
-def _measure(side: _Figures, pair: Pair, rules: Evaluate, device: torch.device, clean: bool) -> None:
-    """Add one pair's figures, and those of its clean image where that is tried."""
+def _measure(model: _Measurements, pair: Pair, rules: Evaluate, device: torch.device, clean: bool) -> None:
+    """Add one pair's figures and, if ``clean``, those of its clean image."""
     started = time.perf_counter()
-    out = _derained(side.network, pair.rainy, rules, device)
-    side.seconds.append(time.perf_counter() - started)
-    side.psnr.append(math.nan if out is None else psnr_y(out, pair.clean))
-    side.ssim.append(math.nan if out is None else ssim_y(out, pair.clean))
-    if clean and side.network is not None:
-        kept = _derained(side.network, pair.clean, rules, device)
-        side.clean[pair.key] = math.nan if kept is None else psnr_y(kept, pair.clean)
+    out = _derained(model.network, pair.rainy, rules, device)
+    model.seconds.append(time.perf_counter() - started)
+    model.psnr.append(math.nan if out is None else psnr_y(out, pair.clean))
+    model.ssim.append(math.nan if out is None else ssim_y(out, pair.clean))
+    if clean and model.network is not None:
+        kept = _derained(model.network, pair.clean, rules, device)
+        model.clean[pair.key] = math.nan if kept is None else psnr_y(kept, pair.clean)
 
 
 def _derained(network: Restorer | None, image: Image, rules: Evaluate, device: torch.device) -> Image | None:
-    """What comes out; None where it is not finite."""
+    """The derained image; None if the network's output is not finite."""
     if network is None:
         return image
     try:
@@ -95,14 +96,14 @@ def _derained(network: Restorer | None, image: Image, rules: Evaluate, device: t
 
 
 def _spread(scenes: Sequence[str], share: float) -> Collection[int]:
-    """Positions of a share of the images, one at the least, each of another scene, spread evenly."""
+    """Positions of a share of the images: evenly spread, each from a different scene, at least one."""
     first = sorted({scene: index for index, scene in reversed(list(enumerate(scenes)))}.values())
     count = max(1, min(len(first), int(share * len(scenes))))
     return {first[number * len(first) // count] for number in range(count)}
 
 
 def _identity(pair: Pair, scene: str) -> tuple[ImageIdentity, str]:
-    """The image, its scene named within its dataset, and the digest of its clean side."""
+    """The image, its scene named within its dataset, and the digest of its clean image."""
     shape = str(pair.clean.shape).encode()
     rainy, clean = sha256(shape + pair.rainy.tobytes()), sha256(shape + pair.clean.tobytes())
     image = ImageIdentity(pair.dataset, pair.key.partition("/")[2], sha256((rainy + clean).encode()), f"{pair.dataset}/{scene}")
@@ -110,7 +111,7 @@ def _identity(pair: Pair, scene: str) -> tuple[ImageIdentity, str]:
 
 
 def _joined(rows: Sequence[tuple[ImageIdentity, str]]) -> tuple[ImageIdentity, ...]:
-    """The images, with scenes made one that share a clean image, as datasets do that were made from the same photographs."""
+    """The images, with scenes merged if they share a clean image, as in datasets made from the same photographs."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Pictures of a result: panels, the histogram of the gain, the learning curve, seeds. Arrays in, arrays out."""
+"""Pictures of a result: panels, the histogram of the gain, the learning curve, seeds.
+
+The functions take arrays and numbers and return pictures as arrays; they write no files.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 Image = NDArray[np.uint8]
-"""(H, W, 3), RGB."""
+"""(H, W, 3), RGB, 0 to 255."""
 
 LONGEST = 640
-"""Pixels of the longer side of an image inside a panel; larger ones are shrunk."""
+"""Most pixels of the longer side of an image inside a panel; larger images are shrunk."""
 FULL_ERROR = 48
-"""Error, in levels of 255, that the error map shows in its brightest colour; the same in every panel."""
+"""The error, in levels of 255, that the error map shows in its brightest colour. It is the same in every panel."""
 INK, GREY, GREEN, RED, PAPER = "#1f2328", "#656d76", "#1a7f37", "#cf222e", "#ffffff"
 BLUE, ORANGE = "#0969da", "#bc4c00"
 GAP, CAPTION, TITLE = 12, 26, 40
-"""Pixels between images, of a caption's line, of the title's line."""
+"""Heights and distances in pixels: the gap between images, a line of caption, the line of the title."""
 
 
 def choose(gains: Sequence[float], count: int) -> list[int]:
-    """Positions of the images to show: evenly spread over the ranks of the gain, from the worst to the best."""
+    """The positions of ``count`` images to show, spread evenly over the ranks of the gain from the worst to the best."""
     order = sorted(range(len(gains)), key=lambda i: (gains[i], i))
     count = min(count, len(order))
     if count == 1:
@@ -39,15 +42,17 @@ def choose(gains: Sequence[float], count: int) -> list[int]:
 def panel(
     title: str, rainy: Image, derained: Image, clean: Image, before: Mapping[str, float], after: Mapping[str, float]
 ) -> Image:
-    """Rainy, derained, clean and the error that is left, captioned; two by two, or in a row where they are upright.
+    """A captioned picture of the rainy, derained and clean image and of the remaining error.
+
+    The four parts stand two by two, or in one row if the images are upright.
 
     Args:
         title: the image's name.
         rainy: the input.
         derained: the output.
-        clean: the truth.
+        clean: the ground truth.
         before: the figures of ``rdmc.metrics.measure`` for ``rainy``.
-        after: those for ``derained``.
+        after: the same figures for ``derained``.
     """
     gain = after["psnr_y"] - before["psnr_y"]
     error = np.abs(derained.astype(np.int16) - clean).mean(2)
@@ -75,7 +80,7 @@ def panel(
 
 
 def gain_histogram(gains: Mapping[str, Sequence[float]]) -> Image:
-    """How many test images gained how many dB of PSNR-Y, a row per dataset on one scale."""
+    """Histograms of the gain in PSNR-Y (dB) of the test images: one row per dataset, all on the same scale."""
     figure = Figure(figsize=(8, 1.2 + 1.6 * len(gains)), dpi=120, layout="constrained")
     everything = [gain for values in gains.values() for gain in values]
     low, high = np.floor(min([0, *everything])), np.ceil(max([1, *everything]))
@@ -95,10 +100,10 @@ def gain_histogram(gains: Mapping[str, Sequence[float]]) -> Image:
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
-    """Loss and validation PSNR-Y and SSIM-Y over the steps; the best step is marked.
+    """Curves of the training loss and of validation PSNR-Y and SSIM-Y over the steps; the best step is marked.
 
     Args:
-        rows: of history.csv, as floats; what a row lacks is not drawn.
+        rows: the rows of history.csv, as floats. A value that a row does not have is not drawn.
     """
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -121,12 +126,12 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Image:
 
 
 def seed_dots(values: Mapping[str, Sequence[float]]) -> Image:
-    """PSNR-Y of variants: a dot per seed and a line at the mean; the first variant's mean runs through all rows."""
+    """PSNR-Y of variants: a dot per seed and a line at the mean. A dashed line marks the first variant's mean in all rows."""
     figure = Figure(figsize=(8, 1.2 + 0.4 * len(values)), dpi=120, layout="constrained")
     axis = figure.subplots()
-    for place, found in enumerate(values.values()):
-        axis.plot(found, [place] * len(found), "o", color=BLUE, alpha=0.6, markersize=6, markeredgewidth=0)
-        axis.plot([np.mean(found)] * 2, [place - 0.3, place + 0.3], color=INK, linewidth=2)
+    for row, scores in enumerate(values.values()):
+        axis.plot(scores, [row] * len(scores), "o", color=BLUE, alpha=0.6, markersize=6, markeredgewidth=0)
+        axis.plot([np.mean(scores)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2)
     axis.axvline(float(np.mean(next(iter(values.values())))), color=GREY, linestyle="--", linewidth=1)
     axis.set_yticks(range(len(values)), list(values))
     axis.set_ylim(len(values) - 0.5, -0.5)
@@ -142,14 +147,14 @@ def _line(axis: Axes, rows: Sequence[Mapping[str, float]], name: str, color: str
 
 
 def plain(axis: Axes, title: str) -> None:
-    """A title, faint lines across, no frame."""
+    """Give the axis a title and faint horizontal lines, and remove its frame."""
     axis.set_title(title, loc="left", fontsize=10, color=INK)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.25)
 
 
 def draw(figure: Figure) -> Image:
-    """The figure as pixels."""
+    """Render the figure as pixels."""
     canvas: Any = FigureCanvasAgg(figure)  # its methods are untyped
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -160,7 +165,7 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def _heat(error: NDArray[np.floating]) -> Image:
-    """(H, W) error in levels -> colours from black over red to white."""
+    """Colour an (H, W) error in levels, from black over red to pale yellow."""
     levels = np.clip(error * (255 / FULL_ERROR), 0, 255).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), np.uint8)[..., ::-1]
 
@@ -175,14 +180,14 @@ def _fit(image: Image) -> Image:
 
 
 def _write(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, color: str) -> float:
-    """Write a line and return where it ends."""
+    """Write a line of text; returns the x coordinate of its end, in pixels."""
     font = ImageFont.load_default(size)
     draw.text(at, text, fill=color, font=font)
     return at[0] + draw.textlength(text, font=font)
 
 
 def _cut(text: str, room: float) -> str:
-    """As much of a caption as fits, in whole parts."""
+    """The caption, shortened by whole parts until it fits into ``room`` pixels; empty if nothing fits."""
     font = ImageFont.load_default(14)
     for end in ("   ", ";"):
         if font.getlength(text) > room:

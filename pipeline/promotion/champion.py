@@ -1,10 +1,10 @@
-"""Which version is the champion, and since when: a log in the registry that decides, and an alias that follows it.
+"""Which version is the champion: a log in the registry decides, and an alias follows it.
 
-The log is the registered model ``<model>-history``. Its versions are the entries: MLflow gives each the next number in one
-transaction, which no two can get, in every kind of store. An entry names the entry that it was decided on (``base``); it
-counts only if that one is still the last that counts. So of two promotions at once one counts, and a promotion is done with its
-entry or not at all; the alias is moved after that, and by the next promotion or rollback where the first was stopped in between
-(docs/decisions/0012). Everything here is used inside ``registry``.
+The log is the registered model ``<model>-history``, and its versions are the entries. In every kind of store MLflow assigns
+version numbers in a transaction, so no two entries get the same number. Each entry names the entry that it was decided on
+(``base``), and it counts only if that is still the last entry that counts. Therefore only one of two simultaneous promotions
+counts. Adding the entry is what promotes a version. The alias is moved afterwards; if a command is stopped before that, the
+next promotion or rollback moves it (docs/decisions/0012). Everything here is used inside ``pipeline.registry.client.registry``.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 TEXT = 2000
-"""Characters kept of a verdict or a reason; MLflow's databases take 5000 for an entry's description."""
+"""Most characters kept of a verdict or a reason. MLflow's databases take 5000 for an entry's description."""
 TRIES = 5
+"""How often to read the log again while other commands change it."""
 PAUSE = 2.0
-"""Seconds between two looks at an alias that differs from the log, before a hand is taken to have moved it."""
+"""Seconds to wait before reading again an alias that differs from the log. If it still differs, it was moved by hand."""
 
 
 def log_name(names: Register) -> str:
-    """The registered model that is the log."""
+    """Name of the registered model that holds the log."""
     return f"{names.model}-history"
 
 
 def read_log(client: MlflowClient, names: Register) -> PromotionLog:
-    """The log as it is."""
+    """Read the log; changes nothing."""
     return PromotionLog(
         tuple(
             _entry(version.number, version.tags) for version in all_versions(client, log_name(names)) if "kind" in version.tags
@@ -49,66 +50,77 @@ def read_log(client: MlflowClient, names: Register) -> PromotionLog:
 
 
 def look(client: MlflowClient, names: Register) -> tuple[PromotionLog, str]:
-    """The log, and what to say where the alias differs from it; for acts that change nothing."""
-    state, alias = read_log(client, names), known_aliases(client, names.model).get(names.champion, 0)
-    if alias == state.champion:
-        return state, ""
-    return state, (
-        f"{names.champion} is version {alias or 'none'}, but {state.champion or 'none'} by the history; "
+    """The log, and a message if the alias differs from it, else an empty string. For commands that change nothing."""
+    log, alias = read_log(client, names), known_aliases(client, names.model).get(names.champion, 0)
+    if alias == log.champion:
+        return log, ""
+    return log, (
+        f"{names.champion} is version {alias or 'none'}, but {log.champion or 'none'} by the history; "
         "the next promote or rollback settles it"
     )
 
 
 def settle(client: MlflowClient, names: Register) -> PromotionLog:
-    """Finish what an act before could not, take note of an alias that was moved by hand, and return the log.
+    """Finish what an earlier command could not, record an alias that was moved by hand, and return the log.
 
-    An alias that differs is looked at twice: a slow request of another act may have moved it, which that act mends itself.
-    Raises ServiceError where others move the champion all the time.
+    An alias that differs is read twice: a slow request of another command may have moved it, and that command corrects it.
+    Raises ServiceError if others keep moving the champion.
     """
-    seen = None
+    last_seen = None
     for _ in range(TRIES):
-        state = read_log(client, names)
+        log = read_log(client, names)
         alias = known_aliases(client, names.model).get(names.champion, 0)
-        if read_log(client, names).last != state.last:
-            continue  # somebody is at it: what was read does not belong together
-        finished = not state.counted or state.counted[-1].done
-        if alias == state.champion:
+        if read_log(client, names).last != log.last:
+            continue  # the log changed between the two reads, so log and alias may not match
+        finished = not log.counted or log.counted[-1].done
+        if alias == log.champion:
             if finished:
-                return state
-            _mark(client, names, state.last)
+                return log
+            _mark(client, names, log.last)
             return read_log(client, names)
-        if not finished and known_version(client, names.model, state.champion):
-            say(f"entry {state.last} of the history was not finished: {names.champion} moves to version {state.champion}")
+        if not finished and known_version(client, names.model, log.champion):
+            say(f"entry {log.last} of the history was not finished: {names.champion} moves to version {log.champion}")
             follow(client, names)
             return read_log(client, names)
-        if seen == (state.last, alias):
-            say(f"{names.champion} was moved outside of this program, to version {alias or 'none'}: the history takes note")
-            append(client, names, state, "adopt", alias, why="the alias was moved outside of this program")
+        if last_seen == (log.last, alias):
+            say(f"{names.champion} was moved outside of this program, to version {alias or 'none'}: the history records it")
+            append(client, names, log, "adopt", alias, why="the alias was moved outside of this program")
             continue
-        seen = (state.last, alias)
+        last_seen = (log.last, alias)
         sleep(PAUSE)
-    raise _restless(names)
+    raise _keeps_changing(names)
 
 
 def move(
     client: MlflowClient,
     names: Register,
-    state: PromotionLog,
+    log: PromotionLog,
     kind: str,
     version: int,
     verdict: str = "",
     why: str = "",
     document: str = "",
 ) -> LogEntry:
-    """Make a version the champion, on the strength of ``state``; the entry is the deed, the alias follows.
+    """Make a version the champion by adding an entry to the log, then move the alias. Returns the entry.
 
-    Raises ServiceError, with nothing changed, where another act moved the champion since ``state`` was read.
+    Args:
+        client: MLflow's client.
+        names: the names of the model and of its aliases.
+        log: the log that the decision is based on.
+        kind: one of ``pipeline.promotion.log.MOVES``.
+        version: the new champion.
+        verdict: the gate's verdict on one line.
+        why: the reason that a user gave.
+        document: folder of the verdict in the version's run.
+
+    Raises:
+        ServiceError: another command moved the champion since ``log`` was read. The champion is unchanged.
     """
-    entry = append(client, names, state, kind, version, verdict, why, document)
+    entry = append(client, names, log, kind, version, verdict, why, document)
     now = read_log(client, names)
-    if entry.token not in {found.token for found in now.counted}:
+    if entry.token not in {counted.token for counted in now.counted}:
         raise ServiceError(
-            f"version {version} was not promoted: another act made version {now.champion} the champion meanwhile; "
+            f"version {version} was not promoted: another command made version {now.champion} the champion meanwhile; "
             "look at `python -m pipeline history`, then run this again"
         )
     follow(client, names)
@@ -118,24 +130,27 @@ def move(
 def append(
     client: MlflowClient,
     names: Register,
-    state: PromotionLog,
+    log: PromotionLog,
     kind: str,
     version: int,
     verdict: str = "",
     why: str = "",
     document: str = "",
 ) -> LogEntry:
-    """Add an entry; whether it counts the log says, afterwards. What adopts an alias has nothing left to move."""
-    token, before, done = secrets.token_hex(8), state.champion, kind == "adopt"
-    entry = LogEntry(0, kind, state.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, done, document)
+    """Add an entry to the log and return it. Read the log again to see whether it counts.
+
+    The arguments are those of ``move``, and ``kind`` may be ``refuse`` too. An ``adopt`` entry is marked as done at once,
+    because the alias has moved already.
+    """
+    token, before, done = secrets.token_hex(8), log.champion, kind == "adopt"
+    entry = LogEntry(0, kind, log.last, before, version, _who(), _now(), verdict[:TEXT], why[:TEXT], token, done, document)
     tags = {"kind": kind, "base": entry.base, "from": before, "to": version, "who": entry.who, "at": entry.at}
     tags |= {"verdict": entry.verdict, "why": entry.why, "token": token, "document": document}
     tags |= {"done": "true"} if done else {}
-    log = log_name(names)
     _make_log(client, names)
-    source, run_id = _source(client, names, state, version)
+    source, run_id = _source(client, names, log, version)
     made = client.create_model_version(
-        log,
+        log_name(names),
         source,
         run_id,
         tags={name: str(value) for name, value in tags.items()},
@@ -146,19 +161,19 @@ def append(
 
 
 def follow(client: MlflowClient, names: Register) -> None:
-    """Set the alias to what the log says, and look again, for it may say something else by then."""
+    """Set the alias to the log's champion, again if the log changed meanwhile. Raises ServiceError if it keeps changing."""
     for _ in range(TRIES):
-        state = read_log(client, names)
-        if state.champion:
-            client.set_registered_model_alias(names.model, names.champion, str(state.champion))
-        if read_log(client, names).last == state.last:
-            _mark(client, names, state.last)
+        log = read_log(client, names)
+        if log.champion:
+            client.set_registered_model_alias(names.model, names.champion, str(log.champion))
+        if read_log(client, names).last == log.last:
+            _mark(client, names, log.last)
             return
-    raise _restless(names)
+    raise _keeps_changing(names)
 
 
 def sentence(entry: LogEntry) -> str:
-    """An entry for a person, as MLflow's page shows it."""
+    """An entry as text for MLflow's page."""
     what = {
         "promote": f"version {entry.after} promoted",
         "force": f"version {entry.after} promoted by force",
@@ -170,7 +185,7 @@ def sentence(entry: LogEntry) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
-def _restless(names: Register) -> ServiceError:
+def _keeps_changing(names: Register) -> ServiceError:
     return ServiceError(f"{names.champion} of {names.model!r} keeps changing: others promote now; try again")
 
 
@@ -179,12 +194,15 @@ def _make_log(client: MlflowClient, names: Register) -> None:
     ensure_model(client, log_name(names), about)
 
 
-def _source(client: MlflowClient, names: Register, state: PromotionLog, version: int) -> tuple[str, str | None]:
-    """What an entry points at, and its run: the version it is of, the champion before where there is none, else an entry."""
-    for number in (version, state.champion):
-        if found := known_version(client, names.model, number):
-            return found.uri, found.run_id or None
-    return f"models:/{log_name(names)}/{state.last}", None
+def _source(client: MlflowClient, names: Register, log: PromotionLog, version: int) -> tuple[str, str | None]:
+    """The model that an entry points at, and its run.
+
+    It is the entry's version if that exists, else the champion before, else the last entry that counts.
+    """
+    for number in (version, log.champion):
+        if existing := known_version(client, names.model, number):
+            return existing.uri, existing.run_id or None
+    return f"models:/{log_name(names)}/{log.last}", None
 
 
 def _mark(client: MlflowClient, names: Register, number: int) -> None:
@@ -214,7 +232,7 @@ def _entry(number: int, tags: Mapping[str, str]) -> LogEntry:
 def _who() -> str:
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):  # no entry for this user
+    except (OSError, KeyError):  # this user has no entry in the password database
         return f"unknown@{socket.gethostname()}"
 
 

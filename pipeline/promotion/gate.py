@@ -1,6 +1,7 @@
-"""The gate: from what two models did with the same test images to a verdict. Pure; docs/decisions/0012 has the reasons.
+"""The gate: judges a challenger from the figures of two models on the same test images. docs/decisions/0012 has the reasons.
 
-The statistics are those of ``bounds.py``. Nothing here knows MLflow, or where figures come from.
+The statistics are in ``pipeline.evaluation.bootstrap``. The functions here are pure: they know neither MLflow nor where the
+figures come from.
 """
 
 from __future__ import annotations
@@ -22,26 +23,27 @@ from rdmc.errors import DataError
 Floats = NDArray[np.float64]
 FEW = "too few scenes for an interval"
 LEAST = 4
-"""Scenes: with three of them the bound of a mean passes what it should not in 8 of 100 worlds at a confidence of 0.95."""
+"""Fewest scenes for the bound of a mean. With three, it wrongly passes a model in 8 of 100 cases at a confidence of 0.95."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One rule of the gate, and what it was held against."""
+    """One rule of the gate and its result."""
 
     name: str
     passed: bool
     said: str
+    """The result as a sentence."""
     value: float | None = None
     low: float | None = None
     """Lower bound at the gate's confidence."""
     least: float | None = None
-    """What the lower bound, or the value where there is none, must reach; of ``cost`` what it must not exceed."""
+    """What the lower bound, or without one the value, must reach. For ``cost``, the value that must not be exceeded."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a challenger."""
+    """The gate's decision about a challenger, with the result of each rule."""
 
     challenger: str
     champion: str
@@ -49,6 +51,7 @@ class Verdict:
     images: int
     scenes: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts for a reader, by name. They do not decide."""
 
     @property
     def passed(self) -> bool:
@@ -57,18 +60,18 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        """On one line: that it passed and by how much, or what it failed."""
+        """One line: that it passed and by how much, or which rules failed."""
         failed = [check.said for check in self.checks if not check.passed]
         gain = next((check.said for check in self.checks if check.name == "overall"), "")
         return f"passed: {gain}" if not failed else f"refused: {'; '.join(failed)}"
 
     def to_json(self) -> str:
-        """Everything, as JSON; a bound that is not finite as null."""
+        """The whole verdict as JSON; a number that is not finite is null."""
         content = {"passed": self.passed, "line": self.line, **asdict(self)}
         return json.dumps(_plain(content), indent=1) + "\n"
 
     def to_markdown(self) -> str:
-        """For a person."""
+        """The verdict as a Markdown page."""
         rows = [
             f"| {check.name} | {'holds' if check.passed else '**fails**'} | {_shown(check.value)} | {_shown(check.low)} "
             f"| {_shown(check.least)} | {check.said} |"
@@ -93,13 +96,21 @@ class Verdict:
 def judge(
     challenger: ModelFigures, champion: ModelFigures, rules: Gate, seed: int, lineage: Sequence[Check] = (), first: bool = False
 ) -> Verdict:
-    """Hold a challenger against the champion, or, where nothing is champion yet, against the rainy input (``first``).
+    """Compare a challenger with the champion or, if there is no champion yet (``first``), with the rainy input.
 
-    A first champion replaces nothing, so with too few scenes for an interval it is judged by means. A challenger is refused
-    then, and each of its datasets is judged by its bound alone.
+    A first champion replaces nothing, so with too few scenes for an interval it is judged by means. A later challenger is
+    refused then, and each of its datasets is judged by its bound alone.
+
+    Args:
+        challenger: figures of the new model.
+        champion: figures of the champion or of the rainy input, on the same images.
+        rules: the ``gate`` section of params.yaml.
+        seed: of the bootstrap.
+        lineage: results of the rules that need no image.
+        first: whether there is no champion yet.
 
     Raises:
-        DataError: the two were measured on other images, or on none.
+        DataError: the two were measured on different images or on none, or no image has finite figures of both.
     """
     _require_same(challenger, champion)
     new, old = np.array(challenger.psnr_y), np.array(champion.psnr_y)
@@ -133,19 +144,25 @@ def _unit(image: ImageIdentity, by: str) -> str:
 
 
 def _comparisons(sample: PairedSample, rules: Gate, seed: int, first: bool) -> list[Check]:
-    """Overall, each dataset, and the worst images."""
-    found = bounds(sample, rules.worst_share, rules.confidence, rules.resamples, seed)
+    """The rules that compare both models: over all images, on each dataset, and on the worst images."""
+    result = bounds(sample, rules.worst_share, rules.confidence, rules.resamples, seed)
     enough = sample.units >= rules.min_scenes
-    overall = _bounded("overall", found.overall, rules.margin, enough)
+    overall = _bounded("overall", result.overall, rules.margin, enough)
     if not enough and not first:
-        said = f"overall {found.overall.mean:+.2f} dB of {sample.units} scenes: {FEW}, at least {rules.min_scenes} are needed"
-        overall = Check("overall", False, said, found.overall.mean, None, rules.margin)
-    each = [_dataset(name, bound, sample.units_of(name), rules, first) for name, bound in found.datasets.items()]
-    return [overall, *each, _bounded(f"worst {rules.worst_share:.0%}", found.worst, -rules.worst_tolerance, enough)]
+        reason = (
+            f"overall {result.overall.mean:+.2f} dB of {sample.units} scenes: {FEW}, at least {rules.min_scenes} are needed"
+        )
+        overall = Check("overall", False, reason, result.overall.mean, None, rules.margin)
+    each = [_dataset(name, bound, sample.units_of(name), rules, first) for name, bound in result.datasets.items()]
+    return [overall, *each, _bounded(f"worst {rules.worst_share:.0%}", result.worst, -rules.worst_tolerance, enough)]
 
 
 def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> Check:
-    """A first champion is judged by the mean where scenes are few; a challenger by the bound, and below ``LEAST`` refused."""
+    """The rule for one dataset.
+
+    With few scenes, a first champion is judged by the mean. A challenger is judged by the bound, and refused with fewer than
+    ``LEAST`` scenes.
+    """
     few, name, least = scenes < rules.min_scenes, f"dataset {name}", -rules.tolerance
     if first or scenes >= LEAST:
         check = _bounded(name, bound, least, not (few and first))
@@ -157,7 +174,7 @@ def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> 
 
 
 def _bounded(name: str, bound: Bound, least: float, interval: bool) -> Check:
-    """Whether the lower bound reaches ``least``; the mean, where an interval is worth nothing."""
+    """Check that the lower bound reaches ``least``; without ``interval``, that the mean does."""
     low = bound.low if interval else None
     judged = f"at least {bound.low:+.2f}" if interval else FEW
     passed = (bound.low if interval else bound.mean) >= least
@@ -165,6 +182,7 @@ def _bounded(name: str, bound: Bound, least: float, interval: bool) -> Check:
 
 
 def _failures(challenger: ModelFigures, new: Floats, old: Floats) -> Check:
+    """Check that the challenger's output is finite wherever the champion's is."""
     failed = np.flatnonzero(~np.isfinite(new) & np.isfinite(old))
     if not len(failed):
         return Check("finite", True, "what comes out is finite wherever the champion's is", 0.0)
@@ -174,7 +192,7 @@ def _failures(challenger: ModelFigures, new: Floats, old: Floats) -> Check:
 
 
 def _clean(challenger: ModelFigures, champion: ModelFigures, rules: Gate) -> Check:
-    """The clean image that lost most against what it must keep."""
+    """Check that clean images stay clean, by the image that falls furthest below what it must keep."""
     if not challenger.clean:
         return Check("clean images", False, "no clean image was tried")
     needed = {name: min(rules.clean, champion.clean.get(name, math.inf) - rules.tolerance) for name in challenger.clean}
@@ -189,6 +207,7 @@ def _below(value: float, least: float) -> float:
 
 
 def _cost(challenger: ModelFigures, champion: ModelFigures, rules: Gate) -> Check:
+    """Check that the challenger costs at most ``rules.cost`` times as much as the champion."""
     if challenger.gflop is None or not champion.gflop:
         return Check("cost", True, "nothing to compare the cost with")
     ratio = challenger.gflop / champion.gflop
@@ -197,7 +216,7 @@ def _cost(challenger: ModelFigures, champion: ModelFigures, rules: Gate) -> Chec
 
 
 def _times(challenger: ModelFigures, champion: ModelFigures) -> dict[str, Any]:
-    """Measured seconds, for a person: they depend on the machine and its load, so the verdict does not."""
+    """The ratio of the measured times, as a fact. It depends on the machine and its load, so the verdict does not use it."""
     if not challenger.seconds or not champion.seconds:
         return {}
     ratio = float(np.median(np.array(challenger.seconds) / np.array(champion.seconds)))

@@ -1,4 +1,4 @@
-"""``history``: who made which version the champion, when, and why."""
+"""The command ``history``: who made which version the champion, when, and why."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.registry.client import registry
 
 
 def run(project: Project[Params], as_json: bool = False) -> None:
-    """Show every entry, the oldest first; those that had no effect too. Raises ServiceError where MLflow is away."""
+    """Show every entry, the oldest first, including those that had no effect. Raises ServiceError if MLflow is unavailable."""
     with registry(project.settings) as client:
-        state, differs = look(client, project.params.register_)
-    counted = {entry.number for entry in state.counted}
+        log, difference = look(client, project.params.register_)
+    counted = {entry.number for entry in log.counted}
     if as_json:
-        say(json.dumps([{**asdict(entry), "counts": entry.number in counted} for entry in state.entries], indent=1))
+        say(json.dumps([{**asdict(entry), "counts": entry.number in counted} for entry in log.entries], indent=1))
         return
     rows = [
         [
@@ -30,10 +30,10 @@ def run(project: Project[Params], as_json: bool = False) -> None:
             entry.verdict,
             entry.why,
         ]
-        for entry in state.entries
+        for entry in log.entries
     ]
     names = project.params.register_
     table(f"history of {names.model}@{names.champion}", ["", "when", "who", "what", "from, to", "verdict", "why"], rows)
-    say(f"champion: version {state.champion}" if state.champion else "champion: none yet; `python -m pipeline promote VERSION`")
-    if differs:
-        say(differs)
+    say(f"champion: version {log.champion}" if log.champion else "champion: none yet; `python -m pipeline promote VERSION`")
+    if difference:
+        say(difference)

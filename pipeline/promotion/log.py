@@ -1,55 +1,58 @@
-"""The entries of the log of promotions, and what follows from them. Pure; ``promotion.py`` reads and writes them."""
+"""The log of promotions: its entries and what follows from them. Pure; ``champion.py`` reads and writes the entries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MOVES = ("promote", "force", "rollback", "adopt")
-"""Kinds of entries that change the champion; ``refuse`` does not."""
+"""The kinds of entries that change the champion. ``refuse`` is the one kind that does not."""
 
 
 @dataclass(frozen=True)
 class LogEntry:
-    """An entry of the log; a version number of 0 stands for no version."""
+    """An entry of the log. A version number of 0 stands for no version."""
 
     number: int
     kind: str
     base: int
-    """Number of the entry that it was decided on; 0 for none."""
+    """Number of the last entry that counted when this one was decided; 0 for none."""
     before: int
-    """The champion then."""
+    """The champion before this entry."""
     after: int
-    """The champion it makes, or, refused, the version that was not promoted."""
+    """The new champion; for ``refuse``, the version that was not promoted."""
     who: str
     at: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
     verdict: str
     why: str
     token: str
     done: bool
-    """Whether the alias is known to have followed."""
+    """Whether the alias is known to have been moved."""
     document: str = ""
-    """Folder of the verdict in the version's run; its name ends in a digest of all that was judged on."""
+    """Folder of the verdict in the version's run. Its name ends in a digest of everything that the verdict depends on."""
 
 
 @dataclass(frozen=True)
 class PromotionLog:
-    """What the log says."""
+    """All entries of the log, and the champions that follow from them."""
 
     entries: tuple[LogEntry, ...]
 
     @property
     def counted(self) -> list[LogEntry]:
-        """The entries that changed the champion, in order."""
-        found: list[LogEntry] = []
+        """The entries that changed the champion, in order.
+
+        An entry counts if its ``base`` is the entry that counted last before it.
+        """
+        counted: list[LogEntry] = []
         for entry in self.entries:
-            if entry.kind in MOVES and entry.base == (found[-1].number if found else 0):
-                found.append(entry)
-        return found
+            if entry.kind in MOVES and entry.base == (counted[-1].number if counted else 0):
+                counted.append(entry)
+        return counted
 
     @property
     def last(self) -> int:
-        """Number of the last of them; 0 for none."""
+        """Number of the last entry that counts; 0 for none."""
         return self.counted[-1].number if self.counted else 0
 
     @property
@@ -59,9 +62,9 @@ class PromotionLog:
 
     @property
     def line(self) -> list[int]:
-        """The champions, the newest last, without those that a rollback took away.
+        """The champions, the newest last, without those that were rolled back.
 
-        A champion that lost its alias stays in it: the next one is held against it, and a rollback brings it back.
+        A champion that lost its alias stays in the list: the next challenger is compared with it, and a rollback restores it.
         """
         line: list[int] = []
         for entry in self.counted:
@@ -73,20 +76,20 @@ class PromotionLog:
 
     @property
     def earlier(self) -> list[int]:
-        """What a rollback may go to, the newest first: further back with each rollback."""
+        """The versions that a rollback can return to, the newest first. Each rollback makes the list shorter."""
         return [version for version in self.line[::-1] if version != self.champion]
 
-    def fallen(self, version: int) -> LogEntry | None:
-        """The rollback that took this version out of use, unless it has been promoted again since."""
-        found = None
+    def rolled_back(self, version: int) -> LogEntry | None:
+        """The rollback that took this version out of use; None if there was none or the version was promoted again since."""
+        rollback = None
         for entry in self.counted:
             if entry.kind == "rollback" and entry.before == version:
-                found = entry
+                rollback = entry
             elif entry.after == version:
-                found = None
-        return found
+                rollback = None
+        return rollback
 
     def refused(self, version: int, basis: str) -> LogEntry | None:
-        """The entry that refused this version on the very same ``basis``, the digest at the end of ``document``."""
-        known = (entry for entry in self.entries if entry.kind == "refuse" and entry.after == version)
-        return next((entry for entry in known if entry.document.endswith(f"-{basis}")), None)
+        """The entry that refused this version on the same ``basis``, the digest at the end of ``document``."""
+        refusals = (entry for entry in self.entries if entry.kind == "refuse" and entry.after == version)
+        return next((entry for entry in refusals if entry.document.endswith(f"-{basis}")), None)

@@ -1,4 +1,4 @@
-"""``models``: the versions in the registry, which are in use, and what made each."""
+"""The command ``models``: the versions in the registry, which of them are in use, and what each was made from."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 def run(project: Project[Params]) -> None:
-    """Show every version: aliases, figures, digests of data, weights and code, age, verdict. Raises ServiceError."""
+    """Show every version: aliases, figures, digests of data, weights and code, age, verdict.
+
+    Raises ServiceError if MLflow is unavailable.
+    """
     names = project.params.register_
     with registry(project.settings) as client:
-        _, differs = look(client, names)
+        _, difference = look(client, names)
         rows = [_row(version, figures(client, version)) for version in all_versions(client, names.model)]
     if not rows:
         say(f"no version of {names.model!r} is registered; run `make repro`")
         return
     columns = ["version", "aliases", "PSNR-Y", "gain", "SSIM-Y", "data", "weights", "code", "age", "verdict"]
     table(f"versions of {names.model}", columns, rows)
-    if differs:
-        say(differs)
+    if difference:
+        say(difference)
 
 
 def age(created: int, now: float) -> str:
-    """The time since ``created`` (ms) in the largest unit that fits, as ``3 d``; ``now`` in s."""
+    """The time from ``created`` (ms since 1970) to ``now`` (s since 1970) in the largest unit that fits, such as ``3 d``."""
     seconds = max(0, int(now - created / 1000))
     return next((f"{seconds // size} {unit}" for unit, size in UNITS if seconds >= size), f"{seconds} s")
 
 
-def _row(version: Version, found: dict[str, float]) -> list[str]:
+def _row(version: Version, known: dict[str, float]) -> list[str]:
     means = [("derained/psnr_y", ".2f"), ("gain_psnr_y", "+.2f"), ("derained/ssim_y", ".4f")]
-    shown = [format(found[f"overall/{name}"], form) if f"overall/{name}" in found else "-" for name, form in means]
+    shown = [format(known[f"overall/{name}"], form) if f"overall/{name}" in known else "-" for name, form in means]
     data = " ".join(f"{name}:{digest[:6]}" for name, digest in sorted(version.data.items()))
     dirty = "" if version.tags.get("code") == "committed" else "*"
     code = version.tags.get("registered_commit", "")[:8]

@@ -1,4 +1,4 @@
-"""``promote``: a version held against the champion on the same test images, and made the champion where the gate lets it."""
+"""The command ``promote``: compare a version with the champion on the same test images; promote it if the gate allows it."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """What the registry has of a promotion."""
+    """What the registry knows about a promotion."""
 
     challenger: Version
     champion: Version | None
-    """The last champion that is still there; it may have lost its alias."""
+    """The last champion that still exists. It may have lost its alias."""
     gone: list[int]
-    """Those after it, which were deleted."""
-    state: PromotionLog
+    """The champions after it, which were deleted."""
+    log: PromotionLog
     defended: set[str]
     """The datasets that the champion was measured on."""
 
 
 def run(project: Project[Params], version: str, force: bool = False, reason: str = "") -> bool:
-    """Judge ``version`` (a number or an alias) and promote it; whether it is the champion afterwards.
+    """Judge ``version`` (a number or an alias) and promote it. Returns whether it is the champion afterwards.
 
-    ``force`` promotes what the gate refuses, for a reason that is recorded; never what cannot be loaded. The verdict is filed
-    first, then the entry of the history that makes it so, then the alias.
+    ``force`` promotes a version that the gate refuses, for a reason that is recorded, but never one that cannot be loaded. The
+    verdict is stored first. Then an entry is added to the history, which is what promotes the version. The alias moves last.
 
     Raises:
         ConfigError: force without a reason.
-        CheckpointError: weights that are missing or damaged.
-        ServiceError: MLflow is away or does not know the version; another act moved the champion meanwhile.
-        DataError: test images that are gone.
+        CheckpointError: weights are missing or damaged.
+        ServiceError: MLflow is unavailable or does not know the version, or another command moved the champion meanwhile.
+        DataError: test images are missing.
     """
     if force and not reason.strip():
         raise ConfigError("--force: needs a reason, which the history keeps; add --reason 'why'")
@@ -64,35 +64,35 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
     names = params.register_
     with registry(settings) as client:
         case = _case(client, names, version)
-    if case.state.champion == case.challenger.number:
+    if case.log.champion == case.challenger.number:
         say(f"{case.challenger.uri} is the {names.champion} already: nothing to promote")
         return True
     stores = open_tests(project)
     here = {name: manifest.digest for name, manifest in read_manifests(project).items()}
-    checks = [*lineage_checks(case.challenger, here, case.state), *benchmark_checks(case.champion, case.defended, stores)]
+    checks = [*lineage_checks(case.challenger, here, case.log), *benchmark_checks(case.champion, case.defended, stores)]
     basis = _basis(params, here, checks, case)
-    known = None if force else case.state.refused(case.challenger.number, basis)
-    if known:
-        say(f"{case.challenger.uri} was refused on {known.at}, and nothing that counts has changed. {known.verdict}")
-        say(f"the verdict: {known.document} of run {case.challenger.run_id}")
+    earlier = None if force else case.log.refused(case.challenger.number, basis)
+    if earlier:
+        say(f"{case.challenger.uri} was refused on {earlier.at}, and nothing that counts has changed. {earlier.verdict}")
+        say(f"the verdict: {earlier.document} of run {case.challenger.run_id}")
         return False
-    verdict, outcomes = _judged(params, settings, case, stores, checks, force)
+    verdict, both = _judged(params, settings, case, stores, checks, force)
     _show(verdict)
     with registry(settings) as client:
-        document = file_verdict(client, case.challenger, verdict, outcomes, basis)
+        document = file_verdict(client, case.challenger, verdict, both, basis)
         kind = "promote" if verdict.passed else "force" if force else "refuse"
-        act = append if kind == "refuse" else move
-        entry = act(client, names, case.state, kind, case.challenger.number, verdict.line, reason, document)
-    _tell(entry, names.champion, case.challenger)
+        record = append if kind == "refuse" else move
+        entry = record(client, names, case.log, kind, case.challenger.number, verdict.line, reason, document)
+    _report(entry, names.champion, case.challenger)
     return kind != "refuse"
 
 
 def _case(client: MlflowClient, names: Register, version: str) -> Case:
-    """What the registry has of it. Raises ServiceError for a version that cannot be judged."""
+    """Read the case from the registry. Raises ServiceError for a version that cannot be judged."""
     challenger = find_version(client, names.model, version)
-    state = settle(client, names)
-    champion, gone = first_known(client, names.model, state.line[::-1])
-    if champion and champion.number == challenger.number != state.champion:
+    log = settle(client, names)
+    champion, gone = first_known(client, names.model, log.line[::-1])
+    if champion and champion.number == challenger.number != log.champion:
         at = f"models:/{names.model}@{names.champion}"
         raise ServiceError(f"{challenger.uri}: was {at} until that was lost; `python -m pipeline rollback` brings it back")
     if not challenger.run_id:
@@ -100,31 +100,38 @@ def _case(client: MlflowClient, names: Register, version: str) -> Case:
             f"{challenger.uri}: has no MLflow run, so no figures and no place for a verdict; register it with `make repro`"
         )
     defended = benchmarks_of(champion, figures(client, champion)) if champion else set()
-    return Case(challenger, champion, gone, state, defended)
+    return Case(challenger, champion, gone, log, defended)
 
 
 def _judged(
     params: Params, settings: Settings, case: Case, stores: Mapping[str, PairStore], checks: list[Check], force: bool
 ) -> tuple[Verdict, list[ModelFigures]]:
-    """The verdict, and what both did with the images; the champion is the rainy input where there is none that loads."""
+    """The verdict and the figures of both models. The rainy input stands in for a champion that does not exist or load."""
     new = load_version(case.challenger, settings)
     old, lost = _loaded(case, settings, force)
     models = {case.challenger.label: new, (case.champion.label if case.champion and old else RAINY): old}
-    outcomes = compared(models, stores, params.evaluate, params.gate.clean_share, device_of(settings))
-    verdict = judge(outcomes[0], outcomes[1], params.gate, params.seed, [*lost, *checks], first=not case.state.line)
-    return replace(verdict, facts={**verdict.facts, **_facts(case)}), outcomes
+    pair = compared(models, stores, params.evaluate, params.gate.clean_share, device_of(settings))
+    verdict = judge(pair[0], pair[1], params.gate, params.seed, [*lost, *checks], first=not case.log.line)
+    return replace(verdict, facts={**verdict.facts, **_facts(case)}), pair
 
 
 def _basis(params: Params, here: dict[str, str], checks: list[Check], case: Case) -> str:
-    """A digest of all that the verdict depends on: weights of both, images, rules, and what needs no image."""
-    sides = [(side.number, side.source, side.tags.get("model_sha256")) for side in (case.challenger, case.champion) if side]
+    """A digest of everything that the verdict depends on: both models' weights, the images, the rules, and ``checks``.
+
+    ``here`` maps each dataset to the digest of its manifest.
+    """
+    models = [(each.number, each.source, each.tags.get("model_sha256")) for each in (case.challenger, case.champion) if each]
     rules = [params.gate.model_dump(), params.evaluate.tile, params.seed]
-    return sha256(json.dumps([sides, here, rules, [asdict(check) for check in checks]], sort_keys=True).encode())[:16]
+    return sha256(json.dumps([models, here, rules, [asdict(check) for check in checks]], sort_keys=True).encode())[:16]
 
 
 def _loaded(case: Case, settings: Settings, force: bool) -> tuple[Restorer | None, list[Check]]:
-    """The champion's network; None before there was one. One that is lost is an error, or, by force, a rule that fails."""
-    if not case.state.line:
+    """The champion's network, and checks that fail if it is lost.
+
+    The network is None if there has never been a champion. A champion that cannot be loaded is an error; with ``force`` it is
+    None and a check that fails.
+    """
+    if not case.log.line:
         return None, []
     try:
         if case.champion:
@@ -139,13 +146,13 @@ def _loaded(case: Case, settings: Settings, force: bool) -> tuple[Restorer | Non
 
 
 def _facts(case: Case) -> dict[str, str]:
-    """For a person."""
-    found = {"champions since then that were deleted": ", ".join(map(str, case.gone))} if case.gone else {}
+    """Facts about the case that the verdict reports and that do not decide it."""
+    facts = {"champions since then that were deleted": ", ".join(map(str, case.gone))} if case.gone else {}
     if case.champion:
         a, b = case.challenger.data, case.champion.data
         other = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
-        found |= {"trained on other data than the champion": ", ".join(other)} if other else {}
-    return found
+        facts |= {"trained on other data than the champion": ", ".join(other)} if other else {}
+    return facts
 
 
 def _show(verdict: Verdict) -> None:
@@ -157,7 +164,7 @@ def _show(verdict: Verdict) -> None:
     )
 
 
-def _tell(entry: LogEntry, champion: str, challenger: Version) -> None:
+def _report(entry: LogEntry, champion: str, challenger: Version) -> None:
     if entry.kind == "refuse":
         say(f"{challenger.uri} is not promoted. {entry.verdict}")
         say("to promote it all the same: --force --reason 'why'")

@@ -1,4 +1,4 @@
-"""``release``: run the pipeline and promote what it registered, for a scheduler."""
+"""The command ``release``: run the pipeline and promote the version that it registered. Meant for a scheduler."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rdmc.errors import ConfigError
 
 
 def run(settings: Settings, read_project: Callable[[], Project[Params]]) -> bool:
-    """Run `dvc repro` in the working folder, then judge the newest version; returns whether it is the champion now.
+    """Run `dvc repro` in the working folder, then judge the newest version. Returns whether that is the champion now.
 
     Args:
-        settings: Where the pipeline runs.
-        read_project: Reads the project after the run, whose stages read params.yaml themselves.
+        settings: where the pipeline runs.
+        read_project: reads the project. It is called after the run, whose stages read params.yaml themselves.
 
     Raises:
-        ConfigError: The settings move the project's files elsewhere, where DVC does not look.
+        ConfigError: the settings put the project's files in another folder, where DVC does not look.
         ServiceError: DVC or MLflow fails.
     """
     if settings.data:

@@ -1,4 +1,4 @@
-"""``rollback``: the champion before this one is the champion again."""
+"""The command ``rollback``: make the previous champion the champion again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from rdmc.errors import ServiceError
 
 
 def run(project: Project[Params], reason: str = "") -> None:
-    """Move the champion one promotion back; again, and it is two. Versions that were deleted are passed over, and named.
+    """Make the previous champion the champion again. Each further rollback goes one promotion further back.
 
-    The model is loaded first, so that nothing is put in use that cannot be. Raises ServiceError where there is nothing to go
-    back to, MLflow is away or another act moved the champion meanwhile, CheckpointError for a model that is damaged.
+    Versions that were deleted are skipped, with a message. The model is loaded before the champion changes, so a model that
+    cannot be loaded never becomes the champion.
+
+    Raises:
+        ServiceError: there is no earlier champion, MLflow is unavailable, or another command moved the champion meanwhile.
+        CheckpointError: the model is damaged.
     """
     names = project.params.register_
     with registry(project.settings) as client:
-        state = settle(client, names)
-        target, gone = first_known(client, names.model, state.earlier)
+        log = settle(client, names)
+        target, gone = first_known(client, names.model, log.earlier)
         skipped = f"version {', '.join(map(str, gone))}: deleted from the registry" if gone else ""
         if not target:
             at = f"models:/{names.model}@{names.champion}"
@@ -30,5 +34,5 @@ def run(project: Project[Params], reason: str = "") -> None:
         say(f"passed over {skipped}")
     load_version(target, project.settings)
     with registry(project.settings) as client:
-        move(client, names, state, "rollback", target.number, skipped and f"passed over {skipped}", reason)
-    say(f"models:/{names.model}@{names.champion} is version {target.number} again, before: {state.champion or 'none'}")
+        move(client, names, log, "rollback", target.number, skipped and f"passed over {skipped}", reason)
+    say(f"models:/{names.model}@{names.champion} is version {target.number} again, before: {log.champion or 'none'}")

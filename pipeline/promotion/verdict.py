@@ -1,4 +1,7 @@
-"""A verdict with its version: files in the version's run, and what MLflow's pages show of it. Used inside ``registry``."""
+"""Store a verdict with its version: as files in the version's run, and as tags and a description that MLflow shows.
+
+Used inside ``pipeline.registry.client.registry``.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ if TYPE_CHECKING:
 
 HEADING = "## Verdict"
 DESCRIPTION = 5000
-"""Characters that MLflow's databases take."""
+"""Most characters of a description that MLflow's databases take."""
 
 
-def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outcomes: Sequence[ModelFigures], basis: str) -> str:
-    """Log verdict.json, verdict.md and images.csv, set the version's tags, and write its description; returns their folder.
+def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, figures: Sequence[ModelFigures], basis: str) -> str:
+    """Log verdict.json, verdict.md and images.csv, set the version's tags and write its description. Returns the files' folder.
 
-    Each verdict has a folder of its own, so none is lost to a later one; the tags and the description are the last one's.
-    ``basis``, a digest of what was judged on, ends the folder's name.
+    Each verdict has its own folder, so a later one overwrites no file. Tags and description show the last verdict. The folder's
+    name ends with ``basis``, a digest of everything that the verdict depends on.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     folder = f"verdicts/{version.model}-{version.number}-{stamp}-{basis}"
     client.log_text(version.run_id, verdict.to_json(), f"{folder}/verdict.json")
     client.log_text(version.run_id, verdict.to_markdown(), f"{folder}/verdict.md")
-    client.log_text(version.run_id, images_csv(outcomes), f"{folder}/images.csv")
+    client.log_text(version.run_id, images_csv(figures), f"{folder}/images.csv")
     number = str(version.number)
     for name, value in (("verdict", verdict.line), ("verdict_at", stamp), ("verdict_artifact", folder)):
         client.set_model_version_tag(version.model, number, name, value)
@@ -39,7 +42,7 @@ def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, outco
 
 
 def described(description: str, verdict: Verdict, folder: str) -> str:
-    """The version's description with this verdict below it, in the place of an earlier one."""
+    """The version's description with this verdict below it in place of an earlier one; at most ``DESCRIPTION`` characters."""
     above = description.partition(f"\n\n{HEADING}")[0]
     rows = [f"- {'holds' if check.passed else '**fails**'}: {check.said}" for check in verdict.checks]
     head = f"{HEADING}: {'passed' if verdict.passed else 'refused'}, against {verdict.champion}"
@@ -47,15 +50,15 @@ def described(description: str, verdict: Verdict, folder: str) -> str:
     return f"{above}\n\n" + "\n".join([head, "", f"In full: `{folder}` of the run.", "", *rows])[:room]
 
 
-def images_csv(outcomes: Sequence[ModelFigures]) -> str:
-    """A row per image: dataset, name, scene, digest, and the figures of each model under its label."""
+def images_csv(figures: Sequence[ModelFigures]) -> str:
+    """CSV text with one row per image: dataset, name, scene, digest, and each model's figures in columns with its label."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    labels = [outcome.label for outcome in outcomes]
+    labels = [model.label for model in figures]
     writer.writerow(
         ["dataset", "image", "scene", "digest", *(f"{label} {kind}" for label in labels for kind in ("psnr_y", "ssim_y"))]
     )
-    for index, image in enumerate(outcomes[0].images):
-        found = [f"{value:.6f}" for outcome in outcomes for value in (outcome.psnr_y[index], outcome.ssim_y[index])]
-        writer.writerow([image.dataset, image.name, image.scene, image.digest, *found])
+    for index, image in enumerate(figures[0].images):
+        values = [f"{value:.6f}" for model in figures for value in (model.psnr_y[index], model.ssim_y[index])]
+        writer.writerow([image.dataset, image.name, image.scene, image.digest, *values])
     return text.getvalue()

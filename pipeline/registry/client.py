@@ -1,4 +1,7 @@
-"""MLflow's model registry: the client, and the model folder inside a version. The connection is that of ``pipeline.tracking``."""
+"""Access to MLflow's model registry: the client, and the model folder inside a version.
+
+The connection is made by ``pipeline.tracking.client``.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.settings import Settings
 from pipeline.storage.s3 import refusals
-from pipeline.tracking.client import (
-    connect,
-    faults,
-    shown_uri,
-    sqlite_path,
-)
+from pipeline.tracking.client import connect, faults, shown_uri, sqlite_path
 from rdmc.errors import MissingError, ServiceError, one_line
 
 if TYPE_CHECKING:
@@ -27,14 +25,14 @@ ARTIFACT = "model"
 
 @contextmanager
 def registry(settings: Settings) -> Iterator[MlflowClient]:
-    """MLflow's client. What fails inside because of MLflow or its bucket becomes a ServiceError of one line."""
+    """Give MLflow's client to the block. An error of MLflow or its bucket inside the block becomes a one-line ServiceError."""
     try:
         client = connect(settings)
     except faults() as error:
         raise _refused(settings, error) from None
     import mlflow
 
-    mlflow.set_tracking_uri(settings.tracking_uri)  # for those of MLflow's functions that take no client
+    mlflow.set_tracking_uri(settings.tracking_uri)  # for the functions of MLflow that take no client
     try:
         with refusals(settings.bucket or "MLflow's bucket"):
             yield client
@@ -43,8 +41,13 @@ def registry(settings: Settings) -> Iterator[MlflowClient]:
 
 
 @contextmanager
-def asked(uri: str, settings: Settings) -> Iterator[MlflowClient]:
-    """``registry`` where it is there; what it does not know of ``uri`` becomes a MissingError of one line."""
+def registry_for(uri: str, settings: Settings) -> Iterator[MlflowClient]:
+    """``registry`` for reading ``uri``. It never creates a store.
+
+    Raises:
+        ServiceError: there is no MLflow store, or MLflow fails.
+        MissingError: MLflow does not know ``uri``.
+    """
     path = sqlite_path(settings.tracking_uri)
     if path and not path.is_file():
         raise ServiceError(
@@ -63,16 +66,17 @@ def asked(uri: str, settings: Settings) -> Iterator[MlflowClient]:
 
 @contextmanager
 def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
-    """The model folder (rdmc/checkpoint.py) inside a registered model, for as long as the block lasts.
+    """Download the model folder (rdmc/checkpoint.py) of a registered model and keep it until the block ends.
 
     Args:
         uri: ``models:/name@alias`` or ``models:/name/version``.
         settings: where MLflow is.
 
     Raises:
-        ServiceError: MLflow cannot be reached, or, as MissingError, has no such model.
+        ServiceError: MLflow cannot be reached.
+        MissingError: MLflow has no such model, or this project did not register it.
     """
-    with asked(uri, settings), tempfile.TemporaryDirectory() as folder:
+    with registry_for(uri, settings), tempfile.TemporaryDirectory() as folder:
         from mlflow.artifacts import download_artifacts
         from mlflow.models import get_model_info
 
@@ -84,4 +88,4 @@ def model_folder(uri: str, settings: Settings) -> Iterator[Path]:
 
 
 def _refused(settings: Settings, error: Exception) -> ServiceError:
-    return ServiceError(f"MLflow at {shown_uri(settings.tracking_uri)}: {one_line(error)}; mend it, then run this act again")
+    return ServiceError(f"MLflow at {shown_uri(settings.tracking_uri)}: {one_line(error)}; fix it, then run this command again")

@@ -1,4 +1,4 @@
-"""``diff``: what two versions differ in: params, data, code, figures."""
+"""The command ``diff``: how two versions differ in params, data, code and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = ("derained/psnr_y", "gain_psnr_y", "derained/ssim_y")
 
 
 def run(project: Project[Params], first: str, second: str) -> None:
-    """Show what differs between two versions, numbers or aliases. Raises ServiceError for one that is not there."""
+    """Show what differs between two versions, each given by number or alias. Raises ServiceError if one does not exist."""
     with registry(project.settings) as client:
         a, b = (find_version(client, project.params.register_.model, text) for text in (first, second))
         chosen = [params_of(client, version) for version in (a, b)]
@@ -32,15 +32,15 @@ def run(project: Project[Params], first: str, second: str) -> None:
 
 
 def changed(a: Mapping[str, str], b: Mapping[str, str]) -> list[list[str]]:
-    """Name and both values of what is not equal; ``-`` for what is not there."""
+    """Rows of name and both values, for the values that differ; ``-`` stands for a missing value."""
     return [[name, a.get(name, "-"), b.get(name, "-")] for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
 
 
 def compared(a: Mapping[str, float], b: Mapping[str, float]) -> list[list[str]]:
-    """Each dataset's figures of both, and second minus first."""
+    """Rows of name, both values, and second minus first, for each dataset's figures; ``-`` stands for a missing value."""
     names = [name for name in sorted(a.keys() | b.keys()) if name.partition("/")[2] in SHOWN]
     return [
-        [name, *(f"{side[name]:.4f}" if name in side else "-" for side in (a, b)), _difference(a, b, name)] for name in names
+        [name, *(f"{means[name]:.4f}" if name in means else "-" for means in (a, b)), _difference(a, b, name)] for name in names
     ]
 
 

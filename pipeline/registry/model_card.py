@@ -1,4 +1,4 @@
-"""The model card: what a version is made of, how good it is and where it is not, in Markdown, from what the stages left."""
+"""The model card: what a version is made of, how good it is and where it fails, in Markdown, from the results of the stages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.errors import DataError
 
 DRAWS = 2000
-"""Of the bootstrap."""
+"""Bootstrap resamples of the images."""
 WORST = 5
-"""Images that are listed as known failures."""
+"""How many images are listed as known failures."""
 PUBLIC = "photographs inside scikit-image and scikit-learn, with rain rendered over them (docs/decisions/0005)"
 
 
@@ -29,11 +29,11 @@ class Used:
 
     name: str
     digest: str
-    """Of its manifest."""
+    """SHA-256 of its manifest."""
     pairs: Mapping[str, int]
-    """By split."""
+    """Pairs by split."""
     rule: Dataset
-    """As in params.yaml."""
+    """Its entry in params.yaml."""
 
 
 def write_card(
@@ -47,15 +47,16 @@ def write_card(
     """The card as Markdown.
 
     Args:
-        model: its name in the registry.
-        network: its kind, parameters and cost, by name.
-        used: the datasets.
-        images: images.csv, a row per test image.
-        facts: ``run_id``, ``version``, ``model_sha256`` and, where known, ``registered_commit``, ``code`` and ``rebuild``, as
+        model: name of the model in the registry.
+        network: kind, parameters and cost of the network, by name.
+        used: the datasets that the model was trained or measured on.
+        images: images.csv, with one row per test image.
+        facts: ``run_id``, ``version``, ``model_sha256`` and, if known, ``registered_commit``, ``code`` and ``rebuild``, as
             ``register`` records them.
-        params: the params that it was trained with, dotted.
+        params: the params that the model was trained with, by dotted name.
 
-    Raises DataError where images.csv cannot be read.
+    Raises:
+        DataError: images.csv cannot be read.
     """
     rows = read_images(images)
     parts = [
@@ -72,7 +73,7 @@ def write_card(
 
 
 def read_images(path: Path) -> list[dict[str, Any]]:
-    """The rows of images.csv: dataset, image and figures. Raises DataError."""
+    """The rows of images.csv: dataset, image and figures. Raises DataError if the file is missing or damaged."""
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         return [{**row, "gain": float(row["gain_psnr_y"]), **_floats(row)} for row in rows]
@@ -81,10 +82,10 @@ def read_images(path: Path) -> list[dict[str, Any]]:
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Where the mean lies with 95 % confidence: the percentile bootstrap over images. Both ends are the value, of one."""
-    found = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(0, len(found), (DRAWS, len(found)))
-    low, high = np.percentile(found[draws].mean(1), [2.5, 97.5])
+    """The 95 % confidence interval of the mean, by the percentile bootstrap over images. A single value is both ends."""
+    array = np.asarray(values, float)
+    draws = np.random.default_rng(seed).integers(0, len(array), (DRAWS, len(array)))
+    low, high = np.percentile(array[draws].mean(1), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -99,9 +100,9 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
     if len(groups) > 1:
         groups["overall"] = list(rows)
     table = [
-        [name, str(len(found)), *(_mean(found, column, digits) for column, digits in COLUMNS)] for name, found in groups.items()
+        [name, str(len(group)), *(_mean(group, column, digits) for column, digits in COLUMNS)] for name, group in groups.items()
     ]
-    head = ["of", "images", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
+    head = ["dataset", "images", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
     return f"Means, with 95 % intervals by {DRAWS:,} bootstrap draws over the images.\n\n{_table(head, table)}"
 
 
@@ -118,8 +119,8 @@ def _failures(rows: Sequence[Mapping[str, Any]]) -> str:
     worst = sorted(rows, key=lambda row: row["gain"])[:WORST]
     worse = sum(row["gain"] < 0 for row in rows)
     table = [[row["dataset"], row["image"], f"{row['derained_psnr_y']:.2f}", f"{row['gain']:+.2f}"] for row in worst]
-    said = f"{worse} of {len(rows)} test images came out worse than they went in. Those that gained least:"
-    return f"{said}\n\n{_table(['dataset', 'image', 'derained PSNR-Y, dB', 'gain'], table)}"
+    intro = f"{worse} of {len(rows)} test images came out worse than they went in. Those that gained least:"
+    return f"{intro}\n\n{_table(['dataset', 'image', 'derained PSNR-Y, dB', 'gain'], table)}"
 
 
 def _dataset_row(used: Used) -> list[str]:
@@ -128,26 +129,26 @@ def _dataset_row(used: Used) -> list[str]:
 
 
 def licence(rule: Dataset) -> str:
-    """What is known of the licence of a dataset of params.yaml."""
+    """The licence of a dataset of params.yaml, as far as it is known."""
     if rule.source == "embedded":
         return PUBLIC
     if rule.source == "benchmark":
         known = BENCHMARKS[rule.name]
         return f"{known.title}: {known.licence} ({known.licence_source})"
-    return "not known here: files of whoever trained it"
+    return "not known here: files of those who trained it"
 
 
 def _commands(facts: Mapping[str, str], params: Mapping[str, Any]) -> str:
     digest = f"The weights' SHA-256 is `{facts.get('model_sha256', 'unknown')}`; seed {params.get('seed')}."
     code = facts.get("code", "not known")
     if code != COMMITTED or not facts.get("rebuild"):
-        said = f"It cannot be made again from what is recorded: its code is {code}."
-        return f"{said} The run `{facts.get('run_id')}` has its params.\n\n{digest}"
+        reason = f"It cannot be made again from what is recorded: its code is {code}."
+        return f"{reason} The run `{facts.get('run_id')}` has its params.\n\n{digest}"
     rebuild = f"    .venv/bin/python -m pipeline rebuild {facts['version']}"
     lines = [
         f"    git checkout {facts['registered_commit']} && make setup",
-        f"{rebuild} ../rebuilt            # its data and weights by digest, measured anew",
-        f"{rebuild} ../trained --train    # and its training",
+        f"{rebuild} ../rebuilt            # fetches data and weights by digest and measures again",
+        f"{rebuild} ../trained --train    # trains again too",
     ]
     kept = f"`{facts['rebuild']}` of the run `{facts.get('run_id')}` has its dvc.lock and params.yaml."
     return "\n".join(lines) + f"\n\n{kept} {digest}"

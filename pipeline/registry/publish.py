@@ -1,6 +1,6 @@
-"""What a version holds: figures, datasets and files in its MLflow run, the logged model, and the version itself.
+"""Write a version into MLflow: figures, datasets and files of its run, the logged model, and the version itself.
 
-Except for ``attach_files``, everything here is used inside ``pipeline.registry.client.registry``, which says where MLflow is.
+Except for ``attach_files``, everything here is used inside ``pipeline.registry.client.registry``, which sets MLflow's address.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).with_name("pyfunc.py")
 PACKAGE = Path(__file__).parents[2] / "rdmc"
 REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pillow", "safetensors", "torch")
-"""What loading and running the model needs."""
+"""The packages that loading and running the model needs."""
 ABOUT = (
     "Removes rain from photographs. `python -m pipeline models` lists the versions, `promote` and `rollback` move the alias of "
     "the one in use; `serve`, `derain` and `mlflow.pyfunc.load_model` use it. Each version has its figures and its verdict."
 )
 DIGEST = 36
-"""Characters that MLflow keeps of a dataset's digest."""
+"""Most characters that MLflow keeps of a dataset's digest."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PackedDataset:
 
     @property
     def context(self) -> str:
-        """What the run used it for: training, else validation, else test."""
+        """What the run used it for: ``training`` if it has such pairs, else ``validation``, else ``test``."""
         return next((c for s, c in (("train", "training"), ("validation", "validation")) if self.pairs.get(s)), "test")
 
 
@@ -68,23 +68,24 @@ class Registered:
 
 
 def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name: str, digest: str) -> str:
-    """``run_id`` where the store knows it; else the run that was opened here before for the model of ``digest``, or a new one.
+    """The id of the run to write to.
 
-    A new run is finished at once, for its training took place elsewhere.
+    It is ``run_id`` if the store knows that. Else it is the run that was opened here earlier for the model with this SHA-256
+    ``digest``, or a new one. A new run is marked as finished at once, because its training took place elsewhere.
     """
     if run_id and knows_run(client, run_id):
         return run_id
     experiment = experiment_id(client, settings)
-    found = client.search_runs([experiment], f"tags.model_sha256 = '{digest}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    runs = client.search_runs([experiment], f"tags.model_sha256 = '{digest}'", max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
     run = client.create_run(experiment, run_name=name, tags={"model_sha256": digest})
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
 
 def add_history(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> int:
-    """Log the figures of ``rows`` (each with its ``step``) that the run does not have at that step; returns how many."""
+    """Log the figures of ``rows`` that the run does not have at their ``step``. Returns how many were logged."""
     names = sorted({name for row in rows for name in row} - {"step"})
     known = {name: {figure.step for figure in client.get_metric_history(run_id, name)} for name in names}
     missing = [
@@ -98,7 +99,7 @@ def add_history(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, f
 
 
 def add_evaluation(client: MlflowClient, run_id: str, evaluation: dict[str, Any], step: int) -> None:
-    """Log the means as ``evaluate/<dataset>/derained/psnr_y`` and so on, those that the run does not have already."""
+    """Log the means of ``evaluation`` that the run does not have yet, named such as ``evaluate/<dataset>/derained/psnr_y``."""
     known = client.get_run(run_id).data.metrics
     figures = {
         f"evaluate/{name}/{kind}": value
@@ -110,7 +111,7 @@ def add_evaluation(client: MlflowClient, run_id: str, evaluation: dict[str, Any]
 
 
 def add_datasets(client: MlflowClient, run_id: str, datasets: Sequence[PackedDataset]) -> None:
-    """Log packed datasets as the run's inputs; the same again changes nothing."""
+    """Log packed datasets as the run's inputs. Logging the same datasets again changes nothing."""
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.types import Schema, TensorSpec
@@ -135,27 +136,30 @@ def add_datasets(client: MlflowClient, run_id: str, datasets: Sequence[PackedDat
 
 
 def add_genotype(client: MlflowClient, run_id: str, genotype: Genotype) -> None:
-    """Log what the model is and costs as params, and with its learned strengths in the place of what ``train`` logged."""
+    """Log what the network is and what it costs, as params, and its genotype with the learned strengths.
+
+    The genotype replaces the one that ``train`` logged.
+    """
     send_params(client, run_id, genotype.flat(), {})
     client.log_text(run_id, genotype.to_json(), GENOTYPE)
 
 
 def add_checks(client: MlflowClient, run_id: str, folders: Mapping[str, Path]) -> None:
-    """Log what prepare's checks found in each dataset as ``data/<name>/quarantine.json``."""
+    """Log what the checks of ``prepare`` found in each dataset, as ``data/<name>/quarantine.json``."""
     for name, folder in folders.items():
         if (folder / QUARANTINE).is_file():
             client.log_artifact(run_id, str(folder / QUARANTINE), f"data/{name}")
 
 
 def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: int) -> str:
-    """Log a model folder as a model of the run, with its code and all it needs; returns MLflow's id of it.
+    """Log a model folder as a model of the run, with its code and its requirements. Returns MLflow's id of the model.
 
-    The run's metrics of ``step`` become the model's. Only inside ``registry``, which says where MLflow is.
+    The run's metrics at ``step`` become the model's metrics.
     """
     import mlflow
     from mlflow.models import Model
 
-    mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else the model lands in another
+    mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else it goes to another one
     example = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None], (1, 32, 1, 3))
     with _no_bytecode():
         logged = Model.log(
@@ -175,23 +179,24 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
 
 
 def signature() -> ModelSignature:
-    """What the model takes and gives: images as MLflow can write them down, and ``tile``.
+    """The model's signature: batches of RGB images as input and output, and the param ``tile``.
 
-    MLflow's own check of an input knows arrays of four axes only, and the model also takes one image, files, bytes and base64
-    (pipeline/registry/pyfunc.py, which checks for itself): a signature that counts as that of type hints leaves the input to the model.
+    The model also takes one image, files, bytes and base64, and it checks its input itself (pipeline/registry/pyfunc.py). A
+    signature can only describe arrays of four axes, and MLflow would refuse anything else. MLflow leaves the check to the model
+    if the signature is marked as coming from type hints.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
     images = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))])
-    found = ModelSignature(images, images, ParamSchema([ParamSpec("tile", DataType.integer, 1024)]))
-    found._is_signature_from_type_hint = True
-    return found
+    made = ModelSignature(images, images, ParamSchema([ParamSpec("tile", DataType.integer, 1024)]))
+    made._is_signature_from_type_hint = True
+    return made
 
 
 @contextmanager
 def _no_bytecode() -> Iterator[None]:
-    """MLflow tries a model out before it logs its folder, where Python would leave what it compiled."""
+    """Keep Python from writing bytecode: MLflow runs the model's code once before it logs the folder that holds it."""
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
@@ -202,11 +207,11 @@ def _no_bytecode() -> Iterator[None]:
 def add_version(
     client: MlflowClient, name: str, run_id: str, model_id: str, tags: Mapping[str, Any], description: str
 ) -> Registered:
-    """Register a logged model as the next version of ``name``. Only inside ``registry``."""
+    """Register a logged model as the next version of ``name``, with tags and a description."""
     import mlflow
 
     text = {key: str(value) for key, value in tags.items()}
-    with redirect_stderr(io.StringIO()):  # it prints what our own summary says
+    with redirect_stderr(io.StringIO()):  # it repeats our own summary
         made = mlflow.register_model(f"models:/{model_id}", name, tags=text)
     client.update_model_version(name, made.version, description)
     if not client.get_registered_model(name).description:
@@ -215,7 +220,10 @@ def add_version(
 
 
 def attach_files(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:
-    """Add those of ``files`` that exist to a run. A failure is only shown as a warning, because the files lie on disk too."""
+    """Log the existing ones of ``files`` to a run; does nothing without a run.
+
+    A failure is only a warning, because the files are on disk too.
+    """
     if run_id is None:
         return
     try:
@@ -228,7 +236,8 @@ def attach_files(settings: Settings, run_id: str | None, files: Sequence[Path]) 
 
 
 def _leaves(group: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+    """Names, joined by ``/``, and values of a nested group of figures."""
+    leaves: list[tuple[str, float]] = []
     for name, value in group.items():
-        found += _leaves(value, f"{prefix}{name}/") if isinstance(value, dict) else [(f"{prefix}{name}", float(value))]
-    return found
+        leaves += _leaves(value, f"{prefix}{name}/") if isinstance(value, dict) else [(f"{prefix}{name}", float(value))]
+    return leaves

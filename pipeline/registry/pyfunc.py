@@ -1,7 +1,7 @@
-"""The registered model: MLflow runs this file when the model is loaded, with ``rdmc`` beside it and no pickle anywhere.
+"""The code of the registered model. MLflow runs this file when the model is loaded, with ``rdmc`` beside it.
 
-Its artifact ``model`` is a model folder (rdmc/checkpoint.py). Only rdmc, numpy and mlflow are imported, so it loads where the
-pipeline is not installed.
+Nothing is pickled: the artifact ``model`` is a model folder (rdmc/checkpoint.py). Only rdmc, numpy and mlflow are imported, so
+the model loads where the pipeline is not installed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from rdmc.errors import DataError, RdmcError
 from rdmc.inference import best_device, derain_image
 
 TILE = 1024
+"""Side of a tile in pixels, unless the caller gives one."""
 TILES = (256, 2048)
-"""The least and the most that a caller may ask for: memory grows with its square."""
+"""The smallest and largest side that a caller may ask for. Memory grows with its square."""
 TAKES = (
     "the model takes uint8 RGB of (height, width, 3) or (number, height, width, 3), a pathlib.Path, "
     "the bytes of a picture's file, the same in base64, or a list of these"
@@ -31,24 +32,25 @@ TAKES = (
 
 
 class Derain(PythonModel):
-    """Rainy images in, derained images out, of any size; large ones in tiles.
+    """Removes rain from images of any size; large images are processed in tiles.
 
-    Arrays and paths give arrays, uint8 RGB; a file's bytes give the bytes of a PNG, and text in base64, which is how JSON
-    carries them, gives text in base64. Text is never a path: over HTTP it comes from strangers.
+    Arrays and paths give uint8 RGB arrays. The bytes of a file give the bytes of a PNG. Base64 text, which is how JSON carries
+    bytes, gives base64 text. Text is never read as a path, because over HTTP it comes from untrusted callers.
     """
 
     def load_context(self, context: Any) -> None:
-        """Read the weights; MLflow calls this once."""
+        """Load the weights. MLflow calls this once."""
         self.network = load_model(Path(context.artifacts["model"]))[0]
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
-        """What ``model_input`` is without the rain, in the same form; a list gives a list.
+        """Return ``model_input`` without the rain, in the same form; a list gives a list.
 
-        ``params`` may have ``tile``: larger images are derained in tiles of so many pixels a side, from 256 to 2048. Raises
-        MlflowException for anything else than pictures: of any other error MLflow's server shows strangers the traceback.
+        ``params`` may have ``tile``: larger images are derained in tiles of that many pixels a side, limited to 256 to 2048.
+        Raises MlflowException for anything that is not a picture, because MLflow's server shows callers the traceback of any
+        other error.
         """
         tile = min(max(int((params or {}).get("tile", TILE)), TILES[0]), TILES[1])
-        given: Any = model_input  # MLflow reads the hint above, and talks at length about any other
+        given: Any = model_input  # MLflow reads the type hint above and warns at length about any other hint
         try:
             return self._all(given, tile)
         except DataError as error:
@@ -81,7 +83,7 @@ class Derain(PythonModel):
 
 
 def _numbers(value: Any) -> bool:
-    """Whether nested lists, as JSON has them, end in numbers."""
+    """Whether ``value`` is a number, or nested lists whose first element is one."""
     while isinstance(value, list):
         if not value:
             return False
@@ -90,20 +92,20 @@ def _numbers(value: Any) -> bool:
 
 
 def _levels(value: Any) -> np.ndarray:
-    """uint8 of an array, or of whole numbers from 0 to 255 in nested lists."""
+    """An array of uint8, from an array of uint8 or from nested lists of integers from 0 to 255."""
     try:
-        found = np.asarray(value)
+        array = np.asarray(value)
     except ValueError:
         raise DataError(f"lists of unequal length: {TAKES}") from None
-    if found.dtype == np.uint8:
-        return found
-    if not isinstance(value, list) or found.dtype.kind not in "iu" or not found.size or found.min() < 0 or found.max() > 255:
-        raise DataError(f"{type(value).__name__} of {found.dtype} {found.shape}: {TAKES}")
-    return found.astype(np.uint8)
+    if array.dtype == np.uint8:
+        return array
+    if not isinstance(value, list) or array.dtype.kind not in "iu" or not array.size or array.min() < 0 or array.max() > 255:
+        raise DataError(f"{type(value).__name__} of {array.dtype} {array.shape}: {TAKES}")
+    return array.astype(np.uint8)
 
 
 def _decoded(text: str) -> bytes:
-    """The bytes of base64, with or without ``data:image/png;base64,`` before it."""
+    """The bytes of base64 text, with or without ``data:image/png;base64,`` before it."""
     try:
         return base64.b64decode(text.rpartition(",")[2], validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""``rebuild``: from a version's number alone the project as it was, and its figures measured again."""
+"""The command ``rebuild``: restore the project that made a version, from its number alone, and measure its figures again."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
 METRICS = "metrics/evaluate.json"
 FIGURES = "evaluate.json"
 CLOSE = 0.01
-"""dB: other processors and thread counts move figures by less."""
+"""Largest accepted difference in dB. Other processors and thread counts change figures by less."""
 
 
 def run(project: Project[Params], version: str, folder: Path, train: bool = False) -> None:
-    """Make ``folder`` the project that made a version: its commit, dvc.lock, params and data; then evaluate and compare.
+    """Restore the project that made a version in ``folder``: its commit, dvc.lock, params and data. Then evaluate and compare.
 
-    Data and weights come from DVC's cache of this project, or from the bucket of the settings, by the digests of dvc.lock; what
-    neither has is made again. ``train`` trains again too.
+    Data and weights come from this project's DVC cache or from the bucket of the settings, by the digests of dvc.lock. What
+    neither has is made again. With ``train``, the model is trained again too.
 
     Raises:
-        ConfigError: ``folder`` is there already.
-        ServiceError: MLflow, git or DVC fails, or the version was registered without what is needed.
-        DataError: its artifacts are damaged, or the figures are not those that were registered.
+        ConfigError: ``folder`` exists already.
+        ServiceError: MLflow, git or DVC fails, or the version was registered without its commit and dvc.lock.
+        DataError: its artifacts are damaged, or its figures differ from the registered ones.
     """
     if folder.exists():
-        raise ConfigError(f"{folder}: is there already; name a folder that is not")
+        raise ConfigError(f"{folder}: is there already; name a new folder")
     with tempfile.TemporaryDirectory() as name:
         with registry(project.settings) as client:
             found = find_version(client, project.params.register_.model, version)
             commit, kept = _needed(found)
-            given = _given(client, found, kept, name)
-        expected = _means(given / FIGURES, found)
-        place = _code(folder, commit)
-        _lay(given, place)
-    _data(place, project.settings)
+            kept_files = _download(client, found, kept, name)
+        expected = _means(kept_files / FIGURES, found)
+        place = _clone(folder, commit)
+        _restore(kept_files, place)
+    _fetch(place, project.settings)
     show_dvc(place, "repro", "--no-run-cache", "pack" if train else "train", own=False)
     if train:
         show_dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "train", own=False)
-    # by force: DVC's cache has the figures too, and they are to be measured
+    # by force: the figures are in DVC's cache too, but they must be measured again
     show_dvc(place, "repro", "--no-run-cache", "--force", "--single-item", "evaluate", own=False)
     _compare(found, expected, _means(place / METRICS, found))
-    say(f"{found.uri} stands in {place}: go there to run it again, train on or change it")
+    say(f"{found.uri} is in {place}: go there to run it again, train it further or change it")
 
 
 def _needed(version: Version) -> tuple[str, str]:
-    """The commit and the artifacts' folder."""
+    """The version's commit and the folder of its artifacts. Raises ServiceError for a version that cannot be rebuilt."""
     commit, kept, code = (version.tags.get(name, "") for name in ("registered_commit", "rebuild", "code"))
     if not version.run_id or not commit or not kept:
         raise ServiceError(f"{version.uri}: was registered without its commit and dvc.lock, so it cannot be built again")
@@ -71,32 +71,32 @@ def _needed(version: Version) -> tuple[str, str]:
     return commit, kept
 
 
-def _given(client: MlflowClient, version: Version, kept: str, folder: str) -> Path:
-    """The artifacts that ``register`` kept for this, brought to ``folder``."""
-    there = {Path(item.path).name for item in client.list_artifacts(version.run_id, kept)}
-    lost = [name for name in (LOCK, "params.yaml", FIGURES) if name not in there]
+def _download(client: MlflowClient, version: Version, kept: str, folder: str) -> Path:
+    """Download the artifacts that ``register`` kept for a rebuild to ``folder``. Raises DataError if one is missing."""
+    existing = {Path(item.path).name for item in client.list_artifacts(version.run_id, kept)}
+    lost = [name for name in (LOCK, "params.yaml", FIGURES) if name not in existing]
     if lost:
         raise _damaged(version, f"{kept}/{lost[0]} is not in its run")
     return Path(client.download_artifacts(version.run_id, kept, folder))
 
 
 def _means(path: Path, version: Version) -> dict[str, float]:
-    """PSNR-Y of the derained images by dataset. Raises DataError where there is none."""
+    """Dataset -> mean PSNR-Y (dB) of its derained images. Raises DataError if the file has none."""
     try:
-        found = {name: float(group["derained"]["psnr_y"]) for name, group in json.loads(path.read_text()).items()}
+        means = {name: float(group["derained"]["psnr_y"]) for name, group in json.loads(path.read_text()).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        found = {}
-    if not found:
+        means = {}
+    if not means:
         raise _damaged(version, f"{path.name} holds no figures")
-    return found
+    return means
 
 
 def _damaged(version: Version, what: str) -> DataError:
     return DataError(f"{version.uri}: its artifacts are damaged ({what}); restore them, or name another version")
 
 
-def _code(folder: Path, commit: str) -> Path:
-    """A clone of this repository at the commit; returns the project's folder in it."""
+def _clone(folder: Path, commit: str) -> Path:
+    """Clone this repository at the commit into ``folder``. Returns the project's folder in the clone."""
     try:
         git(Path(), "cat-file", "-e", f"{commit}^{{commit}}")
     except ServiceError:
@@ -108,16 +108,16 @@ def _code(folder: Path, commit: str) -> Path:
     return folder / git(Path(), "rev-parse", "--show-prefix")
 
 
-def _lay(given: Path, place: Path) -> None:
-    """Put what git does not have where it was."""
+def _restore(kept: Path, place: Path) -> None:
+    """Copy the files that git does not have to where they were."""
     for name in (LOCK, "params.yaml"):
-        shutil.copyfile(given / name, place / name)
-    if (given / "files").is_dir():
-        shutil.copytree(given / "files", place, dirs_exist_ok=True)
+        shutil.copyfile(kept / name, place / name)
+    if (kept / "files").is_dir():
+        shutil.copytree(kept / "files", place, dirs_exist_ok=True)
 
 
-def _data(place: Path, settings: Settings) -> None:
-    """Bring in by their digests all outs that this project's cache or the bucket has."""
+def _fetch(place: Path, settings: Settings) -> None:
+    """Fetch by digest all outputs that this project's DVC cache or the bucket has."""
     cache = Path(".dvc/cache")
     if cache.is_dir():
         show_dvc(place, "config", "--local", "cache.dir", str(cache.absolute()), own=False)
@@ -128,8 +128,9 @@ def _data(place: Path, settings: Settings) -> None:
         show_dvc(place, "checkout", "--allow-missing", own=False)
 
 
-def _compare(version: Version, expected: dict[str, float], found: dict[str, float]) -> None:
-    now = {name: found.get(name, math.nan) for name in expected}
+def _compare(version: Version, expected: dict[str, float], measured: dict[str, float]) -> None:
+    """Show both figures of each dataset. Raises DataError if they differ by more than ``CLOSE``."""
+    now = {name: measured.get(name, math.nan) for name in expected}
     rows = [[name, f"{before:.4f}", f"{now[name]:.4f}", f"{now[name] - before:+.4f}"] for name, before in expected.items()]
     table(f"{version.label}: PSNR-Y of its test images (dB)", ["", "registered", "now", "difference"], rows)
     off = [name for name, before in expected.items() if not abs(now[name] - before) <= CLOSE]  # NaN is off too

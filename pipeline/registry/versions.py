@@ -1,4 +1,7 @@
-"""What the registry has of a model's versions. Everything here is used inside ``registry``, which says where MLflow is."""
+"""Read a model's versions from the registry.
+
+The functions that take a client are used inside ``pipeline.registry.client.registry``, which sets MLflow's address.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.settings import Settings
-from pipeline.registry.client import asked, model_folder
+from pipeline.registry.client import model_folder, registry_for
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, MissingError
 from rdmc.files import file_digest
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
 
 NAMED = re.compile(r"models:/([^/@]+)(?:@|/)([^/@]+)")
 NUMBER = re.compile(r"[0-9]{1,9}")
-"""Those that MLflow's databases take."""
+"""A version number in the range that MLflow's databases take."""
 CHAMPION = "champion"
-"""The alias of the version in use, unless params.yaml has another."""
+"""The alias of the version in use, unless params.yaml names another."""
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's error codes for something that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -34,32 +38,32 @@ class Version:
     number: int
     aliases: tuple[str, ...]
     run_id: str
-    """Empty where there is none."""
+    """Id of its run; empty without one."""
     created: int
-    """ms since 1970."""
+    """Time in ms since 1970."""
     tags: Mapping[str, str]
     description: str
     source: str
-    """Where its files are, an id that no other model has."""
+    """Where its files are. No other model has the same source."""
 
     @property
     def label(self) -> str:
-        """As it is called in a sentence."""
+        """Its name in a sentence."""
         return f"version {self.number}"
 
     @property
     def uri(self) -> str:
-        """Of MLflow."""
+        """MLflow's URI of the version."""
         return f"models:/{self.model}/{self.number}"
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its weights as they were registered; empty where that is not known."""
+        """SHA-256 of its weights as they were registered; empty if that is not known."""
         return self.tags.get("model_sha256", "")
 
     @property
     def data(self) -> dict[str, str]:
-        """Digests of the datasets' manifests, by name."""
+        """Dataset name -> digest of its manifest."""
         return {name.removeprefix("data."): value for name, value in self.tags.items() if name.startswith("data.")}
 
 
@@ -75,20 +79,20 @@ def ensure_model(client: MlflowClient, name: str, description: str) -> None:
 
 
 def all_versions(client: MlflowClient, model: str) -> list[Version]:
-    """The versions of a model, oldest first; none of a model that is not there."""
+    """The versions of a model, oldest first; empty for a model that does not exist."""
     aliases = known_aliases(client, model)
-    found: list[Version] = []
+    versions: list[Version] = []
     token: Any = None
     while True:
         page = client.search_model_versions(f"name='{model}'", max_results=1000, page_token=token)
-        found += [_version(item, aliases) for item in page]
+        versions += [_version(item, aliases) for item in page]
         token = page.token
         if not token:
-            return sorted(found, key=lambda version: version.number)
+            return sorted(versions, key=lambda version: version.number)
 
 
 def known_aliases(client: MlflowClient, model: str) -> dict[str, int]:
-    """The aliases of a model and their versions; none of a model that is not there."""
+    """Alias -> version number of a model; empty for a model that does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -100,7 +104,7 @@ def known_aliases(client: MlflowClient, model: str) -> dict[str, int]:
 
 
 def find_version(client: MlflowClient, model: str, text: str) -> Version:
-    """The version with that number or alias. Raises MissingError that names those there are."""
+    """The version with the number or alias ``text``. Raises MissingError, which names the versions that exist."""
     aliases = known_aliases(client, model)
     number = aliases.get(text, int(text) if NUMBER.fullmatch(text) else 0)
     if found := known_version(client, model, number, aliases):
@@ -113,7 +117,10 @@ def find_version(client: MlflowClient, model: str, text: str) -> Version:
 
 
 def known_version(client: MlflowClient, model: str, number: int, aliases: Mapping[str, int] | None = None) -> Version | None:
-    """The version with that number, its aliases with it where they are given; None of one that was deleted or never made."""
+    """The version with that number; None if it was deleted or never existed.
+
+    It has the aliases that ``aliases`` gives it, else none.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -125,7 +132,7 @@ def known_version(client: MlflowClient, model: str, number: int, aliases: Mappin
 
 
 def first_known(client: MlflowClient, model: str, numbers: Iterable[int]) -> tuple[Version | None, list[int]]:
-    """The first of these versions that is there, and those before it, which are not."""
+    """The first of these versions that exists, or None, and the numbers before it, which do not."""
     gone: list[int] = []
     for number in numbers:
         if found := known_version(client, model, number):
@@ -135,60 +142,67 @@ def first_known(client: MlflowClient, model: str, numbers: Iterable[int]) -> tup
 
 
 def named_version(uri: str, settings: Settings) -> Version:
-    """The version that ``models:/name@alias`` or ``models:/name/version`` is.
+    """The version that ``models:/name@alias`` or ``models:/name/version`` names.
 
-    Raises ServiceError, where MLflow answers and has none, MissingError.
+    Raises:
+        MissingError: MLflow does not have it, or ``uri`` is not of that form.
+        ServiceError: MLflow fails.
     """
     named = NAMED.fullmatch(uri)
     if not named:
         raise MissingError(f"{uri}: names no model; write models:/name@alias or models:/name/version")
-    with asked(uri, settings) as client:
+    with registry_for(uri, settings) as client:
         return find_version(client, *named.groups())
 
 
 def figures(client: MlflowClient, version: Version) -> dict[str, float]:
-    """The means that ``register`` logged with the version's run, as ``light/derained/psnr_y``; empty without a run."""
+    """The means that ``register`` logged in the version's run, such as ``light/derained/psnr_y``; empty without a run."""
     metrics = _run(client, version).get("metrics", {})
     return {name.removeprefix("evaluate/"): value for name, value in metrics.items() if name.startswith("evaluate/")}
 
 
 def params_of(client: MlflowClient, version: Version) -> dict[str, str]:
-    """The dotted params of the version's run; empty without one."""
+    """The params of the version's run by dotted name; empty without a run."""
     return dict(_run(client, version).get("params", {}))
 
 
 def load_version(version: Version, settings: Settings) -> Restorer:
-    """The network of a version, in evaluation mode on the CPU.
+    """Load the network of a version, in evaluation mode on the CPU.
 
     Raises:
         CheckpointError: its weights are missing, damaged, or not those that were registered.
-        ServiceError: MLflow does not have the model, or it is not one of this project.
+        ServiceError: MLflow does not have the model, or this project did not register it.
     """
     with model_folder(version.uri, settings) as folder:
         return load_registered(folder, version.uri, version.digest)
 
 
 def load_registered(folder: Path, name: str, digest: str) -> Restorer:
-    """The network of a copy of a version's model folder, in evaluation mode on the CPU.
+    """Load the network from a copy of a version's model folder, in evaluation mode on the CPU.
 
-    Raises CheckpointError, which calls it ``name``, where it is missing, damaged, or its weights are not those of ``digest``,
-    SHA-256; an empty one, of versions that have none, is no rule.
+    Args:
+        folder: the copy.
+        name: how errors name the version.
+        digest: SHA-256 that the weights must have; empty for a version without one, whose weights are not checked.
+
+    Raises:
+        CheckpointError: the folder is missing or damaged, or its weights have another digest.
     """
     try:
         network, _ = load_model(folder)
-        found = file_digest(folder / WEIGHTS)
+        actual = file_digest(folder / WEIGHTS)
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {_inside(error, folder)}; register it again or name another") from None
-    if digest and found != digest:
+    if digest and actual != digest:
         raise CheckpointError(
-            f"{name}: its weights have SHA-256 {found[:12]}…, registered were {digest[:12]}…; the artifact is damaged: "
+            f"{name}: its weights have SHA-256 {actual[:12]}…, registered were {digest[:12]}…; the artifact is damaged: "
             "register it again or name another version"
         )
     return network
 
 
 def _inside(error: CheckpointError, folder: Path) -> str:
-    """The error without the temporary folder and its own advice."""
+    """The error's text without the temporary folder and without its advice."""
     return str(error).replace(f"{folder}/", "").partition(";")[0]
 
 
@@ -203,16 +217,16 @@ def _run(client: MlflowClient, version: Version) -> dict[str, Any]:
         raise
 
 
-def _version(found: Any, aliases: Mapping[str, int]) -> Version:
-    number = int(found.version)
+def _version(item: Any, aliases: Mapping[str, int]) -> Version:
+    number = int(item.version)
     own = tuple(sorted(name for name, at in aliases.items() if at == number))
     return Version(
-        found.name,
+        item.name,
         number,
         own,
-        found.run_id or "",
-        int(found.creation_timestamp),
-        dict(found.tags),
-        found.description or "",
-        str(found.source),
+        item.run_id or "",
+        int(item.creation_timestamp),
+        dict(item.tags),
+        item.description or "",
+        str(item.source),
     )

@@ -1,1 +1,1 @@
-"""Using a model: over HTTP, on files, and as an exported file."""
+"""Use a model: over HTTP, on files, or as an exported file."""

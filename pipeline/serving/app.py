@@ -1,7 +1,7 @@
-"""A model over HTTP by Ray Serve: a picture in, a PNG out.
+"""Serve a model over HTTP with Ray Serve: an image in, a PNG out.
 
-``Ingress`` (pipeline/serving/ingress.py) speaks HTTP; of ``Derainer`` (pipeline/serving/replica.py) there are as many as the load asks for. On a
-Ray that others use, only what is our own is begun and ended.
+One ``Ingress`` (ingress.py) answers HTTP, and as many replicas of ``Derainer`` (replica.py) run as the load needs. On a shared
+Ray, only this server's own application is started and ended.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from pipeline.serving.types import ModelStatus, ServingConfig
 from rdmc.errors import ServiceError, one_line
 
 AHEAD = 8
-"""Pictures that wait at a replica: Ray asks one that is full again and again, which cost a tenth of a core."""
+"""Images that may wait at a replica. Ray polls a full replica again and again, which cost a tenth of a core."""
 OTHERS = 64
-"""Requests that may be inside beside pictures: the page, the state, the counters, refusals."""
+"""Requests that may be in progress besides images: the page, the health check, the metrics, refusals."""
 LOOK_SECONDS = 5.0
-"""Between two looks at whether all of it still lives."""
+"""Seconds between two checks that Ray and the application are alive."""
 ANSWER_SECONDS = 30.0
-"""How long a Ray that is busy may take to say so."""
+"""Seconds that a busy Ray may take to answer such a check."""
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What is being served."""
+    """A running server."""
 
     address: str
     problem: str
-    """Why the model is the last that was kept and not what the registry has now; empty where it is."""
+    """Why the model is the last cached one and not the registry's current one; empty if it is current."""
 
     def watch(self) -> None:
-        """Wait for ever, or until Ray or the application has ended, which raises ServiceError."""
+        """Wait for ever. Raises ServiceError if Ray or the application ends."""
         while True:
             time.sleep(LOOK_SECONDS)
-            answers: queue.Queue[str] = queue.Queue()  # in a thread, for a Ray that has ended does not always say so
+            answers: queue.Queue[str] = queue.Queue()  # in a thread, because a call to a Ray that has ended may hang
             threading.Thread(target=lambda box=answers: box.put(_problem()), daemon=True).start()
             try:
                 problem = answers.get(timeout=ANSWER_SECONDS)
@@ -65,87 +65,91 @@ class Serving:
 
 
 @contextmanager
-def serving(plan: ServingConfig, settings: Settings) -> Iterator[Serving]:
-    """Serve for as long as the block lasts. Raises RdmcError where that cannot be."""
-    first = FollowedModel(plan.model, settings, plan.cache)  # a model that is not there is told of before Ray starts
-    state = ModelStatus(first.current.name, first.current.version, first.problem)
+def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
+    """Serve until the block ends. Raises RdmcError if the server cannot start."""
+    first = FollowedModel(config.model, settings, config.cache)  # a missing model is reported before Ray starts
+    model = ModelStatus(first.current.name, first.current.version, first.problem)
     with cluster(settings):
         _end_by_sigterm()
         require_resources(settings)
         if not own_ray(settings):
-            check_shared(plan)
+            check_shared(config)
         try:
-            _start(plan, settings, state)
-            yield Serving(address_of(plan), state.problem)
+            _start(config, settings, model)
+            yield Serving(address_of(config), model.problem)
         finally:
-            with suppress(RayError, RayServeException, RuntimeError):  # of a Ray that has ended
+            with suppress(RayError, RayServeException, RuntimeError):  # Ray may have ended
                 if own_ray(settings):
                     serve.shutdown()
                 else:
                     serve.delete(APP)
 
 
-def address_of(plan: ServingConfig) -> str:
-    """Where the server is, as a URL."""
-    host = f"[{plan.host}]" if ":" in plan.host else plan.host
-    return f"http://{host}:{plan.port}"
+def address_of(config: ServingConfig) -> str:
+    """The server's address as a URL."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{config.port}"
 
 
-def check_shared(plan: ServingConfig) -> None:
-    """Raise ServiceError where the Ray in use serves already in a way that leaves no room for ``plan``."""
+def check_shared(config: ServingConfig) -> None:
+    """Raise ServiceError if the Ray in use already serves with another address or an application of the same name."""
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None:
         return
-    there, cure = client.http_config, "or set RDMC_RAY_ADDRESS=local"
-    if (there.host, there.port) != (plan.host, plan.port):
-        said = f"this Ray serves at {there.host}:{there.port} already, for all its applications"
-        raise ServiceError(f"{plan.host}:{plan.port}: {said}; take --host {there.host} --port {there.port}, {cure}")
+    options, cure = client.http_config, "or set RDMC_RAY_ADDRESS=local"
+    if (options.host, options.port) != (config.host, config.port):
+        reason = f"this Ray serves at {options.host}:{options.port} already, for all its applications"
+        raise ServiceError(f"{config.host}:{config.port}: {reason}; take --host {options.host} --port {options.port}, {cure}")
     if APP in serve.status().applications:
         raise ServiceError(f"this Ray serves an application {APP!r} already; end that one, {cure}")
 
 
-def _start(plan: ServingConfig, settings: Settings, state: ModelStatus) -> None:
+def _start(config: ServingConfig, settings: Settings, model: ModelStatus) -> None:
     try:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
-        serve.start(proxy_location="HeadOnly", http_options=http_options_of(plan), logging_config=quiet)
-        serve.run(application(plan, settings, state), name=APP, logging_config=quiet)
+        serve.start(proxy_location="HeadOnly", http_options=http_options_of(config), logging_config=quiet)
+        serve.run(application(config, settings, model), name=APP, logging_config=quiet)
     except (RuntimeError, OSError, ValueError, RayError, RayServeException) as error:
-        raise ServiceError(f"Ray Serve did not start ({one_line(error)}); mend that") from None
+        raise ServiceError(f"Ray Serve did not start ({one_line(error)}); fix that") from None
 
 
-def http_options_of(plan: ServingConfig) -> dict[str, Any]:
-    """Ray Serve's options of HTTP; its own time limit only ends what the door has not."""
-    longest = 2 * plan.timeout + plan.limits.seconds + 30  # a picture may be asked for twice
-    return {"host": plan.host, "port": plan.port, "request_timeout_s": longest, "keep_alive_timeout_s": 75}
+def http_options_of(config: ServingConfig) -> dict[str, Any]:
+    """Ray Serve's HTTP options. Its time limit only ends requests that ``Ingress`` has not ended itself."""
+    longest = 2 * config.timeout + config.limits.seconds + 30  # a replica may be asked for an image twice
+    return {"host": config.host, "port": config.port, "request_timeout_s": longest, "keep_alive_timeout_s": 75}
 
 
-def application(plan: ServingConfig, settings: Settings, state: ModelStatus) -> Any:
-    """The door and the derainers behind it, one to ``RDMC_WORKERS`` of them, each with a CPU or its part of a GPU."""
-    most, ongoing = workers(settings), plan.batch + AHEAD
+def application(config: ServingConfig, settings: Settings, model: ModelStatus) -> Any:
+    """``Ingress`` and, behind it, one to ``RDMC_WORKERS`` replicas of ``Derainer``, each with a CPU or its share of a GPU."""
+    most, ongoing = workers(settings), config.batch + AHEAD
     derainer = serve.deployment(
         Derainer,
         name="Derainer",
         max_ongoing_requests=ongoing,
-        max_queued_requests=plan.queue,
-        health_check_period_s=2.0,  # one that has died is replaced this soon
+        max_queued_requests=config.queue,
+        health_check_period_s=2.0,  # a replica that has died is replaced this soon
         ray_actor_options={f"num_{kind.lower()}s": each for kind, each in share(settings).items()},
         autoscaling_config=AutoscalingConfig(
             min_replicas=1,
             max_replicas=most,
-            target_ongoing_requests=plan.batch,
+            target_ongoing_requests=config.batch,
             upscale_delay_s=1.0,
             downscale_delay_s=60.0,
             look_back_period_s=4.0,
             metrics_interval_s=1.0,
         ),
     )
-    places = plan.queue + most * ongoing
-    door = serve.deployment(Ingress, name="Door", max_ongoing_requests=places + OTHERS, ray_actor_options={"num_cpus": 0})
-    return door.bind(derainer.bind(plan, settings, tracking_uri(settings), most, on_gpu(settings)), plan, state, places)
+    capacity = config.queue + most * ongoing
+    ingress = serve.deployment(
+        Ingress, name="Ingress", max_ongoing_requests=capacity + OTHERS, ray_actor_options={"num_cpus": 0}
+    )
+    replicas = derainer.bind(config, settings, tracking_uri(settings), most, on_gpu(settings))
+    return ingress.bind(replicas, config, model, capacity)
 
 
 def _problem() -> str:
+    """Why the server has ended; empty while it runs."""
     try:
         if not any(node["Alive"] for node in ray.nodes()):
             return "Ray has ended"
@@ -155,6 +159,6 @@ def _problem() -> str:
 
 
 def _end_by_sigterm() -> None:
-    """SIGTERM as Ctrl-C, at any moment; Ray puts a handler of its own there when it starts."""
+    """Make SIGTERM act like Ctrl-C at any moment. Ray replaces the handler when it starts, so this is called after that."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)

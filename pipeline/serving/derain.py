@@ -1,4 +1,4 @@
-"""``derain``: what a person does with a model. A photograph, or a folder of them, without the rain."""
+"""The command ``derain``: remove the rain from an image or from every image of a folder."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ SCHEME = "models:/"
 
 
 def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 1024) -> None:
-    """Derain ``source``, a picture or a folder of pictures, and write PNG files.
+    """Derain ``source``, an image or a folder of images, and write PNG files.
 
     Args:
-        source: a picture of any common format, or a folder that is searched with its subfolders.
-        out: a ``.png`` file for a file, or a folder; in it names and subfolders are kept.
+        source: an image of any common format, or a folder, which is searched with its subfolders.
+        out: a ``.png`` file for a file, or a folder. Names and subfolders are kept inside the folder.
         model: ``models:/name@alias`` of the registry, a model folder, or a file of published weights.
         settings: where MLflow is, and whether a GPU may be used.
-        tile: larger pictures are derained in tiles of this many pixels a side.
+        tile: larger images are derained in tiles of this many pixels a side.
 
     Raises:
-        DataError: nothing to derain, an input would be overwritten, or, after all others are done, a picture failed.
-        CheckpointError, ServiceError: no such model.
+        DataError: there is nothing to derain, or an input would be overwritten. Also if an image failed, after all others are
+            done.
+        CheckpointError, ServiceError: there is no such model.
     """
     jobs = plan(source, out)
     device = "cpu" if settings.gpu is False else best_device()
@@ -52,11 +53,11 @@ def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 102
     done = len(jobs) - len(failed)
     say(f"{done} of {len(jobs)} pictures derained in {seconds:.1f} s: {out if source.is_dir() else next(iter(jobs.values()))}")
     if failed:
-        raise DataError(f"{source}: {len(failed)} of {len(jobs)} pictures failed, named above; mend or remove them")
+        raise DataError(f"{source}: {len(failed)} of {len(jobs)} pictures failed, named above; fix or remove them")
 
 
 def plan(source: Path, out: Path) -> dict[Path, Path]:
-    """Which picture is written where. Raises DataError where that is nothing, or would overwrite a picture."""
+    """Input -> output file of each image. Raises DataError if there is no image or an input would be overwritten."""
     if source.is_dir():
         jobs = _plan_folder(source, out)
     elif source.is_file():
@@ -78,14 +79,14 @@ def _plan_folder(source: Path, out: Path) -> dict[Path, Path]:
     inside = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
     results = out.resolve()
     if results != source.resolve():
-        inside = [path for path in inside if results not in path.resolve().parents]  # of an earlier time
+        inside = [path for path in inside if results not in path.resolve().parents]  # the results of an earlier run
     pictures = [path for path in inside if path.suffix.lower() in EXTENSIONS]
     if skipped := len(inside) - len(pictures):
         say(f"{source}: {skipped} files without a picture's extension are left out")
     if not pictures:
         raise DataError(f"{source}: no pictures ({' '.join(sorted(EXTENSIONS))}); name a folder that has some")
     targets = {path: (out / path.relative_to(source)).with_suffix(".png") for path in pictures}
-    taken = Counter(targets.values())  # a.jpg and a.png must not become one
+    taken = Counter(targets.values())  # a.jpg and a.png must not get the same result
     return {path: out / f"{path.relative_to(source)}.png" if taken[t] > 1 else t for path, t in targets.items()}
 
 

@@ -1,4 +1,4 @@
-"""``export``: a model as ONNX or as torch.export's ``.pt2``."""
+"""The command ``export``: write a model as ONNX or as torch.export's ``.pt2``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ SCHEME = "models:/"
 
 
 def run(model: str, folder: Path, form: str, settings: Settings) -> None:
-    """Write ``folder`` with the model's graph and what it takes and gives (export.json).
+    """Write the model's graph and a description of its input and output (export.json) into the new folder ``folder``.
 
-    Raises ConfigError for another format, DataError for a folder that is there, ServiceError or CheckpointError for no model.
+    Args:
+        model: ``models:/name@alias`` or ``models:/name/version`` of the registry, or a model folder.
+        folder: the folder to make.
+        form: ``onnx`` or ``pt2``.
+        settings: where MLflow is.
+
+    Raises:
+        ConfigError: an unknown format.
+        DataError: ``folder`` exists already.
+        ServiceError, CheckpointError: there is no such model.
     """
     if folder.exists():
         raise DataError(f"{folder}: is there already; name another folder or remove it")

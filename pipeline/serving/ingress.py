@@ -1,4 +1,7 @@
-"""What speaks HTTP: the page, the state, the counters, pictures. It refuses what is no picture, and computes nothing."""
+"""The HTTP side of the server: the web page, the health check, the metrics, and images.
+
+It refuses requests that are not images and hands the others to the replicas. It computes nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -17,43 +20,44 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.serving.metrics import TYPE, ServingMetrics
-from pipeline.serving.requests import RefusedRequest, admit, own_names, picture, too_long_to_let_come
+from pipeline.serving.requests import RefusedRequest, admit, own_names, picture, too_long_to_discard
 from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 
 PAGE = Path(__file__).with_name("page.html")
 APP = "rdmc"
 PATHS = {"/": ("GET", "HEAD"), "/healthz": ("GET", "HEAD"), "/metrics": ("GET", "HEAD"), "/derain": ("POST",)}
 ASK_SECONDS = 2.0
-"""How long a replica may take to say which model it has, before its last answer counts."""
+"""Seconds to wait for a replica's model status. After that, the last known status is reported."""
 GONE_AWAY = 499
-"""Counted for a caller who did not wait for the answer."""
+"""The status that is counted for a caller who did not wait for the answer."""
 LOG = logging.getLogger("ray.serve")
 
 
 class Ingress:
-    """HTTP before the replicas.
+    """Answers HTTP requests with the help of the replicas.
 
     Args:
-        derainer: the handle of the replicas.
-        plan: how to serve.
-        state: of the model as whoever serves has found it.
-        places: pictures that may be inside, arriving ones too; more are refused before they are read.
+        derainer: Ray Serve's handle of the replicas.
+        config: how to serve.
+        model: the status of the model when the server started.
+        capacity: images that may be in progress, including those that are still arriving. Further ones are refused before they
+            are read.
     """
 
-    def __init__(self, derainer: Any, plan: ServingConfig, state: ModelStatus, places: int) -> None:
-        self.derainer, self.plan, self.limits, self.places = derainer, plan, plan.limits, places
+    def __init__(self, derainer: Any, config: ServingConfig, model: ModelStatus, capacity: int) -> None:
+        self.derainer, self.config, self.limits, self.capacity = derainer, config, config.limits, capacity
         self.inside = 0
         text = PAGE.read_text()
         self.policy = policy(text)
-        told = f'data-megabytes="{self.limits.megabytes:g}"'
-        self.page = text.replace('data-megabytes="32"', told).encode()
-        self.hosts = own_names(plan.host)
-        self.meters, self.state = ServingMetrics(), state
-        self.meters.registry_up.set(not state.problem)
-        self.meters.served(state.model, state.version)
+        limit = f'data-megabytes="{self.limits.megabytes:g}"'
+        self.page = text.replace('data-megabytes="32"', limit).encode()
+        self.hosts = own_names(config.host)
+        self.meters, self.model = ServingMetrics(), model
+        self.meters.registry_up.set(not model.problem)
+        self.meters.served(model.model, model.version)
 
     async def __call__(self, request: Request) -> Response:
-        """The answer to any request."""
+        """Answer any request, and count it."""
         path, status = request.scope["path"], GONE_AWAY
         try:
             response = await self._answered(path, request)
@@ -75,7 +79,7 @@ class Ingress:
             return refusal.response()
         except Exception:
             LOG.exception("a request to %s failed", path)
-            return RefusedRequest(500, "a fault of the server's own; its log says which").response()
+            return RefusedRequest(500, "an error of the server itself; its log has the details").response()
 
     async def _answer(self, path: str, request: Request) -> Response:
         if path == "/derain":
@@ -83,25 +87,25 @@ class Ingress:
         if path == "/":
             return Response(self.page, headers={"Content-Security-Policy": self.policy}, media_type="text/html; charset=utf-8")
         replicas = await asyncio.to_thread(running)
-        await self._look()
+        await self._refresh()
         if path == "/metrics":
             self.meters.replicas.set(replicas)
             return Response(self.meters.text(), media_type=TYPE)
-        said = {"status": "ok" if replicas else "no replica", "model": self.state.model, "version": self.state.version}
-        return JSONResponse({**said, "replicas": replicas, "registry": self.state.problem or "ok"}, 200 if replicas else 503)
+        health = {"status": "ok" if replicas else "no replica", "model": self.model.model, "version": self.model.version}
+        return JSONResponse({**health, "replicas": replicas, "registry": self.model.problem or "ok"}, 200 if replicas else 503)
 
-    async def _look(self) -> None:
-        """Ask a replica which model it has; where all are busy or ending, what was said last stands."""
+    async def _refresh(self) -> None:
+        """Ask a replica for its model status. If all are busy or ending, the last known status stays."""
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                self._note(await self.derainer.state.remote())
+                self._note(await self.derainer.model_status.remote())
         except (TimeoutError, RayActorError, RayServeException):
             return
 
     async def _derain(self, request: Request) -> Response:
-        if self.inside >= self.places:
-            closes = too_long_to_let_come(request, self.limits)
-            raise RefusedRequest(503, f"{self.inside} pictures are on their way; try again in a moment", closes)
+        if self.inside >= self.capacity:
+            closes = too_long_to_discard(request, self.limits)
+            raise RefusedRequest(503, f"{self.inside} images are in progress; try again in a moment", closes)
         self.inside += 1
         try:
             with self.meters.waiting.track_inprogress():
@@ -110,45 +114,45 @@ class Ingress:
                     answer = await self._ask(body)
         finally:
             self.inside -= 1
-        self._note(answer.state)
+        self._note(answer.model)
         if answer.status != 200:
             raise RefusedRequest(answer.status, answer.data.decode())
         self.meters.pixels.inc(answer.pixels)
         self.meters.network.observe(answer.seconds)
         self.meters.together.observe(answer.together)
-        return Response(answer.data, headers=model_headers(answer.state), media_type="image/png")
+        return Response(answer.data, headers=model_headers(answer.model), media_type="image/png")
 
     async def _ask(self, body: bytes, again: bool = True) -> Answer:
-        """A replica's answer; of another where the first ends before it answers, for asking twice changes nothing."""
+        """A replica's answer. If the replica ends before it answers, another one is asked once, which is safe to repeat."""
         try:
-            async with asyncio.timeout(self.plan.timeout):
+            async with asyncio.timeout(self.config.timeout):
                 answer: Answer = await self.derainer.derain.remote(body)
                 return answer
         except BackPressureError:
-            raise RefusedRequest(503, "too many pictures are waiting; try again in a moment") from None
+            raise RefusedRequest(503, "too many images are waiting; try again in a moment") from None
         except TimeoutError:
             raise RefusedRequest(
-                504, f"not derained within {self.plan.timeout:g} s; send a smaller one, or fewer at once"
+                504, f"not derained within {self.config.timeout:g} s; send a smaller image, or fewer at once"
             ) from None
         except RayActorError:
             if again:
                 return await self._ask(body, again=False)
-            raise RefusedRequest(503, "the process that derained it ended, and so did another; try again in a moment") from None
+            raise RefusedRequest(503, "two processes ended while they derained this image; try again in a moment") from None
 
-    def _note(self, state: ModelStatus) -> None:
-        self.meters.registry_up.set(not state.problem)
-        if (state.model, state.version) != (self.state.model, self.state.version):
-            self.meters.served(state.model, state.version)
-        self.state = state
+    def _note(self, model: ModelStatus) -> None:
+        self.meters.registry_up.set(not model.problem)
+        if (model.model, model.version) != (self.model.model, self.model.version):
+            self.meters.served(model.model, model.version)
+        self.model = model
 
 
-def model_headers(state: ModelStatus) -> dict[str, str]:
-    """Which model made a picture; its name as in a URL, for headers are Latin-1."""
-    return {"X-Model": quote(state.model, safe=""), "X-Model-Version": state.version, "Cache-Control": "no-store"}
+def model_headers(status: ModelStatus) -> dict[str, str]:
+    """Response headers that name the model. Its name is percent-encoded, because headers are Latin-1."""
+    return {"X-Model": quote(status.model, safe=""), "X-Model-Version": status.version, "Cache-Control": "no-store"}
 
 
 def policy(page: str) -> str:
-    """The content security policy of a page whose one script and one style stand inside it: nothing else may run or load."""
+    """The content security policy of a page with one inline script and one inline style: nothing else may run or load."""
     own = "; ".join(f"{kind}-src 'sha256-{_digest(page, kind)}'" for kind in ("script", "style"))
     shut = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     return f"default-src 'none'; {own}; img-src blob:; connect-src 'self'; {shut}"
@@ -160,7 +164,7 @@ def _digest(page: str, kind: str) -> str:
 
 
 def running() -> int:
-    """Replicas that answer."""
-    found = serve.status().applications.get(APP)
-    derainer = found.deployments.get("Derainer") if found else None
+    """The number of replicas that are running."""
+    application = serve.status().applications.get(APP)
+    derainer = application.deployments.get("Derainer") if application else None
     return int(derainer.replica_states.get("RUNNING", 0)) if derainer else 0

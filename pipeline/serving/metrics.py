@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""The metrics of a server, in the format that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -13,28 +13,41 @@ TOGETHER = (1, 2, 4, 8, 16, 32)
 
 
 class ServingMetrics:
-    """Counters of one process; ``text`` is all of them."""
+    """The metrics of one process. ``text`` writes all of them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        of: dict[str, Any] = {"registry": self.registry}
-        self.requests = Counter("rdmc_requests", "Requests answered, by path and status.", ["path", "status"], **of)
-        self.seconds = Histogram("rdmc_request_seconds", "From a picture's request to its answer.", buckets=SECONDS, **of)
-        self.network = Histogram(
-            "rdmc_network_seconds", "Of the network, for the pictures of one batch.", buckets=SECONDS, **of
+        options: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter(
+            "rdmc_requests", "HTTP requests that were answered, by path and status.", ["path", "status"], **options
         )
-        self.together = Histogram("rdmc_batch_pictures", "Pictures that were derained at once.", buckets=TOGETHER, **of)
-        self.pixels = Counter("rdmc_pixels", "Pixels derained.", **of)
-        self.waiting = Gauge("rdmc_requests_waiting", "Pictures that have come and are not answered.", **of)
-        self.replicas = Gauge("rdmc_replicas", "Processes that derain.", **of)
-        self.registry_up = Gauge("rdmc_registry_up", "1 where MLflow could be asked for the alias the last time.", **of)
-        self.model = Gauge("rdmc_model_info", "1 for the model of the last answer.", ["model", "version"], **of)
+        self.seconds = Histogram(
+            "rdmc_request_seconds", "Seconds from the arrival of an image to its answer.", buckets=SECONDS, **options
+        )
+        self.network = Histogram(
+            "rdmc_network_seconds", "Seconds that the network took for one batch of images.", buckets=SECONDS, **options
+        )
+        self.together = Histogram(
+            "rdmc_batch_pictures", "Images that the network processed in one batch.", buckets=TOGETHER, **options
+        )
+        self.pixels = Counter("rdmc_pixels", "Pixels of all images that were derained.", **options)
+        self.waiting = Gauge("rdmc_requests_waiting", "Image requests that are not answered yet.", **options)
+        self.replicas = Gauge("rdmc_replicas", "Running processes that remove rain from images.", **options)
+        self.registry_up = Gauge(
+            "rdmc_registry_up", "1 if the last check for a new model version in MLflow succeeded, else 0.", **options
+        )
+        self.model = Gauge(
+            "rdmc_model_info",
+            "Always 1. The labels name the model and version of the last answer.",
+            ["model", "version"],
+            **options,
+        )
 
     def served(self, model: str, version: str) -> None:
-        """The model of the last answer."""
+        """Set the model of the last answer."""
         self.model.clear()
         self.model.labels(model, version).set(1)
 
     def text(self) -> bytes:
-        """All of them in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self.registry)

@@ -1,9 +1,11 @@
-"""A model that is served: loaded once, and, where it is named by an alias, loaded anew when the alias moves.
+"""Load the model that is served, and load it again when its alias moves.
 
-The new one is loaded beside the old, tried on an image, and takes its place by one assignment; whoever holds the old one ends
-with it. Where MLflow is away, or the new version is no good, what is there goes on, and ``problem`` says so. Models are kept on
-the node's disk by what they are and of which store, so a process that starts while MLflow is away has the last one. What is
-kept is a help and never a need: a disk that is full stops no model that is loaded.
+The new model is loaded while the old one still serves. It is tried on an image and then replaces the old one by a single
+assignment. A request that already uses the old model finishes with it. If MLflow is unavailable or the new version is bad, the
+old model stays in service, and ``problem`` has the reason.
+
+Models are cached on the node's disk, by their identity and store, so a process that starts while MLflow is unavailable uses the
+last one. The cache is optional: a full disk never stops a model that is loaded.
 """
 
 from __future__ import annotations
@@ -31,35 +33,37 @@ from rdmc.models.base import Restorer
 
 SCHEME = "models:/"
 TRIAL = np.full((64, 64, 3), 128, np.uint8)
-"""What a new model is tried on before it may answer."""
+"""The image that a new model is tried on before it serves."""
 KEPT = 3
-"""Models that stay on disk for each name in each store; the one before the last is what a rollback wants."""
+"""Models kept on disk for each name in each store. A rollback needs the one before the last."""
 ENTRY = ("name", "version", "key", "sha256")
+"""The fields of a ``Loaded`` model that a cache note keeps."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, and which it is."""
+    """A model in memory and its identity."""
 
     name: str
     version: str
-    """As the registry counts; empty for a folder."""
+    """Version in the registry; empty for a model folder."""
     key: str
-    """What the weights are: two versions that share it are one model."""
+    """Identifies the weights: two versions with the same key are the same model."""
     sha256: str
-    """Of the weights as they were registered, where that is known."""
+    """SHA-256 of the weights as they were registered; empty if that is not known."""
     network: Restorer
 
 
 class FollowedModel:
-    """The model of ``uri``, always one that works.
+    """The model that ``uri`` names. It has always been tried and works.
 
     Args:
         uri: ``models:/name@alias``, which is followed, ``models:/name/version``, or a model folder.
         settings: where MLflow is.
         cache: a folder of this node for downloaded models, shared by its processes.
 
-    Raises ServiceError, CheckpointError or DataError where there is no such model to begin with.
+    Raises:
+        ServiceError, CheckpointError, DataError: there is no such model at the start.
     """
 
     def __init__(self, uri: str, settings: Settings, cache: Path) -> None:
@@ -69,16 +73,19 @@ class FollowedModel:
         self.current = self._first()
 
     def refresh(self) -> bool:
-        """Load what the alias names now; whether that is another model. Never raises for what is outside: see ``problem``."""
+        """Load the version that the alias names now. Returns whether that is another one.
+
+        An error outside of the process is never raised: ``problem`` has it, and the current model stays.
+        """
         if not self.uri.startswith(SCHEME):
             return False
         try:
-            found = self._newest(self.current)
+            newest = self._newest(self.current)
         except (RdmcError, OSError) as error:
             self.problem = one_line(error)
             return False
         self.problem = ""
-        moved, self.current = found is not self.current, found
+        moved, self.current = newest is not self.current, newest
         return moved
 
     def _first(self) -> Loaded:
@@ -96,6 +103,7 @@ class FollowedModel:
             return last
 
     def _newest(self, current: Loaded | None = None) -> Loaded:
+        """The model that MLflow names now; ``current`` itself if that is the same version."""
         version = named_version(self.uri, self.settings)
         number, key = str(version.number), self._digest(version.source)
         if current and (current.version, current.key) == (number, key):
@@ -108,21 +116,21 @@ class FollowedModel:
                 self._remember(loaded)
         return loaded
 
-    def _network(self, version: Version, place: Path) -> Restorer:
-        """From the cache, else from MLflow; what is damaged in the cache is fetched again."""
-        if place.is_dir():
+    def _network(self, version: Version, cached: Path) -> Restorer:
+        """The network from the folder ``cached``, else from MLflow. A damaged copy is removed and downloaded again."""
+        if cached.is_dir():
             try:
-                return _tried(load_registered(place, version.uri, version.digest))
+                return _tried(load_registered(cached, version.uri, version.digest))
             except CheckpointError:
-                shutil.rmtree(place, ignore_errors=True)
+                shutil.rmtree(cached, ignore_errors=True)
         with model_folder(version.uri, self.settings) as folder:
-            network = _tried(load_registered(folder, version.uri, version.digest))  # what is no good is not kept
-            with suppress(OSError), new_folder(place) as kept:
-                shutil.copytree(folder, kept, dirs_exist_ok=True)
+            network = _tried(load_registered(folder, version.uri, version.digest))  # so that a bad model is not cached
+            with suppress(OSError), new_folder(cached) as copy:
+                shutil.copytree(folder, copy, dirs_exist_ok=True)
         return network
 
     def _last(self) -> Loaded | None:
-        """What this name was in this store when it was last asked, where that is still whole."""
+        """The last model that ``uri`` named in this store, from the cache; None if there is no intact copy."""
         for entry in _entries(self._note)[:1]:
             with suppress(CheckpointError, OSError):
                 network = load_registered(self.cache / entry["key"], self.uri, entry["sha256"])
@@ -130,7 +138,7 @@ class FollowedModel:
         return None
 
     def _remember(self, loaded: Loaded) -> None:
-        """Note the model as the last, and forget those that no note has among its last."""
+        """Note the model as the last one, and delete cached models that no note mentions any more."""
         others = [entry for entry in _entries(self._note) if entry["key"] != loaded.key]
         own = {name: getattr(loaded, name) for name in ENTRY}
         write_text(self._note, json.dumps([own, *others][:KEPT]))
@@ -141,14 +149,16 @@ class FollowedModel:
 
     @property
     def _note(self) -> Path:
+        """The file that lists the last models of ``uri`` in this store."""
         return self.cache / f"{self._digest(self.uri)}.json"
 
     def _digest(self, text: str) -> str:
-        """Of what ``text`` is in this store; two stores share a cache."""
+        """A digest of the store and ``text``, because several stores may share a cache."""
         return hashlib.sha256(f"{self.store}\n{text}".encode()).hexdigest()[:16]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Hold the lock of the cache, which the processes of a node share."""
         self.cache.mkdir(parents=True, exist_ok=True)
         with (self.cache / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -156,13 +166,13 @@ class FollowedModel:
 
 
 def tracking_uri(settings: Settings) -> str:
-    """Where MLflow is, for processes that stand in another folder."""
+    """MLflow's address in a form that is valid in any working directory."""
     path = sqlite_path(settings.tracking_uri)
     return f"sqlite:///{path.resolve()}" if path else settings.tracking_uri
 
 
 def _entries(note: Path) -> list[dict[str, str]]:
-    """What a note has, the last model first; nothing of one that is damaged."""
+    """The models that a note lists, the last one first; empty if the note is missing or damaged."""
     try:
         return [{name: str(entry[name]) for name in ENTRY} for entry in json.loads(note.read_text())]
     except (OSError, ValueError, TypeError, KeyError):
@@ -170,5 +180,6 @@ def _entries(note: Path) -> list[dict[str, str]]:
 
 
 def _tried(network: Restorer) -> Restorer:
+    """The network, after a trial. Raises CheckpointError if its output is not finite."""
     derain_image(network, TRIAL)
     return network

@@ -1,6 +1,6 @@
-"""A replica: one process with one model, which decodes, derains and encodes, and follows the alias (pipeline/serving/model_loader.py).
+"""A replica: one process with one model. It decodes, derains and encodes images, and follows the alias (model_loader.py).
 
-A request ends with the model that it began with.
+A request is finished with the model that it started with, even if the alias moves meanwhile.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ class Derainer:
     """One process with one model.
 
     Args:
-        plan: how to serve.
-        settings: of whoever serves.
-        tracking_uri: where MLflow is, from anywhere.
-        share: replicas that divide the CPUs of this node among them.
-        gpu: whether this one has a GPU.
+        config: how to serve.
+        settings: the settings of the command ``serve``.
+        tracking_uri: MLflow's address, valid in any working directory.
+        share: how many replicas share the CPUs of a node.
+        gpu: whether this replica has a GPU.
     """
 
-    def __init__(self, plan: ServingConfig, settings: Settings, tracking_uri: str, share: int, gpu: bool) -> None:
+    def __init__(self, config: ServingConfig, settings: Settings, tracking_uri: str, share: int, gpu: bool) -> None:
         self.ended = threading.Event()
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // share))
-        self.plan, self.device = plan, str(best_device()) if gpu else "cpu"
-        self.model = FollowedModel(plan.model, settings, plan.cache)
-        self._together.set_max_batch_size(plan.batch)
-        self.room = asyncio.Semaphore(plan.batch + 1)  # the next is decoded meanwhile; more would only take memory
+        self.config, self.device = config, str(best_device()) if gpu else "cpu"
+        self.model = FollowedModel(config.model, settings, config.cache)
+        self._together.set_max_batch_size(config.batch)
+        self.room = asyncio.Semaphore(config.batch + 1)  # one more is decoded meanwhile; others would only take memory
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        while not self.ended.wait(self.plan.poll):
+        while not self.ended.wait(self.config.poll):
             try:
                 self.model.refresh()
-            except Exception as error:  # noqa: BLE001  # whatever it is, what is loaded goes on being served
+            except Exception as error:  # noqa: BLE001  # whatever the error, the loaded model stays in service
                 self.model.problem = f"{type(error).__name__}: {error}"
 
     def __del__(self) -> None:
         self.ended.set()
 
-    async def state(self) -> ModelStatus:
+    async def model_status(self) -> ModelStatus:
         """Which model answers now."""
-        return self._state(self.model.current)
+        return self._status(self.model.current)
 
     async def derain(self, body: bytes) -> Answer:
-        """The derained picture as the bytes of a PNG file."""
+        """Derain an image file. The answer holds a PNG file, or an error with its HTTP status."""
         current = self.model.current
         try:
             async with self.room:
@@ -71,24 +71,24 @@ class Derainer:
                 raise derained
             data = await asyncio.to_thread(encode_png, derained)
         except RdmcError as error:
-            return Answer(str(error).encode(), 500 if isinstance(error, CheckpointError) else 422, self._state(current))
-        return Answer(data, 200, self._state(current), seconds, together, pixels.shape[0] * pixels.shape[1])
+            return Answer(str(error).encode(), 500 if isinstance(error, CheckpointError) else 422, self._status(current))
+        return Answer(data, 200, self._status(current), seconds, together, pixels.shape[0] * pixels.shape[1])
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _together(self, images: list[NDArray[Any]]) -> list[Any]:
         current, started = self.model.current, time.perf_counter()
-        derained = await asyncio.to_thread(derain_each, current.network, images, self.plan.tile, self.device)
+        derained = await asyncio.to_thread(derain_each, current.network, images, self.config.tile, self.device)
         seconds = time.perf_counter() - started
         return [(image, current, seconds, len(images)) for image in derained]
 
-    def _state(self, current: Any) -> ModelStatus:
+    def _status(self, current: Any) -> ModelStatus:
         return ModelStatus(current.name, current.version, self.model.problem)
 
 
 def derain_each(
     network: nn.Module, images: Sequence[NDArray[Any]], tile: int, device: str
 ) -> list[NDArray[Any] | CheckpointError]:
-    """``derain_images``, and where the network fails on one of them, each alone: the others are not to suffer for it."""
+    """``derain_images``, or each image alone if the network fails on one of them: the other images still succeed."""
     try:
         return list(derain_images(network, images, tile, device))
     except CheckpointError as error:

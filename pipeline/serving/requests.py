@@ -1,6 +1,6 @@
-"""What comes over HTTP before it reaches a network: is it a picture, and not too large? Bytes in, bytes or a refusal out.
+"""Check requests before they reach a network: each must hold one image that is not too large.
 
-Everything is decided from headers and sizes; no pixel is decoded here. What costs time runs beside the event loop.
+Headers and sizes decide; no pixel is decoded here. Slow work runs in a thread, outside of the event loop.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from rdmc.data.images import header
 from rdmc.errors import DataError, SizeError, one_line
 
 MAGIC = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "WebP": b"RIFF"}
-"""What is taken, and how it begins. Pillow's other formats are old or rare."""
+"""Accepted formats, and the bytes that their files begin with. Pillow's other formats are old or rare."""
 NAMES = {*(name.upper() for name in MAGIC), "MPO"}
-"""What Pillow calls them; MPO is a phone's JPEG with a second one behind it, which is left alone."""
+"""Pillow's names of the formats. MPO is a phone's JPEG with a second JPEG behind it, which is ignored."""
 FORM = "multipart/form-data"
 PLAIN = ("image/", "application/octet-stream")
 FIELD = "image"
 ENVELOPE = 16_384
-"""Bytes that a form may have around its picture."""
-LET_COME = 4
-"""A body of up to so many times what is taken is let come and thrown away, so that its sender sees why it was refused."""
+"""Most bytes that a form may have in addition to its image."""
+DISCARD_FACTOR = 4
+"""A refused body of up to this many times the size limit is read and discarded, so that its sender sees the reason."""
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What a request may hold and take."""
+    """Limits on the size and duration of a request."""
 
     megabytes: float = 32.0
-    """Of the body."""
+    """Largest body in MiB."""
     megapixels: float = 24.0
-    """Of the picture, as its header claims."""
+    """Largest image in millions of pixels, by the size in its header."""
     seconds: float = 60.0
-    """For the body to arrive."""
+    """Most seconds for the body to arrive."""
 
 
-class RefusedRequest(Exception):  # noqa: N818  # an answer, not a fault
-    """A request that is answered with ``status`` and one line."""
+class RefusedRequest(Exception):  # noqa: N818  # an answer, not an error
+    """A request that is refused with an HTTP status and one line of explanation."""
 
     def __init__(self, status: int, line: str, closes: bool = False) -> None:
-        """``closes`` ends the connection, where too much of a body is still to come."""
+        """``closes`` closes the connection afterwards. It is for requests of which too much is still to arrive."""
         super().__init__(line)
         self.status, self.line, self.closes = status, line, closes
 
     def response(self) -> Response:
-        """The line as JSON."""
+        """The response, with the line as JSON."""
         headers = {"Retry-After": "1"} if self.status == 503 else {}
         headers |= {"Connection": "close"} if self.closes else {}
         text = json.dumps({"error": one_line(self.line)}) + "\n"
@@ -62,7 +62,7 @@ class RefusedRequest(Exception):  # noqa: N818  # an answer, not a fault
 
 
 def own_names(host: str) -> frozenset[str]:
-    """What a server that listens on ``host`` may be called; nothing, which is anything, unless only this machine reaches it."""
+    """The host names that a server on ``host`` accepts. Empty, so that any name is accepted, if other machines reach it."""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -71,9 +71,10 @@ def own_names(host: str) -> frozenset[str]:
 
 
 def admit(request: Request, names: frozenset[str]) -> None:
-    """Raise RefusedRequest for a request that a browser sends for another site: by its own word, or by a name that leads here.
+    """Raise RefusedRequest for a request that a browser sends on behalf of another site.
 
-    ``names`` is of ``own_names``: a site may let its own name resolve to 127.0.0.1, and read what answers there.
+    Two signs give it away: the header ``Sec-Fetch-Site``, and a ``Host`` that is not among ``names`` (of ``own_names``). A site
+    may let its own name resolve to 127.0.0.1 and then read the answers of a server there (DNS rebinding).
     """
     host = request.headers.get("host", "")
     try:
@@ -85,11 +86,11 @@ def admit(request: Request, names: frozenset[str]) -> None:
             403, f"Host {host[:80]!r}: this server is called {', '.join(sorted(names))}; a proxy must name it so"
         )
     if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
-        raise RefusedRequest(403, "another site's page sends this; send it from here, or from a program")
+        raise RefusedRequest(403, "another site's page sent this; use this server's own page, or a program")
 
 
 async def picture(request: Request, limits: RequestLimits) -> bytes:
-    """The bytes of the one picture of a request, as its body or as the field ``image`` of a form. Raises RefusedRequest."""
+    """The bytes of the image of a request, which is its body or the field ``image`` of a form. Raises RefusedRequest."""
     kind = request.headers.get("content-type", PLAIN[1]).partition(";")[0].strip().lower()
     if kind != FORM and not kind.startswith(PLAIN):
         raise RefusedRequest(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
@@ -102,7 +103,7 @@ async def picture(request: Request, limits: RequestLimits) -> bytes:
 
 
 def check(body: bytes, limits: RequestLimits) -> None:
-    """Raise RefusedRequest unless ``body`` begins as a picture of a size that is taken."""
+    """Raise RefusedRequest unless ``body`` begins like an image of an accepted format and size."""
     if not body:
         raise RefusedRequest(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
     if len(body) > limits.megabytes * 2**20:
@@ -124,7 +125,8 @@ def check(body: bytes, limits: RequestLimits) -> None:
 
 
 async def _body(request: Request, most: int, limits: RequestLimits) -> bytes:
-    closes = too_long_to_let_come(request, limits)
+    """The body of a request. Raises RefusedRequest if it has more than ``most`` bytes or does not arrive in time."""
+    closes = too_long_to_discard(request, limits)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise _too_long(limits, closes)
@@ -146,25 +148,27 @@ async def _body(request: Request, most: int, limits: RequestLimits) -> bytes:
 
 
 async def _from_form(request: Request, body: bytes) -> bytes:
+    """The image's field of a form. Raises RefusedRequest if there is none or the form is broken."""
+
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    again = Request(request.scope, receive)
+    buffered = Request(request.scope, receive)
     try:
-        async with again.form(max_files=1, max_fields=8, max_part_size=ENVELOPE) as form:
+        async with buffered.form(max_files=1, max_fields=8, max_part_size=ENVELOPE) as form:
             field = form.get(FIELD)
             if field is None or isinstance(field, str):
-                raise RefusedRequest(400, f"the form has no file {FIELD!r}; name the picture's field so")
+                raise RefusedRequest(400, f"the form has no file {FIELD!r}; give the image's field that name")
             return await field.read()
     except (HTTPException, MultiPartException, ValueError, LookupError, UnicodeError) as error:
-        said = getattr(error, "detail", None) or getattr(error, "message", None) or str(error) or type(error).__name__
-        raise RefusedRequest(400, f"the form cannot be read ({said}); send one file in the field {FIELD!r}") from None
+        reason = getattr(error, "detail", None) or getattr(error, "message", None) or str(error) or type(error).__name__
+        raise RefusedRequest(400, f"the form cannot be read ({reason}); send one file in the field {FIELD!r}") from None
 
 
-def too_long_to_let_come(request: Request, limits: RequestLimits) -> bool:
-    """Whether the rest of a body that is refused had better not come: it is far too long, or does not say how long it is."""
+def too_long_to_discard(request: Request, limits: RequestLimits) -> bool:
+    """Whether the rest of a refused body must not be read and discarded: it is far too long, or its length is not declared."""
     declared = request.headers.get("content-length", "")
-    return not declared.isdecimal() or int(declared) > LET_COME * limits.megabytes * 2**20
+    return not declared.isdecimal() or int(declared) > DISCARD_FACTOR * limits.megabytes * 2**20
 
 
 def _too_long(limits: RequestLimits, closes: bool) -> RefusedRequest:

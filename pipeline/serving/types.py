@@ -1,4 +1,4 @@
-"""What the processes of a server hand one another: how to serve, which model answers, and what it answers."""
+"""The values that the processes of a server exchange: the configuration, the state of the model, and answers."""
 
 from __future__ import annotations
 
@@ -10,41 +10,49 @@ from pipeline.serving.requests import RequestLimits
 
 @dataclass(frozen=True)
 class ServingConfig:
-    """How to serve."""
+    """How to serve a model."""
 
     model: str
+    """An alias or version of the registry (``models:/…``), or a model folder."""
     host: str
     port: int
     tile: int
+    """Larger images are derained in tiles of this many pixels a side."""
     batch: int
-    """Pictures of one shape that go through the network together; 1 gives the bytes that ``derain`` writes."""
+    """Most images of one shape that the network processes together. 1 gives exactly the bytes that ``derain`` writes."""
     queue: int
-    """Pictures that may wait; more are answered 503."""
+    """Images that may wait; further ones are answered with 503."""
     poll: float
-    """Seconds between two looks at the alias."""
+    """Seconds between two checks of the alias."""
     limits: RequestLimits
     cache: Path
+    """Folder for downloaded models."""
     timeout: float = 300.0
-    """Seconds that a picture may take, waiting included, once its bytes are there."""
+    """Seconds that an image may take, including the wait, once its bytes have arrived."""
 
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """Which model a replica has."""
+    """Which model a replica serves, and whether it can reach the registry."""
 
     model: str
     version: str
+    """Version in the registry; empty for a model folder."""
     problem: str
-    """Of the registry, empty where it answers."""
+    """Why the model could not be checked against the registry; empty if it could."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a replica made of a picture: a PNG, or why not."""
+    """A replica's answer: the derained image, or an error."""
 
     data: bytes
+    """A PNG file, or the error's text."""
     status: int
-    state: ModelStatus
+    """The HTTP status."""
+    model: ModelStatus
     seconds: float = 0.0
+    """Time of the network for the whole batch."""
     together: int = 1
+    """Images in the batch."""
     pixels: int = 0

@@ -56,12 +56,12 @@ def test_promotions_and_rollbacks(client: MlflowClient) -> None:
         assert champion(client) == back
     state = settle(client, NAMES)
     assert (state.champion, state.earlier) == (1, []), "nothing before the first"
-    assert state.fallen(3)
-    assert state.fallen(2)
-    assert not state.fallen(1)
+    assert state.rolled_back(3)
+    assert state.rolled_back(2)
+    assert not state.rolled_back(1)
     promote(client, 3)
     state = settle(client, NAMES)
-    assert not state.fallen(3), "promoted again"
+    assert not state.rolled_back(3), "promoted again"
     assert state.earlier == [1]
     assert [entry.number for entry in state.counted] == [1, 2, 3, 4, 5, 6]
     assert all(entry.done and "@" in entry.who and entry.at.endswith("+00:00") for entry in state.entries)
@@ -95,7 +95,7 @@ def test_of_many_at_once_one_wins(client: MlflowClient, store: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         won = list(pool.map(one, (2, 3, 4, 5)))
     assert won.count("won") == 1
-    assert sum("another act made version" in said for said in won) == 3
+    assert sum("another command made version" in said for said in won) == 3
     state = settle(client, NAMES)
     assert state.champion == champion(client) == won.index("won") + 2
     assert len(state.counted) == 2

@@ -233,7 +233,7 @@ def test_a_champion_that_changes_during_the_evaluation(place: Place, monkeypatch
         return real(*arguments)
 
     monkeypatch.setattr(promote, "compared", slow)
-    with pytest.raises(ServiceError, match="version 3 was not promoted: another act made version 2 the champion meanwhile"):
+    with pytest.raises(ServiceError, match="version 3 was not promoted: another command made version 2 the champion meanwhile"):
         place.promote("3")
     assert place.champion() == 2
     history.run(Project(place.params, Settings(), Paths()))

@@ -66,7 +66,7 @@ def test_the_acts_and_a_race(
         for address in (uri, database):
             won = _race(address, rules)
             assert won.count("won") == 1
-            assert sum("another act made version" in said for said in won) == 2
+            assert sum("another command made version" in said for said in won) == 2
             assert known_aliases(client, "rdmc")["champion"] == won.index("won") + 1
 
 

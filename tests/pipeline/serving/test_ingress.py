@@ -1,11 +1,9 @@
-"""The door before replicas that fail in every way: what the caller sees, and what is counted."""
+"""``Ingress`` in front of replicas that fail in every way: what the caller sees and what is counted."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +12,40 @@ from ray.exceptions import RayActorError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.serving import ingress as door
-from pipeline.serving.app import address_of
+from pipeline.serving import ingress
 from pipeline.serving.ingress import Ingress
 from pipeline.serving.requests import RequestLimits
 from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 from tests.support.serving import png
 
-PLAN = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"), timeout=0.5)
+CONFIG = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"), timeout=0.5)
 FIRST = ModelStatus("rain", "1", "")
 PHOTO = png(0)
 
 
 class Method:
-    """A replica's method: each call does the next of ``acts``."""
+    """A method of a replica. Each call gives the next of ``results``; the last one repeats."""
 
-    def __init__(self, *acts: Any) -> None:
-        self.acts, self.bodies = list(acts), list[Any]()
+    def __init__(self, *results: Any) -> None:
+        self.results, self.bodies = list(results), list[Any]()
 
     async def remote(self, *body: Any) -> Any:
         self.bodies.append(body)
-        act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
-        if isinstance(act, Exception):
-            raise act
-        return await act() if callable(act) else act
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, Exception):
+            raise result
+        return await result() if callable(result) else result
 
 
 class Replicas:
     """The handle of replicas."""
 
-    def __init__(self, derain: Method, state: Method | None = None) -> None:
-        self.derain, self.state = derain, state or Method(FIRST)
+    def __init__(self, derain: Method, model_status: Method | None = None) -> None:
+        self.derain, self.model_status = derain, model_status or Method(FIRST)
 
 
 def request(path: str = "/derain", body: bytes | None = PHOTO, method: str = "POST", **headers: str) -> Request:
-    """A request; the body never comes where it is None."""
+    """A request. Its body never arrives if it is None."""
 
     async def receive() -> Any:
         if body is None:
@@ -59,8 +56,8 @@ def request(path: str = "/derain", body: bytes | None = PHOTO, method: str = "PO
     return Request({"type": "http", "method": method, "path": path, "query_string": b"", "headers": raw}, receive)
 
 
-def opened(*derain: Any, state: Method | None = None, places: int = 8, first: ModelStatus = FIRST) -> Ingress:
-    return Ingress(Replicas(Method(*derain), state), PLAN, first, places)
+def opened(*derain: Any, status: Method | None = None, capacity: int = 8, first: ModelStatus = FIRST) -> Ingress:
+    return Ingress(Replicas(Method(*derain), status), CONFIG, first, capacity)
 
 
 def counted(found: Ingress, path: str, status: int) -> float:
@@ -76,20 +73,20 @@ GOOD = Answer(b"a png", 200, ModelStatus("rain", "2", ""), 0.1, 1, 2240)
 
 
 @pytest.mark.parametrize(
-    ("acts", "status", "asked"),
+    ("results", "status", "calls"),
     [
         ([GOOD], 200, 1),
         ([RayActorError(), GOOD], 200, 2),
         ([RayActorError()], 503, 2),
         ([ValueError("/secret/place\nsecond line"), GOOD], 500, 1),
         ([hang], 504, 1),
-        ([Answer(b"weights are no good", 500, FIRST)], 500, 1),
+        ([Answer(b"the weights are bad", 500, FIRST)], 500, 1),
     ],
 )
-def test_a_replica_that_fails(acts: list[Any], status: int, asked: int) -> None:
-    found = opened(*acts)
+def test_a_failing_replica_is_asked_once_more_and_gives_one_line(results: list[Any], status: int, calls: int) -> None:
+    found = opened(*results)
     answer: Response = asyncio.run(found(request()))
-    assert (answer.status_code, found.derainer.derain.bodies) == (status, [(PHOTO,)] * asked)
+    assert (answer.status_code, found.derainer.derain.bodies) == (status, [(PHOTO,)] * calls)
     assert counted(found, "/derain", status) == 1
     if status == 200:
         assert (answer.body, answer.headers["x-model-version"]) == (b"a png", "2")
@@ -100,29 +97,29 @@ def test_a_replica_that_fails(acts: list[Any], status: int, asked: int) -> None:
     assert "secret" not in text
 
 
-def test_a_name_beyond_latin_1() -> None:
+def test_a_model_name_beyond_latin_1_is_encoded() -> None:
     answer = asyncio.run(opened(Answer(b"a png", 200, ModelStatus("дождь / 雨", "1", "")))(request()))
     assert (answer.status_code, answer.headers["x-model"]) == (200, "%D0%B4%D0%BE%D0%B6%D0%B4%D1%8C%20%2F%20%E9%9B%A8")
 
 
-def test_slow_bodies_leave_room_for_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "running", lambda: 1)
+def test_slow_bodies_do_not_block_the_health_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingress, "running", lambda: 1)
 
     async def busy(found: Ingress) -> tuple[Response, Response]:
         slow = [asyncio.create_task(found(request(body=None))) for _ in range(2)]
         await asyncio.sleep(0)
-        refused, state = await found(request(body=None)), await found(request("/healthz", method="GET"))
+        refused, health = await found(request(body=None)), await found(request("/healthz", method="GET"))
         for task in slow:
             task.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
-        return refused, state
+        return refused, health
 
-    found = opened(GOOD, places=2)
-    refused, state = asyncio.run(busy(found))
+    found = opened(GOOD, capacity=2)
+    refused, health = asyncio.run(busy(found))
     assert (refused.status_code, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
-    assert state.status_code == 200
+    assert health.status_code == 200
     assert counted(found, "/derain", 499) == 2
-    assert asyncio.run(found(request())).status_code == 200, "and it lets go of them"
+    assert asyncio.run(found(request())).status_code == 200, "the cancelled requests free their capacity"
 
 
 @pytest.mark.parametrize(
@@ -134,28 +131,29 @@ def test_slow_bodies_leave_room_for_the_state(monkeypatch: pytest.MonkeyPatch) -
         (Method(hang), "1", "away at first"),
     ],
 )
-def test_the_state_is_asked_of_a_replica(says: Method, version: str, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "running", lambda: 1)
-    monkeypatch.setattr(door, "ASK_SECONDS", 0.2)
-    found = opened(GOOD, state=says, first=ModelStatus("rain", "1", "away at first"))
-    said = json.loads(bytes(asyncio.run(found(request("/healthz", method="GET"))).body))
-    assert (said["version"], said["registry"]) == (version, registry)
+def test_the_model_status_comes_from_a_replica(
+    says: Method, version: str, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingress, "running", lambda: 1)
+    monkeypatch.setattr(ingress, "ASK_SECONDS", 0.2)
+    found = opened(GOOD, status=says, first=ModelStatus("rain", "1", "away at first"))
+    health = json.loads(bytes(asyncio.run(found(request("/healthz", method="GET"))).body))
+    assert (health["version"], health["registry"]) == (version, registry)
     metrics = bytes(asyncio.run(found(request("/metrics", method="GET"))).body).decode()
     assert f'rdmc_model_info{{model="rain",version="{version}"}} 1.0' in metrics
     assert f"rdmc_registry_up {float(registry == 'ok')}" in metrics
 
 
-def test_the_page_knows_the_limit_and_its_policy_holds() -> None:
-    asked: Callable[..., Request] = request
+def test_the_page_has_the_size_limit_and_its_own_policy() -> None:
     found = Ingress(
         Replicas(Method(GOOD)), ServingConfig("m", "127.0.0.1", 1, 1, 1, 1, 1.0, RequestLimits(0.5), Path()), FIRST, 8
     )
-    answer = asyncio.run(found(asked("/", method="GET")))
+    answer = asyncio.run(found(request("/", method="GET")))
     assert b'<body data-megabytes="0.5">' in bytes(answer.body)
-    assert answer.headers["content-security-policy"] == door.policy(bytes(answer.body).decode())
+    assert answer.headers["content-security-policy"] == ingress.policy(bytes(answer.body).decode())
 
 
-def test_whatever_comes_is_answered_and_counted() -> None:
+def test_every_refusal_is_counted() -> None:
     found = opened(GOOD)
     for asked, status in (
         (request("/none", method="GET"), 404),
@@ -171,8 +169,3 @@ def test_whatever_comes_is_answered_and_counted() -> None:
         2,
         1,
     ]
-
-
-def test_an_address_as_a_browser_takes_it() -> None:
-    assert address_of(PLAN) == "http://127.0.0.1:8000"
-    assert address_of(replace(PLAN, host="::1")) == "http://[::1]:8000"

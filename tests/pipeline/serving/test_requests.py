@@ -1,4 +1,4 @@
-"""What the door lets in: real requests as ASGI brings them, without a server."""
+"""The checks of requests, with real ASGI requests and without a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
-from pipeline.serving import requests as intake
+from pipeline.serving import requests
 from pipeline.serving.requests import RefusedRequest, RequestLimits, admit, own_names, picture
 from tests.support.serving import encoded, png
 
@@ -39,7 +39,7 @@ def request(parts: Sequence[bytes], kind: str | None = "image/png", declared: in
     return Request(scope, receive)
 
 
-def taken(*arguments: Any, **others: Any) -> bytes:
+def accepted(*arguments: Any, **others: Any) -> bytes:
     return asyncio.run(picture(request(*arguments, **others), LIMITS))
 
 
@@ -58,18 +58,18 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", shape) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
 
-def test_pictures_come_through_as_they_are() -> None:
+def test_images_pass_unchanged() -> None:
     pixels = np.zeros((8, 9, 3), np.uint8)
     for body in (PHOTO, encoded(pixels, "JPEG"), encoded(pixels, "WEBP")):
-        assert taken([body]) == body
-        assert taken([body[:10], body[10:]], None) == body
-        assert taken([form(body)], "multipart/form-data; boundary=xyz") == body
+        assert accepted([body]) == body
+        assert accepted([body[:10], body[10:]], None) == body
+        assert accepted([form(body)], "multipart/form-data; boundary=xyz") == body
     phone = encoded(pixels, "MPO", save_all=True, append_images=[Image.fromarray(pixels)])
-    assert taken([phone]) == phone
+    assert accepted([phone]) == phone
 
 
 @pytest.mark.parametrize(
-    ("parts", "kind", "status", "said"),
+    ("parts", "kind", "status", "reason"),
     [
         ([b""], "image/png", 400, "zero bytes"),
         ([PHOTO], "text/html", 415, "text/html: send PNG"),
@@ -87,38 +87,40 @@ def test_pictures_come_through_as_they_are() -> None:
         ([form(b"hello")], "multipart/form-data; boundary=xyz", 415, "first bytes"),
     ],
 )
-def test_others_are_refused_with_one_line(parts: list[bytes], kind: str, status: int, said: str) -> None:
+def test_bad_bodies_are_refused_with_one_line(parts: list[bytes], kind: str, status: int, reason: str) -> None:
     with pytest.raises(RefusedRequest) as refused:
-        taken(parts, kind)
+        accepted(parts, kind)
     answer = refused.value.response()
     assert (answer.status_code, bytes(answer.body).count(b"\n")) == (status, 1)
-    assert said in json.loads(bytes(answer.body))["error"]
+    assert reason in json.loads(bytes(answer.body))["error"]
 
 
-def test_a_header_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(intake, "check", lambda *_: seen.append(threading.current_thread() is threading.main_thread()))
-    taken([PHOTO])
-    assert seen == [False]
+def test_a_header_is_read_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_main_thread = []
+    monkeypatch.setattr(
+        requests, "check", lambda *_: on_main_thread.append(threading.current_thread() is threading.main_thread())
+    )
+    accepted([PHOTO])
+    assert on_main_thread == [False]
 
 
 def test_a_header_of_nothing_but_filler_is_refused() -> None:
     jpeg = encoded(np.zeros((8, 9, 3), np.uint8), "JPEG")
     with pytest.raises(RefusedRequest, match="filler") as refused:
-        taken([jpeg[:2] + b"\xff" * 40_000 + jpeg[2:]])
+        accepted([jpeg[:2] + b"\xff" * 40_000 + jpeg[2:]])
     assert refused.value.status == 422
 
 
 @pytest.mark.parametrize(("times", "closes"), [(2, None), (100, "close")])
-def test_a_body_that_is_refused_is_let_come_within_bounds(times: int, closes: str | None) -> None:
-    """Else the sender sees a connection that breaks, and no answer."""
+def test_a_refused_body_is_read_and_discarded_within_bounds(times: int, closes: str | None) -> None:
+    """Otherwise the sender would see a broken connection and no answer."""
     with pytest.raises(RefusedRequest) as refused:
-        taken([], declared=int(times * LIMITS.megabytes * 2**20), ends=False)
+        accepted([], declared=int(times * LIMITS.megabytes * 2**20), ends=False)
     assert (refused.value.status, refused.value.response().headers.get("connection")) == (413, closes)
 
 
 @pytest.mark.parametrize(
-    ("listens", "headers", "fine"),
+    ("host", "headers", "admitted"),
     [
         ("127.0.0.1", {"host": "127.0.0.1:8000"}, True),
         ("127.0.0.1", {"host": "LOCALHOST"}, True),
@@ -133,36 +135,36 @@ def test_a_body_that_is_refused_is_let_come_within_bounds(times: int, closes: st
         ("localhost", {}, True),
     ],
 )
-def test_what_other_sites_make_a_browser_send_is_refused(listens: str, headers: dict[str, str], fine: bool) -> None:
+def test_requests_on_behalf_of_other_sites_are_refused(host: str, headers: dict[str, str], admitted: bool) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    asked = Request({"type": "http", "method": "POST", "path": "/derain", "query_string": b"", "headers": raw})
-    if fine:
-        admit(asked, own_names(listens))
+    sent = Request({"type": "http", "method": "POST", "path": "/derain", "query_string": b"", "headers": raw})
+    if admitted:
+        admit(sent, own_names(host))
         return
     with pytest.raises(RefusedRequest) as refused:
-        admit(asked, own_names(listens))
+        admit(sent, own_names(host))
     assert refused.value.status == 403
 
 
-def test_a_body_is_refused_by_what_it_says_of_itself_or_when_it_does_not_come() -> None:
+def test_a_body_is_refused_by_its_declared_length_or_when_it_does_not_arrive() -> None:
     with pytest.raises(RefusedRequest, match="more than 0.05 MiB"):
-        taken([], declared=10**9, ends=False)
+        accepted([], declared=10**9, ends=False)
     with pytest.raises(RefusedRequest, match="did not arrive within"):
-        taken([PHOTO[:50]], ends=False)
+        accepted([PHOTO[:50]], ends=False)
 
 
-def test_a_thousand_spoilt_bodies_are_taken_or_refused_and_nothing_else() -> None:
+def test_a_thousand_damaged_bodies_are_accepted_or_refused_and_raise_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    seen = set()
+    statuses = set()
     for number in range(1000):
         body = bytearray(form(PHOTO) if number % 3 == 0 else PHOTO)
-        for place in rng.integers(0, min(len(body), 200), 1 + number % 8):
-            body[place] = rng.integers(256)
+        for position in rng.integers(0, min(len(body), 200), 1 + number % 8):
+            body[position] = rng.integers(256)
         kind = "multipart/form-data; boundary=xyz" if number % 3 == 0 else "image/png"
         try:
-            taken([bytes(body[: rng.integers(1, len(body) + 1)])], kind)
-            seen.add(200)
+            accepted([bytes(body[: rng.integers(1, len(body) + 1)])], kind)
+            statuses.add(200)
         except RefusedRequest as refused:
-            seen.add(refused.status)
-    assert seen <= {200, 400, 413, 415, 422}
-    assert {200, 400, 415, 422} <= seen
+            statuses.add(refused.status)
+    assert statuses <= {200, 400, 413, 415, 422}
+    assert {200, 400, 415, 422} <= statuses
