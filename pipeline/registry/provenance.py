@@ -28,7 +28,7 @@ class Sources:
     changed: tuple[str, ...]
     """Files that the commit has with other bytes, and code that it does not have at all."""
     extra: tuple[str, ...]
-    """Other files that the commit does not have, such as the genotype of a searched architecture: they are kept with the model."""
+    """Other files that the commit does not have, such as a searched architecture's genotype. They are kept with the model."""
 
     @property
     def tag(self) -> str:
