@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from typer.testing import CliRunner
@@ -59,7 +60,7 @@ def test_pack_reads_the_leaks_only_if_they_are_excluded(calls: list[tuple[Any, .
     other = tmp_path / "params.yaml"
     other.write_text((ROOT / "params.yaml").read_text().replace("exclude: true", "exclude: false"))
     assert run("pack", "light", *PARAMS) == run("pack", "light", "--params", str(other)) == 0
-    assert [call[-1] for call in calls] == [Path("data/leaks.json"), None]
+    assert [arguments[-1] for arguments in calls] == [Path("data/leaks.json"), None]
 
 
 @pytest.mark.parametrize("command", ["prepare", "pack"])
@@ -79,13 +80,12 @@ def test_leaks_without_folders_compares_the_datasets_of_the_params(calls: list[t
 
 @pytest.mark.parametrize(("leaking", "code"), [(True, 3), (False, 0)])
 def test_leaks_of_folders_sets_the_exit_code(leaking: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(leaks_stage, "check", lambda *arguments: checked.append(arguments) or leaking)
+    monkeypatch.setattr(leaks_stage, "check", check := Mock(return_value=leaking))
     arguments = ["--train", "a", "--train", "b", "--test", "c", "--layout", "clean-left", "--score", "0.5"]
     assert run("leaks", *arguments) == run("leaks", "--test", "c") == code
-    assert checked == [
-        (["a", "b"], ["c"], [Layout.CLEAN_LEFT], 0.5, None, None),
-        ([], ["c"], [Layout.CLEAN], 0.4, None, None),
+    assert check.call_args_list == [
+        call(["a", "b"], ["c"], [Layout.CLEAN_LEFT], 0.5, None, None),
+        call([], ["c"], [Layout.CLEAN], 0.4, None, None),
     ]
 
 

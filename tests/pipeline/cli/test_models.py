@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -42,10 +43,9 @@ def run(*arguments: str) -> int:
 def test_a_command_passes_the_project_and_its_options(
     module: Any, arguments: list[str], passed: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(module, "run", lambda *given: calls.append(given) or True)
+    monkeypatch.setattr(module, "run", called := Mock(return_value=True))
     assert run(*arguments, *PARAMS) == 0
-    ((project, *rest),) = calls
+    project, *rest = called.call_args.args
     assert isinstance(project, Project)
     assert project.params.register_.model == "rdmc"
     assert tuple(rest) == passed
@@ -60,10 +60,9 @@ def test_the_exit_code_is_3_if_the_gate_refuses(module: Any, arguments: list[str
 
 def test_release_reads_the_params_only_after_the_pipeline_ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # there is no params.yaml here
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(release, "run", lambda *given: calls.append(given) or True)
+    monkeypatch.setattr(release, "run", called := Mock(return_value=True))
     assert run("release") == 0
-    ((settings, read),) = calls
+    settings, read = called.call_args.args
     assert settings.experiment == "rdmc"
     assert read(ROOT / "params.yaml").params.register_.model == "rdmc"
 

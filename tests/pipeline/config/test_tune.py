@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.config.recipe import with_overrides
-from pipeline.config.tune import Choice, Integer, Uniform, example, holds, ordered, same
+from pipeline.config.tune import Choice, Integer, Space, Uniform, example, holds, ordered, same
 from rdmc.errors import ConfigError
 
-SPACE = {
+SPACE: Space = {
     "loss.temperature": Uniform(uniform=(0.1, 0.2), when={"loss.prior": "infonce"}),
     "loss.prior": Choice(choice=["ratio", "infonce"], when={"loss.contrastive": [True, 2]}),
     "loss.contrastive": Choice(choice=[True, 2, 3]),
@@ -63,7 +63,7 @@ def test_an_impossible_condition_is_refused(when: dict[str, Any], message: str) 
 
 def test_contradictory_conditions_are_refused() -> None:
     contrary = Choice(choice=[8], when={"loss.temperature": 0.1, "loss.contrastive": 3})
-    space = {**SPACE, "loss.temperature": Choice(choice=[0.1], when={"loss.prior": "infonce"}), "loss.patches": contrary}
+    space: Space = {**SPACE, "loss.temperature": Choice(choice=[0.1], when={"loss.prior": "infonce"}), "loss.patches": contrary}
     with pytest.raises(ConfigError, match="loss.patches.when: no trial has all that it asks for, so it is never searched; fix"):
         example("loss.patches", 8, space)
 

@@ -110,9 +110,9 @@ def test_a_server_that_never_answers_costs_little_time(port: int, monkeypatch: p
 def test_a_bad_address_is_one_line_at_once(uri: str, monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     start = time.monotonic()
-    for act in (lambda: connect(Settings()), lambda: shown_uri(uri), lambda: sqlite_path(uri)):
+    for call in (lambda: connect(Settings()), lambda: shown_uri(uri), lambda: sqlite_path(uri)):
         with pytest.raises(ServiceError, match="^MLFLOW_TRACKING_URI: not http") as caught:
-            act()
+            call()
         assert "secret" not in str(caught.value)
     Tracker.start(Settings(), "nowhere", {}).finish()
     assert "the training continues" in heard[0]
