@@ -1,4 +1,4 @@
-"""A headless Chromium, told what to do over its own protocol; no package for it is needed."""
+"""A headless Chromium that is controlled over the DevTools protocol, without a further package."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ SECONDS = 120
 
 
 def chromium() -> str | None:
-    """The browser of this machine, if it has one."""
+    """Path of the installed browser; None without one."""
     return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
 
 class Page:
-    """One page of it."""
+    """One page of the browser."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection, self.number, self.events = connection, 0, list[Any]()
 
     def call(self, method: str, **params: Any) -> Any:
-        """A command of the protocol, and its result; what the page reports meanwhile goes to ``events``."""
+        """Send a command of the protocol and return its result. Events that arrive meanwhile go to ``events``."""
         self.number += 1
         self.connection.send(json.dumps({"id": self.number, "method": method, "params": params}))
         while True:
@@ -48,20 +48,20 @@ class Page:
             self.events.append(message)
 
     def value(self, script: str) -> Any:
-        """What a script gives."""
+        """The value of a script."""
         found = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     def until(self, script: str) -> None:
-        """Wait until a script gives what is true."""
+        """Wait until a script's value is true."""
         end = time.monotonic() + SECONDS
         while not self.value(script):
             assert time.monotonic() < end, f"{script}: {self.value('document.body.innerText')}"
             time.sleep(0.05)
 
     def drop(self, path: Path) -> None:
-        """Drop a file on the page as a person does."""
+        """Drop a file on the page as a user does."""
         data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=200, y=200, data=data)
@@ -69,7 +69,7 @@ class Page:
 
 @contextmanager
 def page(url: str, folder: Path) -> Iterator[Page]:
-    """A page of a browser of its own, with its profile in ``folder``."""
+    """Open ``url`` in a new browser, whose profile is in ``folder``."""
     command = [str(chromium()), *QUIET, "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""A model registry in a SQLite store with two small models, for what follows an alias."""
+"""A model registry in a SQLite store with two small models, for tests that follow an alias."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Registry:
     folders: list[Path]
 
     def add(self, folder: Path) -> int:
-        """Register a model folder; its version."""
+        """Register a model folder. Returns its version."""
         tags = {"model_sha256": file_digest(folder / WEIGHTS)}
         with registry(Settings()) as client:
             run_id = open_run(client, Settings(), None, "train", folder.name)
             return add_version(client, "rain", run_id, log_model(client, run_id, "rain", folder, 0), tags, "").version
 
     def files(self, version: int) -> Path:
-        """The model folder inside a version, as the store has it."""
+        """The folder in which the store keeps a version's model."""
         source = self.client.get_model_version("rain", str(version)).source
         logged = self.client.get_logged_model(str(source).removeprefix("models:/"))
         return next(Path(logged.artifact_location.removeprefix("file://")).rglob(WEIGHTS)).parent
@@ -47,14 +47,14 @@ def write_small(folder: Path, seed: int) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
-        torch.nn.init.normal_(network.head.weight, std=0.5)  # models that differ on every picture
+        torch.nn.init.normal_(network.head.weight, std=0.5)  # models that differ on every image
     folder.mkdir(parents=True)
     write_model(folder, network.config, network.state_dict(), {"step": seed})
     return folder
 
 
 def spoil(path: Path) -> None:
-    """Change one bit of the last weight of a file, which remains one that can be loaded."""
+    """Change one bit of a weight in a file, which can still be loaded."""
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)

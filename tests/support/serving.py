@@ -1,4 +1,4 @@
-"""A real server on loopback: ``python -m pipeline serve`` as a person starts it, and requests to it."""
+"""A real server on the loopback interface: ``python -m pipeline serve`` as a user starts it, and requests to it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from PIL import Image
 from tests.support.imports import ROOT
 
 START_SECONDS = 300
-"""A machine that is busy with other work takes long to start Ray."""
+"""Starting Ray takes long on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where it is."""
+    """A running server: its address and its process."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -48,7 +48,7 @@ class Server:
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers by lower-case name, body."""
+        """Send a request. Returns the status, the headers by lower-case name, and the body."""
         connection = http.client.HTTPConnection(str(urlsplit(self.url).hostname), urlsplit(self.url).port, timeout=300)
         try:
             sent = {"Content-Type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -60,12 +60,12 @@ class Server:
 
 
 def png(seed: int, height: int = 40, width: int = 56) -> bytes:
-    """A picture."""
+    """A PNG file with random pixels of ``seed``."""
     return encoded(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8), "PNG")
 
 
 def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
-    """``pixels`` as a file of Pillow's."""
+    """``pixels`` as an image file in one of Pillow's formats."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, form, **options)
     return file.getvalue()
@@ -73,7 +73,7 @@ def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
 
 @contextmanager
 def server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """A server for as long as the block lasts."""
+    """Run a server until the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

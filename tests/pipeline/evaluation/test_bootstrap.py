@@ -1,4 +1,4 @@
-"""Bounds against references written another way, and against worlds whose truth is known."""
+"""Bounds against independent reference computations, and against samples whose true difference is known."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.evaluation.bootstrap import PairedSample, _Ratio, _Tail, bounds
 
 
 def sample(rng: np.random.Generator, scenes: int, variants: int = 1, shift: float = 0.0) -> PairedSample:
-    """One dataset, ``variants`` images a scene; most of the difference belongs to the scene."""
+    """One dataset with ``variants`` images per scene. Most of the difference belongs to the scene."""
     unit = np.repeat(np.arange(scenes), variants)
     old = rng.normal(28, 4, scenes)[unit] + rng.normal(0, 1, len(unit))
     new = old + shift + rng.normal(0, 0.3, scenes)[unit] + rng.normal(0, 0.1, len(unit))
     return PairedSample.of(["rain"] * len(unit), [str(number) for number in unit], new, old)
 
 
-def test_with_many_scenes_it_is_the_normal_bound() -> None:
+def test_with_many_scenes_the_bound_is_the_normal_one() -> None:
     found = sample(np.random.default_rng(0), 400, shift=0.5)
     difference = found.new - found.old
     z = NormalDist().inv_cdf(0.9)
@@ -32,7 +32,7 @@ def test_with_many_scenes_it_is_the_normal_bound() -> None:
 
 @pytest.mark.parametrize("scenes", [5, 12])
 def test_the_level_holds_with_few_scenes_of_several_variants(scenes: int) -> None:
-    """Equal models pass a bound of 0 in 5 of 100 worlds, within chance. By images it would be in far more."""
+    """Equal models pass a bound of 0 in 5 of 100 samples, within chance. Drawing images instead of scenes passes far more."""
     passed = {"scene": 0, "image": 0}
     for world in range(200):
         found = sample(np.random.default_rng(world), scenes, 6)
@@ -43,8 +43,8 @@ def test_the_level_holds_with_few_scenes_of_several_variants(scenes: int) -> Non
     assert passed["image"] >= 30
 
 
-def test_the_error_is_that_of_the_drawn_images_written_out() -> None:
-    """A resample's mean and standard error, from its images one by one."""
+def test_mean_and_standard_error_are_those_of_the_drawn_images() -> None:
+    """Computed from the images of a resample one by one."""
     rng = np.random.default_rng(3)
     found = PairedSample.of(list("aaaabbbb"), list("ppqqpprr"), rng.normal(size=8), rng.normal(size=8))
     draw = np.array([[2.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
@@ -59,7 +59,7 @@ def test_the_error_is_that_of_the_drawn_images_written_out() -> None:
         assert error[row] == pytest.approx(np.sqrt(spread) / sum(len(part) for part in each))
 
 
-def test_the_tail_is_that_of_the_drawn_images_written_out() -> None:
+def test_the_tail_is_that_of_the_drawn_images() -> None:
     rng = np.random.default_rng(4)
     found = PairedSample.of(
         ["a"] * 10 + ["b"] * 5, [str(number // 2) for number in range(15)], rng.normal(size=15), np.zeros(15)
@@ -75,7 +75,7 @@ def test_the_tail_is_that_of_the_drawn_images_written_out() -> None:
                 for _ in range(int(times[unit]))
                 if of == dataset
             ]
-            parts = np.sort(np.repeat(scores, 4))[: len(scores)]  # a quarter, in quarters of images
+            parts = np.sort(np.repeat(scores, 4))[: len(scores)]  # a quarter of the images, counted in quarters of images
             total, count = total + parts.sum() / 4, count + len(parts) / 4
         assert mean == pytest.approx(total / count)
 
@@ -84,14 +84,14 @@ def test_strata_are_the_datasets_that_show_a_scene() -> None:
     scenes = [f"a{n}" for n in range(6)] + [f"ab{n}" for n in range(7)] * 2 + ["lone"]
     datasets = ["a"] * 13 + ["b"] * 7 + ["c"]
     found = PairedSample.of(datasets, scenes, np.zeros(21), np.zeros(21))
-    assert sorted(len(group) for group in found.strata()) == [6, 8], "a single scene goes with the largest"
+    assert sorted(len(group) for group in found.strata()) == [6, 8], "a single scene joins the largest group"
     assert sorted(np.concatenate(found.strata())) == list(range(found.units))
     assert (found.units_of("a"), found.units_of("c")) == (13, 1)
     few = PairedSample.of(list("abc"), list("xyz"), np.zeros(3), np.zeros(3))
     assert [len(group) for group in few.strata()] == [3]
 
 
-def test_what_has_no_spread_and_what_allows_no_bound() -> None:
+def test_no_spread_gives_the_mean_and_two_scenes_give_no_bound() -> None:
     same = PairedSample.of(["a"] * 9, [str(n) for n in range(9)], np.full(9, 30.5), np.full(9, 30.0))
     assert bounds(same, 0.1, 0.95, 200, 0).overall.low == pytest.approx(0.5)
     two = PairedSample.of(["a"] * 2, ["x", "y"], np.array([31.0, 33.0]), np.array([30.0, 30.0]))

@@ -1,4 +1,4 @@
-"""The pictures: which images are chosen, what a panel holds, and sizes that do not fit."""
+"""Pictures of results: which images are chosen, what a panel contains, and sizes that do not fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def image(height: int, width: int, level: int) -> Image:
 
 
 def has(sheet: Image, colour: tuple[int, int, int], pixels: int) -> bool:
-    """Whether at least so many pixels of the sheet have just this colour."""
+    """Whether at least ``pixels`` pixels of the sheet have exactly this colour."""
     return int((sheet == np.array(colour, np.uint8)).all(2).sum()) >= pixels
 
 
@@ -33,12 +33,12 @@ def has(sheet: Image, colour: tuple[int, int, int], pixels: int) -> bool:
         ([], 2, []),
     ],
 )
-def test_the_worst_the_best_and_those_between(gains: list[float], count: int, expected: list[int]) -> None:
+def test_the_worst_the_best_and_images_between_are_chosen(gains: list[float], count: int, expected: list[int]) -> None:
     assert choose(gains, count) == expected
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (900, 1400), (1, 1), (3, 2000)])
-def test_a_panel_holds_the_images_pixel_by_pixel(height: int, width: int) -> None:
+def test_a_panel_contains_the_images_pixel_by_pixel(height: int, width: int) -> None:
     figures = {"psnr_y": 20.0, "ssim_y": 0.5}
     sheet = panel("a", image(height, width, 200), image(height, width, 100), image(height, width, 10), figures, figures)
     assert sheet.dtype == np.uint8
@@ -48,7 +48,7 @@ def test_a_panel_holds_the_images_pixel_by_pixel(height: int, width: int) -> Non
     assert max(sheet.shape) <= 4 * LONGEST + 200
 
 
-def test_the_error_map_has_one_scale() -> None:
+def test_error_maps_share_one_scale() -> None:
     clean = np.zeros((40, 50, 3), np.uint8)
     figures = {"psnr_y": 20.0, "ssim_y": 0.5}
     brightest = panel("a", clean, clean + np.uint8(FULL_ERROR), clean, figures, figures)
@@ -64,7 +64,7 @@ def test_the_gain_shows_its_sign_in_colour() -> None:
     assert has(panel("a", clean, clean, clean, high, low), (207, 34, 46), 10)
 
 
-def test_charts_draw_whatever_there_is() -> None:
+def test_charts_accept_missing_values() -> None:
     assert gain_histogram({"light": [3.0]}).shape[2] == 3
     two = gain_histogram({"light": [3.0, -1.0, 0.0], "heavy": [80.0]})
     assert np.array_equal(two, gain_histogram({"light": [3.0, -1.0, 0.0], "heavy": [80.0]}))
@@ -75,7 +75,7 @@ def test_charts_draw_whatever_there_is() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_loss_is_drawn_whatever_its_sign(sign: int) -> None:
+def test_the_loss_is_drawn_with_either_sign(sign: int) -> None:
     steps = [{"step": float(step)} for step in range(10)]
     drawn = learning_curve([{**row, "loss": sign * (30 - row["step"])} for row in steps])
     ink = [int((sheet == (31, 35, 40)).all(2).sum()) for sheet in (learning_curve(steps), drawn)]

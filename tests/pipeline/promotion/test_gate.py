@@ -1,4 +1,4 @@
-"""The gate's rules one by one, and 100 challengers whose true worth is known."""
+"""The gate's rules one by one, and 100 challengers whose true difference is known."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def rules(params: Params) -> Gate:
 def world(
     rng: np.random.Generator, true: tuple[float, float, float], scenes: int = SCENES, last: int | None = None
 ) -> tuple[ModelFigures, ModelFigures]:
-    """Challenger and champion; their true mean difference by dataset is ``true``. Scenes differ by 0.3 dB, variants by 0.15.
+    """Figures of a challenger and a champion whose true mean difference by dataset is ``true``, in dB.
 
-    ``last`` is how many scenes the last dataset has, where that is another number.
+    Scenes differ by 0.3 dB, variants by 0.15 dB. ``last`` is the number of scenes of the last dataset, if that is another one.
     """
     images, new, old = [], [], []
     for dataset, shift in zip(DATASETS, true, strict=True):
@@ -50,8 +50,8 @@ def failed(verdict: Verdict) -> list[str]:
     return [check.name for check in verdict.checks if not check.passed]
 
 
-def test_a_hundred_challengers_of_known_worth(rules: Gate) -> None:
-    """At the confidence no worse one passes; 90 % of those better by twice the margin do; one bad dataset is enough to fail."""
+def test_a_hundred_challengers_of_known_difference(rules: Gate) -> None:
+    """No worse challenger passes. 90 % of those that are better by twice the margin do. One bad dataset is enough to fail."""
     better, one_bad = 2 * rules.margin, -2 * rules.tolerance
     kinds = {
         "worse": ((-0.05, -0.05, -0.05), 25),
@@ -75,8 +75,8 @@ def test_a_hundred_challengers_of_known_worth(rules: Gate) -> None:
     assert passed["better"] >= 36
 
 
-def test_one_exactly_at_the_margin_seldom_passes(rules: Gate) -> None:
-    """The bound is one of confidence: 5 of 100 are expected."""
+def test_a_challenger_exactly_at_the_margin_seldom_passes(rules: Gate) -> None:
+    """5 of 100 are expected, by the confidence of the bound."""
     true = (rules.margin,) * 3
     passed = sum(judge(*world(np.random.default_rng(seed), true, 20), rules, seed).passed for seed in range(60))
     assert passed <= 9
@@ -84,11 +84,11 @@ def test_one_exactly_at_the_margin_seldom_passes(rules: Gate) -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[ModelFigures, ModelFigures]:
-    """One that passes."""
+    """A challenger that passes, and its champion."""
     return world(np.random.default_rng(1), (0.5, 0.5, 0.5))
 
 
-def test_one_that_passes_and_the_document(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
+def test_a_verdict_as_json_and_markdown(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     verdict = judge(*pair, rules, 0, [Check("lineage", True, "known")])
     assert failed(verdict) == []
     assert verdict == judge(*pair, rules, 0, [Check("lineage", True, "known")]), "the same again"
@@ -109,14 +109,16 @@ def test_identical_models_are_refused(pair: tuple[ModelFigures, ModelFigures], r
     assert failed(judge(replace(pair[1], label="version 2"), pair[1], rules, 0)) == ["overall"]
 
 
-def test_worst_images_that_are_worse(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
-    """Better by 0.5 dB in general, and worse by 3 dB on the twentieth of the images where it was worst."""
+def test_worse_worst_images_are_refused(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
+    """Better by 0.5 dB in general, but worse by 3 dB on the worst twentieth of the images."""
     new, old = np.array(pair[0].psnr_y), np.array(pair[1].psnr_y)
     new[old < np.quantile(old, 0.05)] -= 3
     assert failed(judge(replace(pair[0], psnr_y=tuple(new)), pair[1], rules, 0)) == ["worst 10%"]
 
 
-def test_a_failure_is_refused_where_it_is_new(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
+def test_an_output_that_is_not_finite_is_refused_if_the_champions_is_finite(
+    pair: tuple[ModelFigures, ModelFigures], rules: Gate
+) -> None:
     broken = [replace(side, psnr_y=(math.nan, *side.psnr_y[1:])) for side in pair]
     verdict = judge(broken[0], pair[1], rules, 0)
     assert failed(verdict) == ["finite"]
@@ -129,7 +131,7 @@ def test_a_failure_is_refused_where_it_is_new(pair: tuple[ModelFigures, ModelFig
     ("new", "old", "passes"),
     [(31.0, 40.0, True), (29.0, 40.0, False), (27.0, 27.1, True), (26.0, 27.1, False), (math.nan, 40.0, False)],
 )
-def test_clean_images_stay_clean_or_as_clean_as_they_did(
+def test_clean_images_stay_as_clean_as_the_rule_or_the_champion_keeps_them(
     pair: tuple[ModelFigures, ModelFigures], rules: Gate, new: float, old: float, passes: bool
 ) -> None:
     rules = rules.model_copy(update={"clean": 30.0})
@@ -137,34 +139,34 @@ def test_clean_images_stay_clean_or_as_clean_as_they_did(
     verdict = judge(sides[0], sides[1], rules, 0)
     assert failed(verdict) == ([] if passes else ["clean images"])
     assert "light/0-0" in next(check.said for check in verdict.checks if check.name == "clean images")
-    assert failed(judge(replace(pair[0], clean={}), pair[1], rules, 0)) == ["clean images"], "none was tried"
+    assert failed(judge(replace(pair[0], clean={}), pair[1], rules, 0)) == ["clean images"], "no clean image was tried"
 
 
-def test_cost(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
+def test_a_cost_above_the_limit_is_refused(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     assert failed(judge(replace(pair[0], gflop=rules.cost * 2.0), pair[1], rules, 0)) == []
     assert failed(judge(replace(pair[0], gflop=rules.cost * 2.0 + 0.1), pair[1], rules, 0)) == ["cost"]
 
 
-def test_lineage_counts(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
+def test_a_failed_rule_of_lineage_is_enough_to_refuse(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     assert failed(judge(*pair, rules, 0, [Check("lineage", False, "no commit")])) == ["lineage"]
 
 
-def test_few_scenes_replace_no_champion_but_may_make_the_first(rules: Gate) -> None:
+def test_few_scenes_can_make_the_first_champion_but_replace_none(rules: Gate) -> None:
     few = world(np.random.default_rng(2), (0.8, 0.8, 0.8), 2)
     verdict = judge(*few, rules, 0)
-    assert failed(verdict) == ["overall", *(f"dataset {name}" for name in sorted(DATASETS))], "two scenes show nothing"
+    assert failed(verdict) == ["overall", *(f"dataset {name}" for name in sorted(DATASETS))], "two scenes are not enough"
     assert "6 scenes: too few" in verdict.line
     assert judge(*few, rules, 0, first=True).passed
     three = world(np.random.default_rng(2), (0.8, 0.8, 0.8), 3)
-    assert "dataset real" in failed(judge(*three, rules, 0)), "enough in all, not in each"
-    assert judge(*three, rules.model_copy(update={"by": "image"}), 0).passed, "18 images, if they are taken for independent"
+    assert "dataset real" in failed(judge(*three, rules, 0)), "enough scenes in all, but not in each dataset"
+    assert judge(*three, rules.model_copy(update={"by": "image"}), 0).passed, "18 images, if they count as independent"
     worse = world(np.random.default_rng(2), (0.8, -1.5, 0.8), 2)
     assert "dataset heavy" in failed(judge(*worse, rules, 0, first=True)), "by its mean"
 
 
 @pytest.mark.parametrize("scenes", [1, 2, 3, 4, 7])
-def test_a_dataset_of_few_scenes_is_defended_too(rules: Gate, scenes: int) -> None:
-    """Beside two large datasets on which it is better: worse by just the tolerance, it passes in 5 of 100 worlds."""
+def test_a_dataset_with_few_scenes_is_defended_too(rules: Gate, scenes: int) -> None:
+    """It is better on two large datasets and worse by just the tolerance on this one. 5 of 100 may pass by chance."""
     passed = 0
     for seed in range(60):
         verdict = judge(*world(np.random.default_rng(seed), (0.5, 0.5, -rules.tolerance), 30, scenes), rules, seed)
@@ -174,7 +176,7 @@ def test_a_dataset_of_few_scenes_is_defended_too(rules: Gate, scenes: int) -> No
     assert passed <= (9 if scenes > 3 else 0), "3 are expected; more than 9 in one of 600 such tests"
 
 
-def test_other_images_are_not_compared(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
+def test_figures_of_different_images_are_not_compared(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
     other = replace(pair[1], images=(replace(pair[1].images[0], digest="other"), *pair[1].images[1:]))
     with pytest.raises(DataError, match=r"version 2, version 1: not measured on the same images \(\['light/0-0'\]\)"):
         judge(pair[0], other, rules, 0)

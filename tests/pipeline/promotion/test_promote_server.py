@@ -1,4 +1,4 @@
-"""promote, rollback and history through an MLflow server on PostgreSQL, and straight into PostgreSQL."""
+"""promote, rollback and history through an MLflow server on PostgreSQL, and directly on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def database() -> Iterator[str]:
         yield uri
 
 
-def test_the_acts_and_a_race(
+def test_the_commands_and_a_race(
     database: str,
     tmp_path: Path,
     params: Params,
@@ -48,13 +48,13 @@ def test_the_acts_and_a_race(
         client = MlflowClient(uri, uri)
         register_shifts(make_workspace(Path()), params, client, (-0.5, 10.0, -2.0), monkeypatch)
 
-        def act(version: str, force: bool = False, reason: str = "") -> bool:
+        def run_promote(version: str, force: bool = False, reason: str = "") -> bool:
             return promote.run(Project(rules, Settings(), Paths()), version, force, reason)
 
-        assert act("1")
-        assert not act("2")
-        assert act("candidate")
-        assert act("2", force=True, reason="a demonstration")
+        assert run_promote("1")
+        assert not run_promote("2")
+        assert run_promote("candidate")
+        assert run_promote("2", force=True, reason="a demonstration")
         rollback.run(Project(rules, Settings(), Paths()), "it rained")
         assert known_aliases(client, "rdmc")["champion"] == 3
         assert client.get_model_version("rdmc", "3").tags["verdict"].startswith("passed")
@@ -64,10 +64,10 @@ def test_the_acts_and_a_race(
         assert kinds == ["promote", "refuse", "promote", "force", "rollback"]
 
         for address in (uri, database):
-            won = _race(address, rules)
-            assert won.count("won") == 1
-            assert sum("another command made version" in said for said in won) == 2
-            assert known_aliases(client, "rdmc")["champion"] == won.index("won") + 1
+            results = _race(address, rules)
+            assert results.count("won") == 1
+            assert sum("another command made version" in result for result in results) == 2
+            assert known_aliases(client, "rdmc")["champion"] == results.index("won") + 1
 
 
 def _race(address: str, params: Params) -> list[str]:

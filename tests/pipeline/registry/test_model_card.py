@@ -1,4 +1,4 @@
-"""The model card: intervals against another way to find them, worst images, licences, commands."""
+"""The model card: intervals against the normal approximation, worst images, licences, commands."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def card(images: Path, **facts: str) -> str:
     return write_card("rain", {"kind": "rdmc"}, used, images, {"run_id": "r1", "model_sha256": "cd", **facts}, {"seed": 0})
 
 
-def test_an_interval_is_that_of_the_normal_law_where_there_are_many() -> None:
+def test_an_interval_of_many_values_is_the_normal_one() -> None:
     values = np.random.default_rng(1).normal(5, 2, 400)
     low, high = interval(list(values))
     half = 1.96 * values.std(ddof=1) / 20
     assert low == pytest.approx(values.mean() - half, abs=0.05)
     assert high == pytest.approx(values.mean() + half, abs=0.05)
     assert interval([3.0]) == (3.0, 3.0)
-    assert interval(list(values)) == (low, high), "the same each time"
+    assert interval(list(values)) == (low, high), "the same on each call"
 
 
-def test_what_it_says(images: Path) -> None:
+def test_the_card_has_figures_failures_and_commands(images: Path) -> None:
     known = {"registered_commit": "e" * 40, "version": "7", "rebuild": "rebuild/ab"}
     text = card(images, code="committed", **known)
     assert "| overall | 3 | 23.33 (" in text
@@ -46,7 +46,7 @@ def test_what_it_says(images: Path) -> None:
     assert "1 of 3 test images came out worse" in text
     worst = [line for line in text.splitlines() if line.startswith(("| light | test", "| heavy | test"))]
     assert [line.split(" | ")[-1] for line in worst] == ["-0.50 |", "+2.00 |", "+5.00 |"]
-    assert "test\\|2" in text, "a name breaks no table"
+    assert "test\\|2" in text, "a name does not break the table"
     assert "2 train, 2 test" in text
     assert f"git checkout {'e' * 40}" in text
     assert "python -m pipeline rebuild 7 ../" in text
@@ -56,13 +56,13 @@ def test_what_it_says(images: Path) -> None:
 
 def test_licences_come_from_the_registry_of_benchmarks() -> None:
     known = BENCHMARKS["rain1400"]
-    said = licence(Published(source="benchmark", name="rain1400", path="raw/rain1400"))
-    assert known.title in said
-    assert known.licence in said
+    text = licence(Published(source="benchmark", name="rain1400", path="raw/rain1400"))
+    assert known.title in text
+    assert known.licence in text
     assert "scikit-image" in licence(EMBEDDED)
 
 
-def test_results_that_are_missing(tmp_path: Path) -> None:
+def test_missing_results_name_the_command(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_text("dataset,image\nlight,a\n")
     for path in (tmp_path / "none.csv", tmp_path / "images.csv"):
         with pytest.raises(DataError, match="dvc repro evaluate"):

@@ -1,4 +1,4 @@
-"""The registered model's own code: every form of input, hostile ones too, and MLflow's JSON server."""
+"""The code of the registered model: every form of input, including hostile ones, and MLflow's JSON server."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
-    found = Derain()
-    found.load_context(SimpleNamespace(artifacts={"model": str(folder)}))
-    return found
+    model = Derain()
+    model.load_context(SimpleNamespace(artifacts={"model": str(folder)}))
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def expected(folder: Path) -> Any:
     return derain_image(load_model(folder)[0], IMAGE)
 
 
-def test_every_form_of_input(model: Any, expected: Any, tmp_path: Path) -> None:
+def test_every_form_of_input_gives_the_same_form(model: Any, expected: Any, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(png(0))
     text = base64.b64encode(png(0)).decode()
     for given in (IMAGE, IMAGE.tolist(), tmp_path / "photo.png"):
@@ -74,26 +74,26 @@ def test_every_form_of_input(model: Any, expected: Any, tmp_path: Path) -> None:
         *(IMAGE[:0], IMAGE[None][:0], np.array([None, None], dtype=object), pickle.dumps(IMAGE), Path("none.png")),
     ],
 )
-def test_what_is_no_picture_is_one_line(model: Any, given: Any) -> None:
+def test_input_that_is_not_an_image_is_a_one_line_error(model: Any, given: Any) -> None:
     with pytest.raises(MlflowException) as caught:
         model.predict(None, given)
     assert (caught.value.error_code, "\n" in str(caught.value)) == ("INVALID_PARAMETER_VALUE", False)
 
 
-def test_a_tile_is_of_256_to_2048_pixels(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+def test_a_tile_is_limited_to_256_to_2048_pixels(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles: list[int] = []
 
-    def noted(network: Any, image: np.ndarray, tile: int, device: Any) -> np.ndarray:
-        seen.append(tile)
+    def recording(network: Any, image: np.ndarray, tile: int, device: Any) -> np.ndarray:
+        tiles.append(tile)
         return image
 
-    monkeypatch.setattr("pipeline.registry.pyfunc.derain_image", noted)
+    monkeypatch.setattr("pipeline.registry.pyfunc.derain_image", recording)
     for tile in (-1, 1, 256, 1000, 2048, 10**9):
         model.predict(None, IMAGE, {"tile": tile})
-    assert seen == [256, 256, 256, 1000, 2048, 2048]
+    assert tiles == [256, 256, 256, 1000, 2048, 2048]
 
 
-def test_weights_that_are_a_pickle_are_not_loaded(folder: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_loaded(folder: Path, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "ran",))
@@ -107,8 +107,8 @@ def test_weights_that_are_a_pickle_are_not_loaded(folder: Path, tmp_path: Path) 
     assert not (tmp_path / "ran").exists()
 
 
-def test_through_mlflow(models: Registry, tmp_path: Path) -> None:
-    """In a fresh process, with the code that was logged: the input reaches the model whatever its form."""
+def test_loaded_through_mlflow_in_a_fresh_process(models: Registry, tmp_path: Path) -> None:
+    """With the code that was logged. MLflow passes every form of input to the model."""
     (tmp_path / "photo.png").write_bytes(png(0))
     code = """
 import pathlib, mlflow, numpy
@@ -126,7 +126,7 @@ numpy.save("out.npy", one)
 
 
 @pytest.mark.slow
-def test_mlflow_models_serve(models: Registry, tmp_path: Path) -> None:
+def test_mlflow_models_serve_takes_base64_and_pixels(models: Registry, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -140,9 +140,9 @@ def test_mlflow_models_serve(models: Registry, tmp_path: Path) -> None:
         assert _ask(port, IMAGE[None].tolist()) == expected[None].tolist()
         with pytest.raises(urllib.error.HTTPError) as caught:
             _ask(port, ["no picture"])
-        said = caught.value.read().decode()
-        assert (caught.value.code, "is not base64" in said) == (400, True)
-        assert not [word for word in ("Traceback", ".py", str(Path.home()), str(tmp_path)) if word in said], said
+        error = caught.value.read().decode()
+        assert (caught.value.code, "is not base64" in error) == (400, True)
+        assert not [word for word in ("Traceback", ".py", str(Path.home()), str(tmp_path)) if word in error], error
     finally:
         process.terminate()
         process.wait(60)
@@ -155,7 +155,7 @@ def _ask(port: int, inputs: Any) -> Any:
     end = time.monotonic() + 300
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310  # of this test's own server
+            with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310  # the address of this test's own server
                 return json.load(answer)["predictions"]
         except ConnectionError:
             pass

@@ -1,4 +1,4 @@
-"""What ``rebuild`` says of artifacts that are damaged; tests/test_release.py builds a version again."""
+"""The errors of ``rebuild`` for damaged artifacts. tests/test_release.py rebuilds a version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT = {"dvc.lock": "stages: {}\n", "params.yaml": "seed: 0\n", "evaluate.json":
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "damage"),
     [
         ("evaluate.json", "{", "evaluate.json holds no figures"),
         ("evaluate.json", "{}", "evaluate.json holds no figures"),
@@ -28,8 +28,8 @@ KEPT = {"dvc.lock": "stages: {}\n", "params.yaml": "seed: 0\n", "evaluate.json":
         ("dvc.lock", None, "rebuild/1/dvc.lock is not in its run"),
     ],
 )
-def test_artifacts_that_are_damaged(
-    store: str, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None, said: str
+def test_damaged_artifacts_are_named(
+    store: str, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None, damage: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     client = MlflowClient(store, store)
@@ -43,5 +43,5 @@ def test_artifacts_that_are_damaged(
     client.create_model_version("rdmc", "file:///nowhere", run, tags=tags, await_creation_for=0)
     with pytest.raises(DataError) as caught:
         rebuild.run(Project(params, Settings(), Paths()), "1", tmp_path / "one")
-    assert str(caught.value) == f"models:/rdmc/1: its artifacts are damaged ({said}); restore them, or name another version"
+    assert str(caught.value) == f"models:/rdmc/1: its artifacts are damaged ({damage}); restore them, or name another version"
     assert not (tmp_path / "one").exists()

@@ -1,4 +1,4 @@
-"""A real server: Ray Serve on loopback, following an alias of a SQLite store."""
+"""A real server: Ray Serve on the loopback interface, following an alias in a SQLite store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from PIL import Image
 
 from pipeline.config.settings import Settings
 from pipeline.serving import derain
+from pipeline.serving.app import address_of
+from pipeline.serving.requests import RequestLimits
+from pipeline.serving.types import ServingConfig
 from rdmc.checkpoint import load_model
 from rdmc.data.images import encode_png, read_rgb
 from rdmc.inference import derain_image
@@ -31,7 +35,7 @@ SECONDS = 300
 
 @pytest.fixture(scope="module")
 def served(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two replicas at most, which look at the alias often; small limits."""
+    """A server with at most two replicas, which check the alias often, and small limits."""
     folder = tmp_path_factory.mktemp("served")
     limits = ("--poll", "0.2", "--megabytes", "8", "--megapixels", "0.2")
     with server(folder, "--model", "models:/rain@champion", *limits, RDMC_GPU="false", MLFLOW_TRACKING_URI=models.uri) as found:
@@ -40,7 +44,7 @@ def served(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def expected(models: Registry) -> dict[tuple[str, bytes], bytes]:
-    """What each version makes of each picture."""
+    """(version, image) -> the PNG that the version gives."""
     networks = {str(number): load_model(folder)[0] for number, folder in enumerate(models.folders, 1)}
     return {
         (v, body): encode_png(derain_image(net, read_rgb(body))) for v, net in networks.items() for body in [*PICTURES, *SMALL]
@@ -65,7 +69,7 @@ def test_the_bytes_are_those_that_derain_writes(served: Server, models: Registry
 
 
 class Callers:
-    """Callers who ask on and on; every answer must be whole and by the version that it names."""
+    """Callers that send requests all the time. Every answer must be complete and from the version that it names."""
 
     def __init__(self, served: Server, expected: dict[tuple[str, bytes], bytes], pictures: list[bytes]) -> None:
         self.served, self.expected, self.pictures = served, expected, pictures
@@ -73,7 +77,7 @@ class Callers:
         self.numbers, self.last = count(), threading.Event()
 
     def ask(self, requests: int) -> None:
-        """Ask until there were so many requests and the last move is done."""
+        """Send requests until there were ``requests`` of them and the last move is done."""
         while ((number := next(self.numbers)) < requests or not self.last.is_set()) and not self.broken:
             body = self.pictures[number % len(self.pictures)]
             try:
@@ -90,7 +94,7 @@ class Callers:
                 self.answered.notify_all()
 
     def until(self, version: int, answers: int = 0) -> None:
-        """Wait for so many answers in all, and for one of ``version`` since the alias moved last."""
+        """Wait for ``answers`` answers in all, and for one of ``version`` since the last move of the alias."""
 
         def done() -> bool:
             return bool(self.broken) or (sum(map(Counter.total, self.seen)) >= answers and self.seen[-1][str(version)] > 0)
@@ -100,7 +104,7 @@ class Callers:
 
 
 def moved(callers: Callers, models: Registry, requests: int, versions: list[int], number: int = 4) -> None:
-    """The alias moves from the first of ``versions`` on to the others under load, each when the one before has answered."""
+    """Move the alias through ``versions`` under load, each time after the version before has answered."""
     models.promote(versions[0])
     with ThreadPoolExecutor(number) as pool:
         asking = [pool.submit(callers.ask, requests) for _ in range(number)]
@@ -134,7 +138,7 @@ def test_ten_thousand_requests_and_two_moves(
     moved(Callers(served, expected, SMALL), models, 10_000, [1, 2, 1], number=8)
 
 
-def test_the_state_follows_the_alias_without_traffic(served: Server, models: Registry) -> None:
+def test_the_health_check_follows_the_alias_without_traffic(served: Server, models: Registry) -> None:
     for version in (2, 1):
         models.promote(version)
         end = time.monotonic() + SECONDS
@@ -142,14 +146,14 @@ def test_the_state_follows_the_alias_without_traffic(served: Server, models: Reg
             assert time.monotonic() < end
 
 
-def test_replicas_that_are_killed(served: Server) -> None:
-    """Whoever is told anything is told so in JSON, and soon there are others."""
+def test_killed_replicas_are_replaced(served: Server) -> None:
+    """Every refusal is JSON, and new replicas answer soon."""
     with ThreadPoolExecutor(4) as callers:
-        asked = [callers.submit(served.ask, "POST", "/derain", PICTURES[0]) for _ in range(40)]
-        asked[3].result()
+        requests = [callers.submit(served.ask, "POST", "/derain", PICTURES[0]) for _ in range(40)]
+        requests[3].result()
         for process in served.replicas():
             process.kill()
-    answers = [each.result() for each in asked]
+    answers = [each.result() for each in requests]
     assert {status for status, _, _ in answers} <= {200, 503}
     assert all(json.loads(answer)["error"] for status, _, answer in answers if status == 503)
     assert answers[-1][0] == served.ask("POST", "/derain", PICTURES[0])[0] == 200
@@ -163,7 +167,7 @@ def test_requests_that_are_refused(served: Server) -> None:
         ("POST", "/derain", PICTURES[0], "application/json", 415),
         ("POST", "/derain", PICTURES[0][:200], "image/png", 422),
         ("POST", "/derain", wide, "image/png", 413),
-        ("POST", "/derain", bytes(30 * 2**20), "image/png", 413),  # and no connection that breaks
+        ("POST", "/derain", bytes(30 * 2**20), "image/png", 413),  # without a broken connection
         ("GET", "/derain", None, "", 405),
         ("POST", "/", PICTURES[0], "image/png", 405),
         ("GET", "/../../etc/passwd", None, "", 404),
@@ -177,7 +181,7 @@ def test_requests_that_are_refused(served: Server) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_malformed_requests(served: Server) -> None:
+def test_a_thousand_malformed_requests_are_answered(served: Server) -> None:
     rng = np.random.default_rng(0)
     seen: Counter[int] = Counter()
     for _ in range(1000):
@@ -192,7 +196,7 @@ def test_a_thousand_malformed_requests(served: Server) -> None:
     assert served.ask("POST", "/derain", PICTURES[0])[0] == 200
 
 
-def test_state_counters_and_a_registry_that_is_away(served: Server, models: Registry) -> None:
+def test_health_metrics_and_an_unavailable_registry(served: Server, models: Registry) -> None:
     state = json.loads(served.ask("GET", "/healthz")[2])
     assert (state["status"], state["model"], state["registry"]) == ("ok", "rain", "ok")
     assert state["replicas"] >= 1
@@ -200,7 +204,7 @@ def test_state_counters_and_a_registry_that_is_away(served: Server, models: Regi
     store.rename(store.with_suffix(".away"))
     try:
         while b"rdmc_registry_up 0.0" not in served.ask("GET", "/metrics")[2]:
-            assert served.ask("POST", "/derain", PICTURES[0])[0] == 200, "what is there goes on"
+            assert served.ask("POST", "/derain", PICTURES[0])[0] == 200, "the loaded model stays in service"
         assert "no MLflow store" in json.loads(served.ask("GET", "/healthz")[2])["registry"]
     finally:
         store.with_suffix(".away").rename(store)
@@ -220,7 +224,7 @@ def test_the_page_loads_nothing_from_elsewhere(served: Server) -> None:
     assert b" onclick" not in text
 
 
-@pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine")
+@pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
 def test_a_picture_dropped_on_the_page(served: Server, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(PICTURES[0])
     for name, data in (("notes.png", b"no picture"), ("notes.txt", b"no picture"), ("large.png", bytes(9 * 2**20))):
@@ -234,14 +238,20 @@ def test_a_picture_dropped_on_the_page(served: Server, tmp_path: Path) -> None:
         half = found.value(shown)
         found.value("const s = document.getElementById('slide'); s.value = 20; s.dispatchEvent(new Event('input'))")
         assert half != found.value(shown), "the slider moves the edge"
-        assert "version" in found.value("document.getElementById('said').textContent")
-        said = "document.getElementById('said').textContent"
-        for name, words in (("notes.png", "first bytes"), ("notes.txt", "of those kinds"), ("large.png", "at most 8 are")):
+        assert "version" in found.value("document.getElementById('message').textContent")
+        message = "document.getElementById('message').textContent"
+        for name, words in (("notes.png", "first bytes"), ("notes.txt", "is not a PNG"), ("large.png", "limit is 8 MiB")):
             found.drop(tmp_path / name)
-            found.until(f"{said}.includes('{words}') && document.getElementById('said').className === 'bad'")
+            found.until(f"{message}.includes('{words}') && document.getElementById('message').className === 'bad'")
         found.value("const none = new DataTransfer(); dispatchEvent(new DragEvent('drop', {dataTransfer: none}))")
-        assert "no file" in found.value(said)
+        assert "not a file" in found.value(message)
         found.drop(tmp_path / "photo.png")
-        found.until(f"{said}.includes('version')")
+        found.until(f"{message}.includes('version')")
         broken = [event for event in found.events if event["method"] == "Log.entryAdded"]
         assert not [event for event in broken if "Content Security Policy" in event["params"]["entry"]["text"]]
+
+
+def test_an_address_puts_ipv6_in_brackets() -> None:
+    config = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"))
+    assert address_of(config) == "http://127.0.0.1:8000"
+    assert address_of(replace(config, host="::1")) == "http://[::1]:8000"

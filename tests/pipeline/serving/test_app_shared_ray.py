@@ -1,4 +1,4 @@
-"""``serve`` on a Ray that others use, and on one that ends: what is theirs stays, and what is ours is told in one line."""
+"""``serve`` on a Ray that others use, and on one that ends: their applications stay, and our errors are one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ serve.run(Hello.bind(), name="{name}", route_prefix="/{name}")
 
 
 def others(head: Head, port: int, name: str, cpus: int) -> None:
-    """Somebody else's application on the same Ray; it stays when this returns."""
+    """Start another user's application on the same Ray. It stays when this returns."""
     code = OTHERS.format(cpus=cpus, address=head.address, port=port, name=name)
     done = subprocess.run([sys.executable, "-c", code], env=head.environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
@@ -65,16 +65,16 @@ def until_routed(port: int, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_ray_that_others_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the nodes
+def test_a_shared_ray_keeps_the_applications_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the nodes
     model = write_small(tmp_path / "model", 1)
     with ray_head(cpus=2) as head:
         port = free_port()
         others(head, port, "theirs", 0)
         refused = serve(head, tmp_path, model, free_port())
-        said = refused.communicate(timeout=SECONDS)[1]
-        assert (refused.returncode, said.count("\n")) == (1, 1), said
-        assert f"take --host 127.0.0.1 --port {port}" in said
+        error = refused.communicate(timeout=SECONDS)[1]
+        assert (refused.returncode, error.count("\n")) == (1, 1), error
+        assert f"take --host 127.0.0.1 --port {port}" in error
 
         large = serve(head, tmp_path, model, port, workers=9)
         assert "9 workers need 9 CPUs, the cluster has 2" in large.communicate(timeout=SECONDS)[1]
@@ -104,7 +104,7 @@ def test_a_ray_that_ends_ends_the_server(tmp_path: Path) -> None:
     with server(tmp_path, "--model", str(model), RDMC_GPU="false") as served:
         served.raylet().kill()
         assert served.process.wait(SECONDS) != 0
-    said = [line for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("error: ")]
-    assert len(said) == 1, "Ray may say much more, before and after"
-    assert "Ray " in said[0]
-    assert said[0].endswith("serve again")
+    errors = [line for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, "Ray itself may print more"
+    assert "Ray " in errors[0]
+    assert errors[0].endswith("serve again")

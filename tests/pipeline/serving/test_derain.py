@@ -1,4 +1,7 @@
-"""``derain`` with a model folder: files, folders, names, and inputs that are not pictures (test_register.py: the registry)."""
+"""``derain`` with a model folder: files, folders, names, and inputs that are not images.
+
+tests/pipeline/stages/test_register.py uses it with the registry.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[...
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with three pictures, two of one stem, a text file, a hidden file."""
+    """A folder with three images, two of which have the same stem, a text file and a hidden file."""
     folder = tmp_path / "photos"
     write_png(folder / "a.png", photo(0))
     write_png(folder / "sub/b.png", photo(1))
@@ -53,7 +56,7 @@ def test_a_file_to_a_file_or_a_folder(tmp_path: Path, model: str, photos: Path, 
 
 
 def test_a_folder_keeps_names(tmp_path: Path, model: str, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = photos / "derained"  # inside: a second time does not derain the results
+    out = photos / "derained"  # inside the source: a second run does not derain the results
     for _ in range(2):
         derain.run(photos, out, model, Settings())
         assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png")) == [
@@ -66,7 +69,7 @@ def test_a_folder_keeps_names(tmp_path: Path, model: str, photos: Path, capsys: 
         assert "3 of 3 pictures derained" in shown
 
 
-def test_a_bad_file_is_named_and_the_rest_is_done(
+def test_a_bad_file_is_named_and_the_others_are_derained(
     tmp_path: Path, model: str, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "b.jpg").write_bytes(b"not a jpeg")
@@ -88,11 +91,11 @@ def test_published_weights_are_a_model(tmp_path: Path, photos: Path) -> None:
     assert np.array_equal(read_rgb(tmp_path / "out.png"), derain_image(network, photo(0)))
 
 
-def test_places_that_are_refused(tmp_path: Path, model: str, photos: Path) -> None:
+def test_outputs_that_would_lose_something_are_refused(tmp_path: Path, model: str, photos: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link.png").symlink_to(photos / "a.png")
     (tmp_path / "empty").mkdir()
-    for source, out, said in (
+    for source, out, reason in (
         (photos / "none.png", tmp_path / "out.png", "no such picture"),
         (photos / "a.png", photos / "a.png", "overwrite an input"),
         (photos / "a.png", photos, "overwrite an input"),
@@ -102,15 +105,15 @@ def test_places_that_are_refused(tmp_path: Path, model: str, photos: Path) -> No
         (photos, tmp_path / "file", "is a file"),
         (tmp_path / "empty", tmp_path / "out", "no pictures"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=reason):
             derain.run(source, out, model, Settings())
     assert np.array_equal(read_rgb(photos / "a.png"), photo(0))
 
 
-def test_models_that_are_not_there(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_models_are_errors(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(CheckpointError, match="no such model folder"):
         derain.run(photos, tmp_path / "out", str(tmp_path / "none"), Settings())
     with pytest.raises(ServiceError, match="there is no MLflow store"):
         derain.run(photos, tmp_path / "out", "models:/rdmc@candidate", Settings())
-    assert not (tmp_path / "mlflow.db").exists(), "asking makes no store"
+    assert not (tmp_path / "mlflow.db").exists(), "reading creates no store"

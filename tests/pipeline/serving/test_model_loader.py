@@ -1,4 +1,4 @@
-"""A model that follows an alias of a real SQLite store: moves, copies, a registry that is away, a version that is no good."""
+"""A model that follows an alias of a real SQLite store: moves, cached copies, an unavailable registry, bad versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def expected(folder: Path) -> np.ndarray:
     return derain_image(load_model(folder)[0], IMAGE)
 
 
-def test_it_moves_with_the_alias_and_back(models: Registry, followed: FollowedModel) -> None:
+def test_the_model_follows_the_alias_there_and_back(models: Registry, followed: FollowedModel) -> None:
     before = followed.current
     assert (before.name, before.version) == ("rain", "1")
     assert np.array_equal(derained(followed), expected(models.folders[0]))
@@ -47,7 +47,9 @@ def test_it_moves_with_the_alias_and_back(models: Registry, followed: FollowedMo
     assert followed.refresh()
     assert followed.current.version == "2"
     assert np.array_equal(derained(followed), expected(models.folders[1]))
-    assert np.array_equal(derain_image(before.network, IMAGE), expected(models.folders[0])), "who held it still has it"
+    assert np.array_equal(derain_image(before.network, IMAGE), expected(models.folders[0])), (
+        "the old model still works for its users"
+    )
     models.promote(1)
     assert followed.refresh()
     assert np.array_equal(derained(followed), expected(models.folders[0]))
@@ -64,7 +66,7 @@ def away(models: Registry) -> Iterator[None]:
         store.with_suffix(".away").rename(store)
 
 
-def test_a_registry_that_is_away(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
+def test_an_unavailable_registry_keeps_the_current_model(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
     before = followed.current
     with away(models):
         assert not followed.refresh()
@@ -79,7 +81,7 @@ def test_a_registry_that_is_away(models: Registry, followed: FollowedModel, tmp_
     assert again.problem == ""
 
 
-def test_an_alias_that_is_not_there_is_no_registry_that_is_away(models: Registry, followed: FollowedModel) -> None:
+def test_a_missing_alias_is_not_served_from_the_cache(models: Registry, followed: FollowedModel) -> None:
     models.client.delete_registered_model_alias("rain", "champion")
     with pytest.raises(MissingError, match="promote candidate"):
         FollowedModel("models:/rain@champion", Settings(), followed.cache)
@@ -87,7 +89,7 @@ def test_an_alias_that_is_not_there_is_no_registry_that_is_away(models: Registry
     assert "promote candidate" in followed.problem
 
 
-def test_two_stores_in_one_cache_are_kept_apart(
+def test_two_stores_can_share_a_cache(
     models: Registry, followed: FollowedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for uri in ("http://me:secret@127.0.0.1:9", f"sqlite:///{tmp_path}/other.db"):
@@ -99,7 +101,7 @@ def test_two_stores_in_one_cache_are_kept_apart(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     with away(models):
         same = FollowedModel("models:/rain@champion", Settings(), followed.cache)
-    assert same.current.key == followed.current.key, "one store, whatever folder it is named from"
+    assert same.current.key == followed.current.key, "one store, whatever folder its name is relative to"
 
 
 def test_each_name_keeps_its_own_last_models(models: Registry, followed: FollowedModel) -> None:
@@ -109,13 +111,15 @@ def test_each_name_keeps_its_own_last_models(models: Registry, followed: Followe
     note = next(path for path in followed.cache.glob("*.json") if '"version": "2"' in path.read_text())
     note.write_text("damaged")
     FollowedModel("models:/rain/1", Settings(), followed.cache)
-    assert [path.name for path in followed.cache.iterdir() if path.is_dir()] == [followed.current.key], "nobody's is forgotten"
+    assert [path.name for path in followed.cache.iterdir() if path.is_dir()] == [followed.current.key], (
+        "the other name's model stays"
+    )
 
 
-def test_a_copy_that_is_damaged_is_fetched_again(models: Registry, followed: FollowedModel) -> None:
+def test_a_damaged_copy_is_downloaded_again(models: Registry, followed: FollowedModel) -> None:
     copy = followed.cache / followed.current.key / WEIGHTS
-    for spoilt in (lambda: spoil(copy), lambda: copy.write_bytes(b"x"), copy.unlink):
-        spoilt()
+    for damage in (lambda: spoil(copy), lambda: copy.write_bytes(b"x"), copy.unlink):
+        damage()
         with away(models), pytest.raises(ServiceError, match="no MLflow store"):
             FollowedModel("models:/rain@champion", Settings(), followed.cache)
         again = FollowedModel("models:/rain@champion", Settings(), followed.cache)
@@ -123,26 +127,28 @@ def test_a_copy_that_is_damaged_is_fetched_again(models: Registry, followed: Fol
         assert copy.read_bytes() == (models.folders[0] / WEIGHTS).read_bytes()
 
 
-def test_weights_that_are_not_those_that_were_registered(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
+def test_weights_that_differ_from_the_registered_ones_are_refused(
+    models: Registry, followed: FollowedModel, tmp_path: Path
+) -> None:
     made = models.add(models.folders[1])
     spoil(models.files(made) / WEIGHTS)
     png = tmp_path / "a.png"
     write_png(png, IMAGE)
     uri = f"models:/rain/{made}"
-    for act in (
+    for command in (
         lambda: FollowedModel(uri, Settings(), tmp_path / "cache"),
         lambda: derain.run(png, tmp_path / "b.png", uri, Settings()),
         lambda: export.run(uri, tmp_path / "out", "pt2", Settings()),
     ):
         with pytest.raises(CheckpointError, match="the artifact is damaged") as caught:
-            act()
+            command()
         assert "\n" not in str(caught.value)
     models.promote(made)
     assert not followed.refresh()
     assert (followed.current.version, "artifact is damaged" in followed.problem) == ("1", True)
 
 
-def test_a_disk_that_is_full_stops_no_model(models: Registry, followed: FollowedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_no_model(models: Registry, followed: FollowedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -154,11 +160,11 @@ def test_a_disk_that_is_full_stops_no_model(models: Registry, followed: Followed
     assert followed.current.version == "2"
     monkeypatch.setattr("pipeline.serving.model_loader.named_version", full)
     assert FollowedModel("models:/rain@champion", Settings(), followed.cache).current.version == "1", (
-        "the last that could be noted"
+        "the last one that could be noted"
     )
 
 
-def test_a_version_that_is_no_good_never_serves(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
+def test_a_bad_version_never_serves(models: Registry, followed: FollowedModel, tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         network = RDMC(RDMCConfig(width=2, passes=1, stem=2))
     torch.nn.init.constant_(network.head.weight, float("nan"))
@@ -172,7 +178,7 @@ def test_a_version_that_is_no_good_never_serves(models: Registry, followed: Foll
     assert "not finite" in followed.problem
 
 
-def test_what_is_named_wrongly(models: Registry, tmp_path: Path) -> None:
+def test_wrong_names_are_errors(models: Registry, tmp_path: Path) -> None:
     for uri, error in (
         ("models:/rain@nobody", ServiceError),
         ("models:/rain", ServiceError),

@@ -1,4 +1,4 @@
-"""A batch of pictures through one network, one of which it fails on."""
+"""A batch of images through a network that fails on one of them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rdmc.errors import CheckpointError
 
 
 class FailsOnBlack(nn.Module):
-    """Gives what it is given, and no number for a picture that is black."""
+    """Returns its input, and NaN for a black image."""
 
     def forward(self, x: Tensor) -> Tensor:
         black = (x == 0).flatten(1).all(1)
         return x + torch.where(black, torch.nan, 0.0)[:, None, None, None]
 
 
-def test_a_picture_that_fails_fails_alone() -> None:
+def test_the_other_images_of_a_batch_succeed() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((20, 30, 3), (20, 30, 3), (9, 8, 3), (20, 30, 3))]
     images[1][:] = 0

@@ -1,0 +1,72 @@
+"""``export``: where the model comes from and what is kept with it. tests/rdmc tests the exported graphs themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.settings import Settings
+from pipeline.console import console
+from pipeline.serving import export
+from rdmc.checkpoint import WEIGHTS, load_model
+from rdmc.errors import CheckpointError, DataError, MissingError
+from rdmc.files import file_digest
+from rdmc.models.base import Restorer
+from tests.support.followed import Registry
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[Restorer]:
+    """The networks that were exported; only the facts are written, because tracing a network takes long."""
+    networks: list[Restorer] = []
+
+    def write(network: Restorer, folder: Path, form: str, facts: Mapping[str, Any]) -> Path:
+        networks.append(network)
+        folder.mkdir()
+        path = folder / f"model.{form}"
+        path.write_text(json.dumps(dict(facts)))
+        return path
+
+    monkeypatch.setattr(console, "width", 500)
+    monkeypatch.setattr(export, "export", write)
+    return networks
+
+
+def same(network: Restorer, folder: Path) -> bool:
+    expected = load_model(folder)[0].state_dict()
+    return all(value.equal(expected[name]) for name, value in network.state_dict().items())
+
+
+def test_a_registered_version_is_exported_with_its_number_and_digest(
+    models: Registry, exported: list[Restorer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export.run("models:/rain@champion", tmp_path / "out", "pt2", Settings())
+    digest = file_digest(models.folders[0] / WEIGHTS)
+    assert json.loads((tmp_path / "out/model.pt2").read_text()) == {"model": "rain", "version": "1", "sha256": digest}
+    assert same(exported[0], models.folders[0])
+    assert f"models:/rain@champion as {tmp_path / 'out/model.pt2'}" in capsys.readouterr().out
+
+
+def test_a_model_folder_is_exported_with_its_own_digest(models: Registry, exported: list[Restorer], tmp_path: Path) -> None:
+    export.run(str(models.folders[1]), tmp_path / "out", "onnx", Settings())
+    digest = file_digest(models.folders[1] / WEIGHTS)
+    assert json.loads((tmp_path / "out/model.onnx").read_text()) == {"model": str(models.folders[1]), "sha256": digest}
+    assert same(exported[0], models.folders[1])
+
+
+def test_an_existing_folder_is_never_overwritten(exported: list[Restorer], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is there already; name another folder or remove it"):
+        export.run("models:/rain/1", tmp_path, "pt2", Settings())
+    assert exported == []
+
+
+def test_a_model_that_does_not_exist_leaves_no_folder(models: Registry, exported: list[Restorer], tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="^9: no version or alias of 'rain'"):
+        export.run("models:/rain/9", tmp_path / "out", "pt2", Settings())
+    with pytest.raises(CheckpointError, match="no such model folder"):
+        export.run(str(tmp_path / "none"), tmp_path / "out", "pt2", Settings())
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,106 @@
+"""``serve`` without a server: what it checks first, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.settings import Settings
+from pipeline.console import console
+from pipeline.serving import serve
+from pipeline.serving.app import Serving
+from pipeline.serving.requests import RequestLimits
+from pipeline.serving.types import ServingConfig
+from rdmc.errors import ServiceError
+
+CONFIG = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"))
+
+
+class Interrupted(Serving):
+    """A server that ends with Ctrl-C."""
+
+    def watch(self) -> None:
+        raise KeyboardInterrupt
+
+
+class Ended(Serving):
+    """A server whose Ray ends."""
+
+    def watch(self) -> None:
+        raise ServiceError("Ray has ended; serve again")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ServingConfig]:
+    """The configurations that a server was started with; none is started here."""
+    configs: list[ServingConfig] = []
+
+    @contextmanager
+    def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
+        configs.append(config)
+        yield Interrupted("http://127.0.0.1:8000", "")
+
+    monkeypatch.setattr(console, "width", 500)
+    monkeypatch.setattr(serve, "serving", serving)
+    monkeypatch.setattr(serve, "check_port", lambda *_: None)
+    return configs
+
+
+def test_ctrl_c_ends_it_and_the_address_is_printed(started: list[ServingConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    serve.run(CONFIG, Settings())
+    shown = capsys.readouterr().out
+    assert "serving models:/rain@champion at http://127.0.0.1:8000" in shown
+    assert "http://127.0.0.1:8000/derain" in shown
+    assert "cached" not in shown
+
+
+def test_paths_are_absolute_because_ray_works_in_another_folder(
+    started: list[ServingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    serve.run(replace(CONFIG, model="checkpoints/best"), Settings())
+    serve.run(CONFIG, Settings())
+    assert [config.cache for config in started] == [tmp_path / "cache"] * 2
+    assert [config.model for config in started] == [str(tmp_path / "checkpoints/best"), "models:/rain@champion"]
+
+
+def test_a_model_from_the_cache_is_reported(
+    started: list[ServingConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def cached(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
+        yield Interrupted("http://127.0.0.1:8000", "MLflow is away")
+
+    monkeypatch.setattr(serve, "serving", cached)
+    serve.run(CONFIG, Settings())
+    assert "the model is the last one that was cached here: MLflow is away" in capsys.readouterr().out
+
+
+def test_a_server_that_ends_is_an_error(started: list[ServingConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def ending(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
+        yield Ended("http://127.0.0.1:8000", "")
+
+    monkeypatch.setattr(serve, "serving", ending)
+    with pytest.raises(ServiceError, match="serve again"):
+        serve.run(CONFIG, Settings())
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "serving", lambda *_: pytest.fail("it was started"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ServiceError, match="--port 8001"):
+            serve.run(replace(CONFIG, port=taken.getsockname()[1]), Settings())
+
+
+def test_a_shared_ray_may_listen_on_the_port_already(started: list[ServingConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "check_port", lambda *_: pytest.fail("the port was checked"))
+    serve.run(CONFIG, Settings(ray_address="10.0.0.1:6379"))
+    assert len(started) == 1
