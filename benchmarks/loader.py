@@ -62,14 +62,14 @@ def others(pairs: Callable[[], Pairs], arguments: argparse.Namespace) -> Iterato
 
 
 def plain_webdataset(folder: Path) -> Callable[[], Pairs]:
-    """webdataset as in its documentation: shuffle shards and samples, decode, take both pictures."""
+    """Pairs from webdataset as in its documentation: shuffle shards and samples, decode, take both pictures."""
     urls = [str(path) for path in sorted(folder.glob("train-*.tar"))]
     dataset = webdataset.WebDataset(urls, shardshuffle=100, nodesplitter=webdataset.split_by_node)
     return lambda: iter(dataset.shuffle(100).decode("rgb8").to_tuple("rainy.png", "clean.png"))
 
 
 def litdata_pairs(pairs: Path, folder: Path) -> Callable[[], Pairs]:
-    """litdata as in its README: PIL images optimised into chunks, and a streaming dataset over them."""
+    """Pairs from litdata as in its README: PIL images optimised into chunks, and a streaming dataset over them."""
     import litdata
 
     litdata.optimize(
@@ -88,7 +88,7 @@ class _Both:
 
 
 def mosaic_pairs(pairs: Path, folder: Path) -> Callable[[], Pairs]:
-    """mosaicml-streaming as in its quick start: a streaming dataset over MDS shards of arrays, its fastest lossless encoding."""
+    """Pairs from mosaicml-streaming as in its quick start, over MDS shards of arrays, its fastest lossless encoding."""
     from streaming import MDSWriter, StreamingDataset
 
     array = f"ndarray:uint8:{HEIGHT},{WIDTH},3"
