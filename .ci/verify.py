@@ -1,4 +1,4 @@
-"""After ``make repro``: is what it left there, good, reproducible, up to date? Ends at the first thing that is not."""
+"""Check the results of ``make repro``: present, good, reproducible, up to date. Exits at the first failure."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rdmc.data.loader import PairStore
 from rdmc.metrics import psnr_y
 
 GAIN, GAIN_EACH = 5.0, 3.0
-"""dB of PSNR-Y over the rainy test images: in the mean, and on each kind of rain."""
+"""The least gain in PSNR-Y over the rainy test images, dB: overall, and for each kind of rain."""
 
 
 def demand(holds: bool, what: str) -> None:
-    """Say what was looked at, and leave where it does not hold."""
+    """Print a check and its outcome; exit with status 1 where it does not hold."""
     print(f"{'ok  ' if holds else 'FAIL'} {what}")
     if not holds:
         sys.exit(1)
 
 
 def check_gain(paths: Paths) -> None:
-    """The default run beats its rainy input on scenes that it never saw."""
+    """The default run improves on its rainy input, on scenes that are not in training."""
     evaluation = json.loads(paths.evaluate_metrics.read_text())
     for name, group in evaluation.items():
         least = GAIN if name == "overall" else GAIN_EACH
@@ -41,7 +41,7 @@ def check_gain(paths: Paths) -> None:
 
 
 def check_model(paths: Paths) -> None:
-    """The alias leads to a model that, in this fresh process, gives the evaluation's number for an image."""
+    """In this fresh process, the registered model gives the same figure for an image as the evaluation."""
     registered = json.loads(paths.register_metrics.read_text())
     mlflow.set_tracking_uri(read_settings().tracking_uri)
     uri = f"models:/{registered['model']}@{registered['alias']}"
@@ -57,7 +57,7 @@ def check_model(paths: Paths) -> None:
 
 
 def check_nothing_to_do() -> None:
-    """A second run skips every stage."""
+    """A second ``dvc repro`` runs no stage."""
     status = subprocess.run(["dvc", "status", "--json"], capture_output=True, text=True, check=True).stdout
     demand(json.loads(status) == {}, "dvc status: up to date")
     started = time.monotonic()

@@ -1,9 +1,9 @@
-"""Epochs of this project's loader: their memory, their start and their way from a bucket.
+"""Epochs of this project's loader: memory, start-up time, and reading from a bucket.
 
     python -m benchmarks.epochs [--what memory|start|bucket] [--pairs 240] [--rounds 3] [--crop 128] [--batch 4]
 
-``memory`` watches one loader over ten epochs, ``start`` begins an epoch of a million pairs, ``bucket`` compares epochs from
-a real S3 server on this machine with the disk.
+``memory`` measures one loader over ten epochs. ``start`` starts an epoch of a million pairs. ``bucket`` compares epochs from
+a real S3 server on this machine with epochs from disk.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def watch_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, list[
 
 
 def start_epochs(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Seconds until the order of a first batch is known, of a million pairs in 5,000 shards."""
+    """Seconds until the pairs of the first batch are known, with a million pairs in 5,000 shards."""
     found: dict[str, list[float]] = {"first": [], "resumed": [], "later epoch": []}
     for number in range(arguments.rounds):
         for name, step in (("first", 0), ("resumed", 20_001), ("later epoch", 10_000_019)):
@@ -59,9 +59,9 @@ def start_epochs(arguments: argparse.Namespace, folder: Path) -> dict[str, list[
 
 
 def compare_bucket(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Seconds of an epoch (one crop a pair) from disk, from the bucket with nothing at hand, and again without the bucket.
+    """Seconds per epoch (one crop per pair) from disk, from the bucket with an empty cache, and again from the cache alone.
 
-    The last come in turn with the disk's once the server has ended, for it goes on working after a download.
+    Epochs from the cache alternate with epochs from disk after the server has ended, because it keeps working after a download.
     """
     shards, manifest = folder / "png", read_manifest(folder / "png" / MANIFEST)
     only = folder / "manifest"

@@ -1,9 +1,9 @@
-"""What the gate costs beside two evaluations: both models on the same 100 images of 481x321, and the verdict's statistics.
+"""The cost of the gate compared with two evaluations: both models on the same 100 images of 481x321, and the statistics.
 
-    python benchmarks/gate.py [--images 100] [--width 8 --passes 2 --stem 2] [--out FILE.json]
+    python -m benchmarks.gate [--images 100] [--width 8 --passes 2 --stem 2] [--out FILE.json]
 
-One model is evaluated, then the gate compares the two, then the other is evaluated, so that a machine that becomes slower
-or faster does so for both sides alike. Random weights: time does not depend on them.
+One model is evaluated, then the gate compares both, then the other model is evaluated, so that a change of the machine's
+speed affects both sides equally. The weights are random, since the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from rdmc.data.shards import write_shards
 from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
-def timed(act: Callable[[], object]) -> float:
-    """Seconds that ``act`` takes."""
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that ``work`` takes."""
     started = time.perf_counter()
-    act()
+    work()
     return time.perf_counter() - started
 
 
@@ -55,8 +55,8 @@ def main() -> None:
 
         def gate() -> None:
             models = {"version 2": new, "version 1": old}
-            outcomes = compared(models, {"bench": store}, params.evaluate, params.gate.clean_share, cpu)
-            judge(outcomes[0], outcomes[1], params.gate, params.seed)
+            results = compared(models, {"bench": store}, params.evaluate, params.gate.clean_share, cpu)
+            judge(results[0], results[1], params.gate, params.seed)
 
         first = timed(lambda: list(measured(new, store, "bench", params.evaluate, cpu)))
         both = timed(gate)

@@ -1,4 +1,4 @@
-"""What the benchmarks of loading share: pairs of 481x321 packed both ways, options, and figures as JSON."""
+"""Shared parts of the loading benchmarks: pairs of 481x321 packed as PNG and raw, options, and figures as JSON."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.datasets.rain import render
 
 HEIGHT, WIDTH = 321, 481
-Act = Callable[[argparse.Namespace, Path], Any]
-"""From the options and a folder with ``pairs``, ``png`` and ``raw`` (shards of them) to figures."""
+Measurement = Callable[[argparse.Namespace, Path], Any]
+"""Returns figures, from the options and a folder with ``pairs`` and their shards in ``png`` and ``raw``."""
 
 
 def make_pairs(folder: Path, count: int, split: str = "train") -> None:
-    """Rainy and clean PNGs of 481x321, cut from the embedded photographs."""
+    """Write ``count`` pairs of rainy and clean PNGs of 481x321, cut from the embedded photographs, and their index."""
     photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS]
     cleans = [np.ascontiguousarray(pixels) for pixels in photos if pixels.shape == (HEIGHT, WIDTH, 3)]
     made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
@@ -37,9 +37,9 @@ def make_pairs(folder: Path, count: int, split: str = "train") -> None:
     write_index(folder, "bench", entries, count, [])
 
 
-def measure(description: str, acts: Mapping[str, Act]) -> None:
-    """Make the pairs, run the acts that the command line names, or all, and write their figures where it says."""
-    arguments = _arguments(description, acts)
+def measure(description: str, measurements: Mapping[str, Measurement]) -> None:
+    """Make the pairs, run the measurements that the command line names, or all, and write their figures to ``--out``."""
+    arguments = _arguments(description, measurements)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as at:
@@ -47,17 +47,17 @@ def measure(description: str, acts: Mapping[str, Act]) -> None:
         make_pairs(folder / "pairs", arguments.pairs)
         for kind, raw in (("png", False), ("raw", True)):
             write_shards(read_index(folder / "pairs"), folder / "pairs", folder / kind, "bench", 16_000_000, raw=raw)
-        figures = {name: acts[name](arguments, folder) for name in arguments.what}
+        figures = {name: measurements[name](arguments, folder) for name in arguments.what}
         if arguments.out:
             arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
         say("done")
 
 
-def _arguments(description: str, acts: Mapping[str, Act]) -> argparse.Namespace:
+def _arguments(description: str, measurements: Mapping[str, Measurement]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("pairs", 240), ("rounds", 3), ("crop", 128), ("batch", 4), ("seconds", 2.0)):
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    parser.add_argument("--what", nargs="+", choices=list(acts), default=list(acts))
+    parser.add_argument("--what", nargs="+", choices=list(measurements), default=list(measurements))
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()
     arguments.loss = read_params().loss

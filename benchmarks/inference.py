@@ -1,7 +1,7 @@
-"""How long deraining a whole image takes, and how much memory it needs at most.
+"""The time and the peak memory of deraining a whole image.
 
-    python benchmarks/inference.py [--width 32] [--passes 3] [--stem 1] [--size 481x321] [--tile 1024] [--threads 2]
-    python benchmarks/inference.py --size 3840x2160 --repeats 1
+    python -m benchmarks.inference [--width 32] [--passes 3] [--stem 1] [--size 481x321] [--tile 1024] [--threads 2]
+    python -m benchmarks.inference --size 3840x2160 --repeats 1
 
 The weights are random: neither time nor memory depends on them. Memory is the peak of the whole process, torch included.
 """

@@ -1,13 +1,13 @@
-"""How long the search for leaks takes, and how that grows with the number of scenes.
+"""The time of the search for leaks, and its growth with the number of scenes.
 
-    python benchmarks/leaks.py [--files 1000] [--scenes 1000 5000 20000] [--threads 2] [--out FILE.json]
+    python -m benchmarks.leaks [--files 1000] [--scenes 1000 5000 20000] [--threads 2] [--out FILE.json]
 
-Files: so many synthetic scenes, 481x321, two thirds JPEG of quality 90 and one third PNG, are written (which is not
-measured), read and searched, from files to the list of leaks. Scenes: so many thumbnails are made in memory, since reading
-is the same work for each, and searched; only the copies among them are files. One scene in five is a test; one test in ten
-is a copy of a training scene (mirrored, cut, recompressed). Scenes have one of a few layouts, sky over ground for instance,
-chosen so that about as many pairs of them become candidates as of photographs (2 to 3 in 10,000). Seconds of the
-clock and of the processor. It ends with an error where a copy is missed or another pair is found.
+``--files`` writes that many synthetic scenes, 481x321, two thirds JPEG of quality 90 and one third PNG (which is not
+measured), reads them and searches them, from files to the list of leaks. ``--scenes`` makes that many thumbnails in memory,
+since reading is the same work for each, and searches them; only the copies among them are files. One scene in five is a test;
+one test in ten is a copy of a training scene (mirrored, cut, recompressed). Scenes have one of a few layouts, for instance
+sky over ground, chosen so that about as many of their pairs become candidates as with photographs (2 to 3 in 10,000).
+Times are seconds of the clock and of the processor. It exits with an error where a copy is missed or another pair is found.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ T = TypeVar("T")
 SCORE = 0.4
 HEIGHT, WIDTH = 321, 481
 SMALL = 3
-"""Scenes of which nothing but a thumbnail is needed are made so many times smaller."""
+"""Factor by which scenes are smaller where only their thumbnail is needed."""
 COPY_EVERY = 10
 LAYOUTS, LAYOUT = 40, 34.0
-"""Coarse layouts that scenes share, and how strong these are, in levels of 255."""
+"""Number of coarse layouts that scenes share, and their strength, in levels of 255."""
 
 
 def scene(number: int, part: int = 1) -> Image:
@@ -52,7 +52,7 @@ def scene(number: int, part: int = 1) -> Image:
     coarse = layout.normal(128, LAYOUT, (3, 3, 3)).astype(np.float32)
     pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     for cells, strength in ((4, 20), (8, 16), (16, 16), (64, 16), (200, 8)):
-        if cells <= width:  # finer than a pixel is nothing
+        if cells <= width:  # finer noise than a pixel has no effect
             pixels = pixels + cv2.resize(rng.normal(0, strength, (cells, cells, 3)).astype(np.float32), (width, height))
     return pixels.clip(0, 255).astype(np.uint8)
 
@@ -64,7 +64,7 @@ def copied(number: int, count: int) -> int | None:
 
 
 def write(number: int, count: int, folder: Path) -> Scene:
-    """A scene as a file."""
+    """Write a scene to a file."""
     original = copied(number, count)
     pixels = scene(number) if original is None else np.ascontiguousarray(scene(original)[3:-2, 4:-1][:, ::-1])
     path = folder / f"{number}.{'png' if number % 3 == 0 else 'jpg'}"
@@ -73,7 +73,7 @@ def write(number: int, count: int, folder: Path) -> Scene:
 
 
 def made(number: int, count: int, folder: Path) -> Look:
-    """A scene as it is kept; a file too where it has a copy or is one."""
+    """A scene as the search keeps it; also written to a file where it has a copy or is one."""
     has_copy = number < count // 5 and number % COPY_EVERY == 0
     if has_copy or copied(number, count) is not None:
         found = look(write(number, count, folder))
@@ -85,15 +85,15 @@ def made(number: int, count: int, folder: Path) -> Look:
     return Look(kept, str(number), square(grey, THUMBNAIL), code(grey))
 
 
-def timed(act: Callable[[], T]) -> tuple[tuple[float, float], T]:
-    """Seconds of the clock and of the processor, and what came of it."""
+def timed(work: Callable[[], T]) -> tuple[tuple[float, float], T]:
+    """Seconds of the clock and of the processor that ``work`` takes, and its result."""
     started, used = time.perf_counter(), time.process_time()
-    found = act()
+    found = work()
     return (time.perf_counter() - started, time.process_time() - used), found
 
 
 def searched(looks: list[Look], count: int, threads: int) -> dict[str, Any]:
-    """Search and check what is found."""
+    """Search, check the result and return the figures."""
     codes, number = timed(lambda: sum(1 for _ in candidates(looks)))
     whole, twins = timed(lambda: find_twins(looks, SCORE, threads))
     expected = {(str(copied(n, count)), str(n)) for n in range(count) if copied(n, count) is not None}
@@ -104,7 +104,7 @@ def searched(looks: list[Look], count: int, threads: int) -> dict[str, Any]:
 
 
 def of_files(count: int, threads: int) -> dict[str, Any]:
-    """Everything, from files."""
+    """Figures of the whole work, from files."""
     with tempfile.TemporaryDirectory() as folder:
         with ThreadPoolExecutor(threads) as pool:
             scenes = list(pool.map(partial(write, count=count, folder=Path(folder)), range(count)))
@@ -113,14 +113,14 @@ def of_files(count: int, threads: int) -> dict[str, Any]:
 
 
 def of_thumbnails(count: int, threads: int) -> dict[str, Any]:
-    """The search alone."""
+    """Figures of the search alone."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
         looks = list(pool.map(partial(made, count=count, folder=Path(folder)), range(count)))
         return searched(looks, count, threads)
 
 
 def main() -> None:
-    """Measure, print a line each: seconds of the clock (and of the processor); write JSON."""
+    """Measure, print a line per size with seconds of the clock (and of the processor), write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--scenes", type=int, nargs="*", default=[1000, 5000, 20000])
@@ -129,11 +129,11 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     rows = {}
-    for name, count, act in [
+    for name, count, measured in [
         ("files", arguments.files, of_files),
         *(("thumbnails", n, of_thumbnails) for n in arguments.scenes),
     ]:
-        rows[f"{count:,} {name}"] = row = act(count, arguments.threads)
+        rows[f"{count:,} {name}"] = row = measured(count, arguments.threads)
         shown = "  ".join(f"{key} {_seconds(row.get(key))}" for key in ("reading", "codes", "find_twins"))
         say(f"{count:,} {name}: {shown}  candidates {row['candidates']}  copies {row['twins']}  peak {row['mb']:.0f} MB")
     if arguments.out:

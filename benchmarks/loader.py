@@ -1,11 +1,11 @@
-"""How many training crops a second one core makes, from pairs of 481x321: this project's loader and others.
+"""Training crops per second of one core, from pairs of 481x321: this project's loader and others.
 
     python -m benchmarks.loader [--pairs 240] [--rounds 3] [--crop 128] [--batch 4] [--out figures.json]
 
-Counted are crops a second of processor time, all threads counted, so that a busy machine moves them little; the variants
-take turns. A plain webdataset decodes both pictures and cuts once, as do litdata and mosaicml-streaming in the way that their
-first pages show. Ours keeps no more pairs than its slots have in hand, far fewer than an epoch has, so every epoch decodes
-anew. litdata and mosaicml-streaming are measured where they are installed, which is nowhere in this project's constraints.
+The figures are crops per second of processor time over all threads, so a busy machine changes them little; the variants take
+turns. A plain webdataset decodes both pictures and cuts once, as do litdata and mosaicml-streaming in the usage that their
+first pages show. This project's loader keeps only the pairs that its slots use, far fewer than an epoch has, so every epoch
+decodes again. litdata and mosaicml-streaming are measured where they are installed; this project's constraints lack them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAMES = {"webdataset": "plain webdataset, PNG", "litdata": "litdata, PIL images"
 
 
 def ours(folder: Path, arguments: argparse.Namespace, crops: int) -> Iterator[int]:
-    """Crops made by this project's loader, without its thread: all of its work is this thread's."""
+    """Numbers of crops that this project's loader makes, without its own thread: all work is in the calling thread."""
     store = PairStore([folder], "train", arguments.cache)
     sampling = Sampling(0, store.parts(), arguments.batch, crops, TrainConfig().shuffle_shards)
     for step in itertools.count():
@@ -49,7 +49,7 @@ def ours(folder: Path, arguments: argparse.Namespace, crops: int) -> Iterator[in
 
 
 def others(pairs: Callable[[], Pairs], arguments: argparse.Namespace) -> Iterator[int]:
-    """Crops cut once from each pair that another loader gives, epoch after epoch."""
+    """Numbers of crops, one from each pair that another loader yields, epoch after epoch."""
     for epoch in itertools.count():
         found: list[tuple[Image, Image]] = []
         for number, (rainy, clean) in enumerate(pairs()):
@@ -62,14 +62,14 @@ def others(pairs: Callable[[], Pairs], arguments: argparse.Namespace) -> Iterato
 
 
 def plain_webdataset(folder: Path) -> Callable[[], Pairs]:
-    """As its pages show: shuffle shards and samples, decode, take both pictures."""
+    """Pairs from webdataset as in its documentation: shuffle shards and samples, decode, take both pictures."""
     urls = [str(path) for path in sorted(folder.glob("train-*.tar"))]
     dataset = webdataset.WebDataset(urls, shardshuffle=100, nodesplitter=webdataset.split_by_node)
     return lambda: iter(dataset.shuffle(100).decode("rgb8").to_tuple("rainy.png", "clean.png"))
 
 
 def litdata_pairs(pairs: Path, folder: Path) -> Callable[[], Pairs]:
-    """As its README shows: PIL images optimised into chunks, a streaming dataset over them."""
+    """Pairs from litdata as in its README: PIL images optimised into chunks, and a streaming dataset over them."""
     import litdata
 
     litdata.optimize(
@@ -88,7 +88,7 @@ class _Both:
 
 
 def mosaic_pairs(pairs: Path, folder: Path) -> Callable[[], Pairs]:
-    """As its quick start shows: MDS shards, a streaming dataset over them; arrays, the fastest of its lossless encodings."""
+    """Pairs from mosaicml-streaming as in its quick start, over MDS shards of arrays, its fastest lossless encoding."""
     from streaming import MDSWriter, StreamingDataset
 
     array = f"ndarray:uint8:{HEIGHT},{WIDTH},3"
@@ -101,7 +101,7 @@ def mosaic_pairs(pairs: Path, folder: Path) -> Callable[[], Pairs]:
 
 
 def training_step(arguments: argparse.Namespace) -> Iterator[int]:
-    """Crops that a training step at width 16 consumes."""
+    """Numbers of crops that training steps at width 16 consume."""
     network = RDMC(RDMCConfig(width=16, passes=3, stem=1))
     objective = Objective(network, arguments.loss)
     clean = torch.rand(1, 3, arguments.crop, arguments.crop)
@@ -111,7 +111,7 @@ def training_step(arguments: argparse.Namespace) -> Iterator[int]:
 
 
 def compare_crops(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Crops a second of processor time of each variant, in rounds."""
+    """Crops per second of processor time for each variant, by round."""
     variants: dict[str, Iterator[int]] = {NAMES["webdataset"]: others(plain_webdataset(folder / "png"), arguments)}
     for crops in (1, 8, 16):
         variants[f"ours, PNG, {crops} crops a decode"] = ours(folder / "png", arguments, crops)
@@ -126,7 +126,7 @@ def compare_crops(arguments: argparse.Namespace, folder: Path) -> dict[str, list
     for number in range(arguments.rounds + 1):
         for name, made in variants.items():
             rate = _rate(made, arguments.seconds)
-            if number:  # the first is to get going
+            if number:  # the first round is a warm-up
                 found[name].append(rate)
     base = statistics.median(found[NAMES["webdataset"]])
     rows = [

@@ -1,4 +1,4 @@
-"""Ways to keep a picture's pixels without loss: how large, and how fast they are read.
+"""Lossless formats for a picture's pixels: their size and reading speed.
 
     python -m benchmarks.pixels [--pairs 240] [--rounds 3] [--out figures.json]
 
@@ -28,7 +28,7 @@ from rdmc.data.pairs import read_index
 
 
 def compare_pixels(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Size and decoding speed of ways to keep a picture's pixels without loss."""
+    """Size (kB) and decoding speed (images per second of a core) of lossless formats."""
     entries = read_index(folder / "pairs")[:40]
     files = [(folder / "pairs" / file).read_bytes() for entry in entries for file in (entry.rainy, entry.clean)]
     images = [decode(data, "") for data in files]

@@ -1,10 +1,10 @@
-"""What serving costs beside the bare network: throughput under load as a share of it, and how long answers take.
+"""The cost of serving compared with the bare network: its share of the bare throughput under load, and response times.
 
-    python benchmarks/serving.py [--width 8 --passes 2 --stem 2] [--size 481x321] [--requests 200] [--callers 8] [--out FILE]
+    python -m benchmarks.serving [--width 8 --passes 2 --stem 2] [--size 481x321] [--requests 200] [--callers 8] [--out FILE]
 
-The bare network runs before and after, in as many processes as the server has replicas, a thread each, on the same pixels; in
-between the server gets as many pictures from ``callers`` at once, JPEG in and PNG out, after a while for its replicas to come.
-Random weights.
+The bare network runs before and after the server, on the same pixels, in as many processes as the server has replicas, with
+one thread each. In between, ``callers`` send as many pictures to the server at once, JPEG in and PNG out, after a warm-up in
+which its replicas start. The weights are random.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
 def bare(model: Path, across: int, down: int, count: int) -> float:
-    """Seconds that one process of one thread takes for ``count`` pictures."""
+    """Seconds that one process with one thread takes for ``count`` pictures."""
     torch.set_num_threads(1)
     network, image = load_model(model)[0], picture(across, down)
     derain_image(network, image)
@@ -47,21 +47,21 @@ def bare(model: Path, across: int, down: int, count: int) -> float:
 
 
 def all_bare(model: Path, across: int, down: int, count: int, processes: int) -> float:
-    """Pictures a second of so many processes together."""
+    """Pictures per second of all ``processes`` together."""
     each = max(1, count // processes)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return sum(each / seconds for seconds in pool.starmap(bare, [(model, across, down, each)] * processes))
 
 
 def picture(across: int, down: int) -> np.ndarray:
-    """A smooth picture with some noise, as photographs are."""
+    """A smooth picture with some noise, similar to a photograph."""
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((across, down), Image.Resampling.BICUBIC)
     return np.clip(np.asarray(coarse) + rng.normal(0, 6, (down, across, 3)), 0, 255).astype(np.uint8)
 
 
 def ask(port: int, body: bytes) -> float:
-    """Seconds of one request."""
+    """Seconds that one request takes."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     connection.request("POST", "/derain", body, {"Content-Type": "image/jpeg"})
@@ -74,7 +74,7 @@ def ask(port: int, body: bytes) -> float:
 
 
 def load(port: int, body: bytes, count: int, callers: int) -> tuple[float, list[float]]:
-    """Seconds for ``count`` requests of ``callers`` at once, and of each."""
+    """Seconds for ``count`` requests from ``callers`` at once: in total, and for each request."""
     started = time.perf_counter()
     with ThreadPoolExecutor(callers) as pool:
         times = list(pool.map(lambda _: ask(port, body), range(count)))
@@ -101,7 +101,9 @@ def main() -> None:
         Image.fromarray(picture(across, down)).save(file, "JPEG", quality=92)
         plan = ServingConfig(str(model), "127.0.0.1", arguments.port, 1024, 1, 128, 5.0, RequestLimits(), Path(folder, "cache"))
         with serving(plan, Settings(workers=arguments.replicas)):
-            load(arguments.port, file.getvalue(), max(arguments.requests // 4, 40), arguments.callers)  # replicas come by load
+            load(
+                arguments.port, file.getvalue(), max(arguments.requests // 4, 40), arguments.callers
+            )  # replicas start under load
             total, times = load(arguments.port, file.getvalue(), arguments.requests, arguments.callers)
         after = all_bare(model, across, down, arguments.requests // 2, arguments.replicas)
     served, alone = arguments.requests / total, (before + after) / 2

@@ -1,9 +1,9 @@
-"""How long each stage of the pipeline takes, and how much memory all of its processes hold together at most.
+"""The time of each stage of the pipeline, and the peak memory of all its processes together.
 
-    python benchmarks/stages.py [--out FILE.json]
+    python -m benchmarks.stages [--out FILE.json]
 
 Runs every stage of dvc.yaml again (``dvc repro --force --single-item``), then ``dvc repro`` with nothing to do. Memory is
-the sum of the proportional set sizes of the command and all that it started, sampled twice a second.
+the sum of the proportional set sizes of the command and its descendants, sampled twice a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAGES = ("prepare@light", "prepare@heavy", "leaks", "pack@light", "pack@heavy",
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak MB of a command and everything below it. A command that fails ends the benchmark."""
+    """Seconds and peak MB of a command and its descendants. Exits where the command fails."""
     started, peak = time.monotonic(), 0.0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     root = psutil.Process(process.pid)
@@ -36,7 +36,7 @@ def measure(command: list[str]) -> tuple[float, float]:
 
 
 def _held(root: psutil.Process) -> float:
-    """MB held now by a process and its descendants, shared pages counted in parts."""
+    """Present memory of a process and its descendants, MB, with shared pages counted in proportion."""
     total = 0.0
     try:
         for process in [root, *root.children(recursive=True)]:

@@ -1,14 +1,15 @@
-"""The training step against a straightforward one: the same weights and batch, fp32, channels first, run eagerly.
+"""The training step compared with a straightforward one: the same weights and batch, fp32, channels first, run eagerly.
 
-    python benchmarks/step.py [--width 16] [--stem 1] [--passes 3] [--batch 4] [--crop 64] [--rounds 5] [--threads 1]
-    python benchmarks/step.py --memory --width 32 --crop 128 --batch 8
+    python -m benchmarks.step [--width 16] [--stem 1] [--passes 3] [--batch 4] [--crop 64] [--rounds 5] [--threads 1]
+    python -m benchmarks.step --memory --width 32 --crop 128 --batch 8
 
-Each variant takes a few steps a round, in turn, so that a change of the machine's speed meets all alike; ratios are of
-medians. The last column is the share of what one large matrix product reaches in the same run. ``--memory`` compares the
-peak memory of a step with and without recomputation, each in a process of its own. Where there is a GPU it is used.
+The variants take turns with a few steps per round, so that a change of the machine's speed affects all of them equally;
+ratios are ratios of medians. The last column is the speed as a share of that of one large matrix product in the same run.
+``--memory`` compares the peak memory of a step with and without recomputation, each in a separate process. A GPU is used
+where there is one.
 
-All unroll the recursion but those named truncated (``loss.recursion``), which learn the same passes from fewer operations, by
-another loss.
+All variants unroll the recursion except those named truncated (``loss.recursion``), which learn the same passes with fewer
+operations, by another loss.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class TwoInterpolations(nn.Module):
-    """The upsampling mix as one would write it down first: both interpolations, weighted and added."""
+    """The upsampling mix in its simplest form: both interpolations, weighted and added."""
 
     def __init__(self, mix: Tensor) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class TwoInterpolations(nn.Module):
 
 
 class Stepper:
-    """One variant of the step, on the same weights and batch as the others."""
+    """One variant of the step, with the same weights and batch as the others."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Stepper:
         self.rainy = (self.clean + rain).contiguous(memory_format=layout)
 
     def step(self) -> None:
-        """One optimiser step, its loss kept."""
+        """Take one optimiser step and append its loss to ``losses``."""
         with torch.autocast(DEVICE, torch.bfloat16, enabled=self.bf16):
             loss = self.objective(self.rainy, self.clean)["loss"]
         self.optimiser.zero_grad(set_to_none=True)
@@ -93,7 +94,7 @@ class Stepper:
         self.losses.append(loss.item())
 
     def seconds(self, steps: int) -> float:
-        """Of a step, the mean of some."""
+        """Mean seconds per step over ``steps`` steps."""
         started = time.perf_counter()
         for _ in range(steps):
             self.step()
@@ -101,7 +102,7 @@ class Stepper:
 
 
 def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
-    """What is compared; the first is the reference."""
+    """The variants to compare; the first is the reference."""
     found = {
         REFERENCE: Stepper(arguments, FIRST, plain=True),
         "fp32, channels first": Stepper(arguments, FIRST),
@@ -115,7 +116,7 @@ def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
 
 
 def ceiling(bf16: bool, side: int = 2048) -> float:
-    """FLOP/s of a large matrix product in this process: the most a step can hope for."""
+    """FLOP/s of a large matrix product in this process: the upper bound for a step."""
     a = torch.rand(side, side, device=DEVICE, dtype=torch.bfloat16 if bf16 else torch.float32)
     times = []
     for _ in range(6):
@@ -165,10 +166,10 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Peak MiB of two steps above what the process held before: kept, recomputed, truncated."""
+    """Peak MiB of two steps above the memory of the process before them: activations kept, recomputed, truncated."""
     found: dict[str, list[float]] = {}
     for name, flags in (("kept", []), ("recomputed", ["--recompute"]), ("truncated", ["--truncated"])):
-        command = [sys.executable, __file__, "--peak", *flags]
+        command = [sys.executable, "-m", "benchmarks.step", "--peak", *flags]
         command += [f"--{key}={getattr(arguments, key)}" for key in ("width", "passes", "stem", "batch", "crop", "threads")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found[name] = [float(figure) for figure in done.stdout.split()]
@@ -181,7 +182,7 @@ def memory(arguments: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def peak(arguments: argparse.Namespace) -> None:
-    """What ``memory`` starts: two steps in this process, their peak in MiB and the seconds of the second."""
+    """Run two steps in this process, started by ``memory``; print their peak in MiB and the seconds of the second."""
     stepper = Stepper(arguments, LAST, recursion="truncated" if arguments.truncated else "unrolled")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     stepper.step()

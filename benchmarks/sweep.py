@@ -1,6 +1,6 @@
 """The overhead of a sweep: the time from a trial's start to its first step, and how busy the slots are.
 
-    python benchmarks/sweep.py [--trials 8] [--slots 2] [--steps 60] [--width 8] [--out FILE.json]
+    python -m benchmarks.sweep [--trials 8] [--slots 2] [--steps 60] [--width 8] [--out FILE.json]
 
 Trains on rendered rain over smooth scenes in a temporary folder, with successive halving off. A trial's overhead is the time
 from its start by the searcher to its first validation, minus the time of its steps until then. The first trial of each slot

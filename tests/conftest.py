@@ -1,4 +1,4 @@
-"""Fixtures that several areas share."""
+"""Fixtures that several rooms share."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tests.support.s3 import S3Server, s3_server
 
 
 def pytest_configure() -> None:
-    """Each process of several that share the machine computes on one thread: more would wait for one another."""
+    """Compute on one thread where several test processes share the machine; more threads would wait for one another."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def s3_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One S3 server for all tests of a session; it is entered through ``s3``."""
+    """One S3 server for all tests of a session; tests use it through ``s3``."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
 @pytest.fixture
 def s3(s3_host: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
-    """An S3 server that this process's environment points at, and no configuration file of whoever runs the tests."""
+    """An S3 server that this process's environment points to, without the user's own AWS configuration."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     for name, value in s3_host.environment.items():
@@ -39,7 +39,7 @@ def s3(s3_host: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread, above all where other processes want the cores."""
+    """Compute on one thread: small networks are faster so, above all where other processes use the cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

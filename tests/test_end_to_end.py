@@ -1,4 +1,4 @@
-"""The whole pipeline by DVC in a clone of its own, at toy size: what reruns, what is equal, what lands in a bucket."""
+"""The whole pipeline by DVC in its own clone, at toy size: which stages rerun, equal results, and a bucket's content."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")
 
 
-def said(root: Path, *command: str) -> str:
+def output(root: Path, *command: str) -> str:
     return run(root, *command).stdout
 
 
-def stages_run(output: str) -> list[str]:
-    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+def stages_run(text: str) -> list[str]:
+    return [line.split("'")[1] for line in text.splitlines() if line.startswith("Running stage")]
 
 
 def locked(root: Path) -> dict[str, Any]:
@@ -36,23 +36,23 @@ def locked(root: Path) -> dict[str, Any]:
     return found
 
 
-def test_reruns_only_what_changed_and_repeats_itself(project: Path) -> None:
-    assert stages_run(said(project, "dvc", "repro")) == STAGES
-    assert stages_run(said(project, "dvc", "repro")) == []
-    assert json.loads(said(project, "dvc", "status", "--json")) == {}
+def test_only_changed_stages_rerun_and_results_are_equal(project: Path) -> None:
+    assert stages_run(output(project, "dvc", "repro")) == STAGES
+    assert stages_run(output(project, "dvc", "repro")) == []
+    assert json.loads(output(project, "dvc", "status", "--json")) == {}
     first = locked(project)
     metrics = json.loads((project / "metrics/evaluate.json").read_text())
 
     training = project / "rdmc/training/loop.py"
     training.write_text(training.read_text() + "# touched\n")
-    changed = set(json.loads(said(project, "dvc", "status", "--json")))
+    changed = set(json.loads(output(project, "dvc", "status", "--json")))
     assert changed >= {"train"}
     assert not changed & {"prepare@light", "leaks", "pack@light"}
-    assert stages_run(said(project, "dvc", "repro")) == ["train", "evaluate", "register"]
-    assert stages_run(said(project, "dvc", "repro", "--force", "prepare@light", "leaks", "pack@light")) == STAGES[:3]
+    assert stages_run(output(project, "dvc", "repro")) == ["train", "evaluate", "register"]
+    assert stages_run(output(project, "dvc", "repro", "--force", "prepare@light", "leaks", "pack@light")) == STAGES[:3]
     again = locked(project)
     for stage in STAGES[:3]:
-        assert again[stage]["outs"] == first[stage]["outs"], f"{stage} made other bytes from the same seed"
+        assert again[stage]["outs"] == first[stage]["outs"], f"{stage} wrote other bytes from the same seed"
     repeated = json.loads((project / "metrics/evaluate.json").read_text())
     for name, group in metrics.items():
         assert repeated[name]["derained"] == pytest.approx(group["derained"], abs=1e-6)
@@ -66,28 +66,30 @@ def test_reruns_only_what_changed_and_repeats_itself(project: Path) -> None:
     assert {item.dataset.name for item in inputs} == {"light"} == {manifest["dataset"]}
 
 
-def test_with_a_bucket_data_checkpoints_and_artifacts_go_there(
+def test_data_checkpoints_and_artifacts_are_stored_in_the_bucket(
     project: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = s3.bucket("whole")
     monkeypatch.setenv("RDMC_BUCKET", "s3://whole/team")
-    said(project, "python", "-m", "pipeline", "connect")
-    assert stages_run(said(project, "dvc", "repro")) == STAGES
-    said(project, "dvc", "push")
+    output(project, "python", "-m", "pipeline", "connect")
+    assert stages_run(output(project, "dvc", "repro")) == STAGES
+    output(project, "dvc", "push")
     names = {found.key for found in bucket.objects.all()}
     assert any(name.startswith("team/dvc/files/md5/") for name in names)
     assert any(name.startswith("team/mlflow/") and name.endswith("model.safetensors") for name in names)
     assert not (project / "mlartifacts").exists()
-    assert not any(name.startswith("team/ray/") and name.endswith(".safetensors") for name in names)  # forgotten when finished
-    assert not list((project / "runs").rglob("*.safetensors"))  # and never here
+    assert not any(
+        name.startswith("team/ray/") and name.endswith(".safetensors") for name in names
+    )  # deleted when the run has finished
+    assert not list((project / "runs").rglob("*.safetensors"))  # and never on disk
     assert s3.secret_key not in (project / ".dvc/config.local").read_text()
 
     shutil.rmtree(project / ".dvc/cache")
     shutil.rmtree(project / "data")
     shutil.rmtree(project / "checkpoints")
-    said(project, "dvc", "pull")
-    assert json.loads(said(project, "dvc", "status", "--json")) == {}
+    output(project, "dvc", "pull")
+    assert json.loads(output(project, "dvc", "status", "--json")) == {}
 
-    shutil.rmtree(project / "data")  # a worker elsewhere: dvc.lock and the bucket, no shards
-    said(project, "python", "-m", "pipeline", "train")
+    shutil.rmtree(project / "data")  # as on another machine: dvc.lock and the bucket, no shards
+    output(project, "python", "-m", "pipeline", "train")
     assert list((project / ".cache/shards").rglob("*.tar"))

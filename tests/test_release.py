@@ -1,4 +1,4 @@
-"""From a commit to a champion by one command, and from a version's number back to the project, at toy size in a clone."""
+"""``release`` makes a champion from a commit and ``rebuild`` a project from a version, at toy size in a clone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """With a gate that no toy passes."""
+    """A project with a gate that no toy model passes."""
     return make_project(tmp_path / "project", {"gate.margin": 50.0})
 
 
@@ -26,17 +26,17 @@ def pipeline(root: Path, *arguments: str, code: int = 0) -> str:
 
 
 def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
-    said = pipeline(project, "release", code=3)
+    shown = pipeline(project, "release", code=3)
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     tags = client.get_model_version("rdmc", "1").tags
     assert tags["code"] == "committed"
     assert tags["leaks"] == "0"
-    assert "models:/rdmc/1 is not promoted" in said
-    assert "models:/rdmc/1 was refused on" in pipeline(project, "release", code=3), "and is not judged again"
+    assert "models:/rdmc/1 is not promoted" in shown
+    assert "models:/rdmc/1 was refused on" in pipeline(project, "release", code=3), "it is not judged again"
     pipeline(project, "promote", "1", "--force", "--reason", "a toy")
     assert "nothing to promote" in pipeline(project, "release")
 
-    training = project / "rdmc/training/loop.py"  # code that no commit has
+    training = project / "rdmc/training/loop.py"  # code that is in no commit
     training.write_text(training.read_text() + "# touched\n")
     pipeline(project, "release", code=3)
     assert "its code is not in the commit: rdmc/training/loop.py" in client.get_model_version("rdmc", "2").tags["verdict"]
@@ -44,16 +44,16 @@ def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
 
     run(project, "git", "checkout", "-q", "rdmc/training/loop.py")
     params = project / "params.yaml"
-    params.write_text(params.read_text().replace("seed: 0", "seed: 5"))  # and other data now than version 1 had
+    params.write_text(params.read_text().replace("seed: 0", "seed: 5"))  # other data than those of version 1
     metrics = json.loads((project / "metrics/evaluate.json").read_text())
-    said = pipeline(project, "rebuild", "1", str(tmp_path / "one"))
-    assert "Running stage 'evaluate'" in said
-    assert "Running stage 'train'" not in said, "weights come by their digest"
+    shown = pipeline(project, "rebuild", "1", str(tmp_path / "one"))
+    assert "Running stage 'evaluate'" in shown
+    assert "Running stage 'train'" not in shown, "the weights are found by their digest"
     rebuilt = json.loads((tmp_path / "one/metrics/evaluate.json").read_text())
     assert rebuilt["light"]["derained"] == pytest.approx(metrics["light"]["derained"], abs=1e-6)
     assert "seed: 0" in (tmp_path / "one/params.yaml").read_text()
 
-    shutil.rmtree(project / ".dvc/cache")  # nothing is left but the repository and the registry
-    said = pipeline(project, "rebuild", "1", str(tmp_path / "again"))
-    assert "Running stage 'train'" in said
+    shutil.rmtree(project / ".dvc/cache")  # only the repository and the registry are left
+    shown = pipeline(project, "rebuild", "1", str(tmp_path / "again"))
+    assert "Running stage 'train'" in shown
     assert "is there already" in pipeline(project, "rebuild", "1", str(tmp_path / "one"), code=1)

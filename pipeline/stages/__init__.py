@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml, one module each."""
+"""The stages of dvc.yaml, one module per stage."""

@@ -1,4 +1,4 @@
-"""``evaluate``: the best model on whole test images; figures, rainy beside derained, and pictures."""
+"""``evaluate``: measure the best model on whole test images. Writes figures of rainy and derained images, and pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rdmc.inference import derain_image
 
 
 def run(project: Project[Recipe]) -> None:
-    """Measure ``checkpoints/best`` on every dataset's test pairs; write figures per image, their means, and pictures.
+    """Measure ``checkpoints/best`` on the test pairs of every dataset; write figures per image, their means, and pictures.
 
     Raises DataError where no dataset has test pairs, CheckpointError for a bad model, ServiceError for a bucket that fails.
     """
@@ -35,19 +35,19 @@ def run(project: Project[Recipe]) -> None:
     with new_folder(paths.pictures) as folder:
         for name, store in stores.items():
             for index in choose([result.gain for result in results[name]], rules.pictures):
-                found = results[name][index]
-                picture = _picture(network, store[index], found, rules, device)
-                write_png(folder / f"{name}-{found.image}.png", picture)
-        gains = {name: [result.gain for result in found] for name, found in results.items()}
+                result = results[name][index]
+                picture = _picture(network, store[index], result, rules, device)
+                write_png(folder / f"{name}-{result.image}.png", picture)
+        gains = {name: [result.gain for result in measurements] for name, measurements in results.items()}
         write_png(folder / "gain.png", gain_histogram(gains))
-    write_text(paths.images, images_csv(result for found in results.values() for result in found))
+    write_text(paths.images, images_csv(result for measurements in results.values() for result in measurements))
     write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
     _show(results)
     say(f"every image: {paths.images}, pictures: {paths.pictures}")
 
 
 def images_csv(results: Iterable[ImageResult]) -> str:
-    """A row per image, as DVC plots it."""
+    """A row per image, as CSV for DVC's plots."""
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     for result in results:
@@ -75,8 +75,8 @@ def _picture(network: nn.Module, pair: Pair, result: ImageResult, rules: Evaluat
 
 def _show(results: dict[str, list[ImageResult]]) -> None:
     columns = ["", "images", "rainy", "derained", "gain", "SSIM", "derained", "s/image"]
-    times = {name: [result.seconds for result in found] for name, found in results.items()}
-    times["overall"] = [seconds for found in times.values() for seconds in found]
+    times = {name: [result.seconds for result in measurements] for name, measurements in results.items()}
+    times["overall"] = [seconds for group in times.values() for seconds in group]
     rows = [
         [
             name,

@@ -1,4 +1,4 @@
-"""``leaks``: clean scenes that training and test share, and that a test has twice -> a report that ``pack`` heeds."""
+"""``leaks``: find clean scenes that two splits share or that one test split has twice; ``pack`` uses the report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.files import globbed
 
 PARTS: dict[Layout, Part] = {Layout.CLEAN: "whole", Layout.CLEAN_LEFT: "left", Layout.CLEAN_RIGHT: "right"}
-"""Layouts of a folder's files, and the part of each that is the clean image."""
+"""The part of a file that is the clean image, for each layout of a folder's files."""
 SHOWN = 20
-"""Rows of a table; the report has all."""
+"""The most rows that a table shows; the report has all."""
 
 
 def run(datasets: Iterable[str], rules: Leaks, paths: Paths, pictures: Path | None = None) -> bool:
-    """Compare all ``datasets`` that ``prepare`` wrote and write the report; whether there are leaks.
+    """Compare all ``datasets`` that ``prepare`` wrote and write the report. Returns whether there are leaks.
 
     Raises DataError where pairs are missing or damaged.
     """
@@ -39,10 +39,10 @@ def check(
     report: Path | None = None,
     pictures: Path | None = None,
 ) -> bool:
-    """Compare bare folders, or globs of files; whether there are leaks.
+    """Compare plain folders, or globs of files. Returns whether there are leaks.
 
-    ``layouts`` is one for all of them, or one for each, in the order of ``train`` and then ``test``. Raises ConfigError where
-    that does not fit, and DataError for a place without a readable image.
+    ``layouts`` has one item for all places, or one per place, ``train`` first, then ``test``. Raises ConfigError for another
+    number of layouts, and DataError for a place without a readable image.
     """
     places = [("train", place) for place in train] + [("test", place) for place in test]
     if len(layouts) not in (1, len(places)):
@@ -56,18 +56,18 @@ def check(
 
 
 def scenes_of(dataset: str, folder: Path) -> list[Scene]:
-    """The clean images of prepared pairs; each once, whatever the number of pairs that show it."""
-    found: dict[tuple[str, str, str], list[PairEntry]] = {}
+    """The clean images of prepared pairs, each once, even where several pairs show it."""
+    by_image: dict[tuple[str, str, str], list[PairEntry]] = {}
     for entry in read_index(folder):
-        found.setdefault((entry.split, entry.scene, entry.sha256_clean), []).append(entry)
+        by_image.setdefault((entry.split, entry.scene, entry.sha256_clean), []).append(entry)
     return [
         Scene(dataset, split, scene, folder / entries[0].clean, pairs=tuple(entry.name for entry in entries))
-        for (split, scene, _), entries in found.items()
+        for (split, scene, _), entries in by_image.items()
     ]
 
 
 def files(place: str) -> list[Path]:
-    """The files of a folder, or those that a glob matches, sorted. Raises DataError where there are none."""
+    """The files of a folder, or the files that a glob matches, sorted. Raises DataError where there are none."""
     inside = Path(place).is_dir()
     found = sorted(path for path in (Path(place).iterdir() if inside else globbed(place)) if _counts(path))
     if not found:
@@ -80,10 +80,10 @@ def _counts(path: Path) -> bool:
 
 
 def _compare(scenes: Sequence[Scene], score: float, report: Path | None, pictures: Path | None) -> bool:
-    seen = list(track(look_at_all(scenes), "leaks: images", len(scenes)))
-    looks = [item for item in seen if isinstance(item, Look)]
-    faults = [item for item in seen if isinstance(item, Fault)]
-    _judge(scenes, looks, faults)
+    examined = list(track(look_at_all(scenes), "leaks: images", len(scenes)))
+    looks = [item for item in examined if isinstance(item, Look)]
+    faults = [item for item in examined if isinstance(item, Fault)]
+    _require_readable(scenes, looks, faults)
     twins = find_twins(looks, score)
     leaks = [twin for twin in twins if twin.relation == "leak"]
     duplicates = [twin for twin in twins if twin.relation == "duplicate" and twin.first.split != "train"]
@@ -108,20 +108,20 @@ def _compare(scenes: Sequence[Scene], score: float, report: Path | None, picture
 TWINS = ["image", "split", "shows", "split", "view", "score"]
 
 
-def _judge(scenes: Sequence[Scene], looks: Sequence[Look], faults: Sequence[Fault]) -> None:
-    """Nothing may pass for free of leaks because nothing of it could be read. Raises DataError."""
-    seen = {(item.scene.dataset, item.scene.split) for item in looks}
+def _require_readable(scenes: Sequence[Scene], looks: Sequence[Look], faults: Sequence[Fault]) -> None:
+    """Raise DataError for a split without a readable image, since it would pass as free of leaks."""
+    readable = {(item.scene.dataset, item.scene.split) for item in looks}
     for scene in scenes:
-        if (scene.dataset, scene.split) not in seen:
+        if (scene.dataset, scene.split) not in readable:
             reasons = {fault.file: fault.reason for fault in faults}
             raise DataError(
                 f"{scene.dataset}: no image of {scene.split} can be read (first: {scene.path.name} {reasons[str(scene.path)]})"
-                "; mend or remove it"
+                "; fix or remove it"
             )
 
 
 def _splits(looks: Sequence[Look], twins: Sequence[Twin]) -> list[dict[str, str | int]]:
-    """A row per split of each dataset: its images, distinct scenes, and images that leak into a later split."""
+    """A row per split of each dataset: the numbers of images, distinct scenes, and images that leak into a later split."""
     images = Counter((item.scene.dataset, item.scene.split) for item in looks)
     leaking = Counter((scene.dataset, scene.split) for scene in {twin.first for twin in twins if twin.relation == "leak"})
     scenes = distinct(looks, twins)

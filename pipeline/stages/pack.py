@@ -1,4 +1,4 @@
-"""``pack``: checked pairs -> WebDataset shards and their manifest."""
+"""``pack``: write checked pairs to WebDataset shards with a manifest."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MB = 1_000_000
 
 
 def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = None) -> None:
-    """Pack the pairs that ``prepare`` wrote into ``pairs``; ``out`` appears only once all of it is written.
+    """Pack the pairs that ``prepare`` wrote into ``pairs``. The folder ``out`` appears only when it is complete.
 
-    Pairs that the report ``leaks`` lists are left out; the manifest has them. The report of prepare's checks comes along, for
-    ``register`` may run where the pairs are not. Raises DataError where the pairs or a report are missing, damaged or changed,
-    and where all training pairs leak.
+    Pairs that the report ``leaks`` lists are left out; the manifest lists them. The report of prepare's checks is copied too,
+    because ``register`` may run on a machine without the pairs. Raises DataError where the pairs or a report are missing,
+    damaged or changed, and where all training pairs leak.
     """
     entries = read_index(pairs)
     excluded = read_excluded(leaks, name) if leaks else {}

@@ -1,4 +1,4 @@
-"""``prepare``: photographs and rain, or pairs of files -> checked pairs by split, an index and a report of the checks."""
+"""``prepare``: make checked pairs by split, an index and a report of the checks, from photographs and rain or from files."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from rdmc.errors import DataError
 from rdmc.files import new_folder
 
 SHOWN = 20
-"""Rows of the tables of bad and of odd pairs; quarantine.json has all."""
+"""The most rows in the tables of bad and odd pairs; quarantine.json has all."""
 CHUNK = 4
-"""Pairs handed to a process at once."""
+"""Pairs that a process gets at a time."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made, the files that have no partner, and how the files lie where that was found out."""
+    """The pairs to make, the files without a partner, and a description of the layout where it was detected."""
 
     jobs: Sequence[Shower | Match]
     faults: Sequence[Fault] = ()
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Settled:
-    """The pairs that are kept, what was set aside, and what else the checks found."""
+    """The pairs that are kept, the faults of those set aside, and the other findings of the checks."""
 
     entries: Sequence[PairEntry]
     faults: Sequence[Fault]
@@ -57,16 +57,16 @@ class Settled:
 
     @property
     def examined(self) -> int:
-        """Pairs and single files looked at."""
+        """The number of examined pairs and single files."""
         return len(self.entries) + len(self.faults)
 
 
 def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, processes: int | None = None) -> None:
-    """Write the pairs of ``dataset`` to ``out``, which appears only once all of them are written and checked.
+    """Write the pairs of ``dataset`` to ``out``. The folder appears only when all pairs are written and checked.
 
     The bytes do not depend on the number of ``processes`` (default: one per core). Raises DataError where images are
-    missing, more pairs are bad than ``rules`` allow, rainy and clean are exchanged, or a benchmark is not what it is
-    called; what was in ``out`` before then stays, and the report of the checks lies beside it. Raises ConfigError for an
+    missing, more pairs are bad than ``rules`` allow, rainy and clean are exchanged, or the files are not those of the named
+    benchmark. An older ``out`` then stays unchanged, and the report of the checks is next to it. Raises ConfigError for an
     unknown benchmark.
     """
     planned = plan(dataset, seed)
@@ -84,25 +84,25 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
     _report(out).unlink(missing_ok=True)
     table(f"{name}: pairs", ["split", "pairs", "scenes"], _summary(entries))
     if not isinstance(dataset, Embedded):
-        say(f"{name}: files that change at the same place are taken up by `dvc repro -f prepare@{name}`")
+        say(f"{name}: after a change to these files, run `dvc repro -f prepare@{name}`")
 
 
 def plan(dataset: Dataset, seed: int) -> Plan:
-    """What is to be made, and the files that have no partner. Raises DataError where images are missing."""
+    """The pairs to make, and the files without a partner. Raises DataError where images are missing or in two splits."""
     if isinstance(dataset, Embedded):
         return Plan(showers(dataset.rain, dataset.variants, seed))
     planned = _plan_benchmark(dataset) if isinstance(dataset, Published) else _plan_folders(dataset)
-    seen: dict[Path, str] = {}
+    splits: dict[Path, str] = {}
     for match in (job for job in planned.jobs if isinstance(job, Match)):
         for path in (match.rainy, match.clean):
-            first = seen.setdefault(path.resolve(), match.split)
+            first = splits.setdefault(path.resolve(), match.split)
             if first != match.split:
                 raise DataError(f"{path}: is in {first} and {match.split}, the rule is one split; narrow a glob in params.yaml")
     return planned
 
 
 def hold_out(folder: Path, entries: Sequence[PairEntry], share: float, seed: int) -> list[PairEntry]:
-    """Move the ``share`` of the training scenes, chosen by ``seed``, to validation."""
+    """Move a ``share`` (0 to 1) of the training scenes, chosen by ``seed``, to validation; return all entries."""
     chosen = validation_scenes((entry.scene for entry in entries if entry.split == "train"), share, seed)
     return [move_pair(folder, entry, "validation") if entry.scene in chosen else entry for entry in entries]
 
@@ -137,7 +137,7 @@ def _match(split: str, source: PairFolders | SideBySide) -> tuple[list[Match], l
 
 
 def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, processes: int) -> Iterator[Made]:
-    """Make the pairs, in the order of ``jobs``, in processes that are started afresh (threads do not survive a fork)."""
+    """Make the pairs, in the order of ``jobs``, in spawned processes (threads do not survive a fork)."""
     make = partial(_make, folder=folder, judge_sides=rules.judge_sides)
     if min(processes, len(jobs)) < 2:
         yield from map(make, jobs)
@@ -154,9 +154,9 @@ def _make(job: Shower | Match, folder: Path, judge_sides: bool) -> Made:
 
 
 def _settle(folder: Path, dataset: Dataset, planned: Plan, made: Sequence[Made]) -> Settled:
-    """What is kept, set aside and only shown; pairs that repeat another are taken away again.
+    """Decide which pairs are kept, set aside or only shown. Pairs that repeat another one are deleted.
 
-    Those of a benchmark's test split stay: published figures count them.
+    Repeated pairs in a benchmark's test split stay, because published figures count them.
     """
     entries: list[PairEntry] = []
     faults = [*planned.faults, *(pair.fault for pair in made if pair.fault)]
@@ -175,29 +175,32 @@ def _settle(folder: Path, dataset: Dataset, planned: Plan, made: Sequence[Made])
 
 
 def _report(out: Path) -> Path:
-    """Where the report of a refused dataset stays; the one of an accepted dataset lies inside ``out``."""
+    """The report of a refused dataset; the report of an accepted dataset is inside ``out``."""
     return out.with_name(f"{out.name}.quarantine.json")
 
 
 def _judge(name: str, dataset: Dataset, made: Sequence[Made], kept: Settled, rules: Prepare, report: Path) -> Findings:
-    """Show what is bad or odd; refuse a dataset that may not be used and leave the ``report``; say what it looks like."""
+    """Show bad and odd pairs and return the findings, with what the dataset looks like.
+
+    Raises DataError for a dataset that cannot be used, and writes its ``report``.
+    """
     _show(f"{name}: set aside {len(kept.faults)} of {kept.examined}", kept.faults)
     _show(f"{name}: kept, but worth a look, {len(kept.found.warnings)} of {kept.examined}", kept.found.warnings)
-    said: list[str] = []
+    recognised: list[str] = []
     try:
         if rules.judge_sides:
             check_sides(name, made)
-        # repeated pairs are a benchmark's own fault: its figures, checked next, count them
+        # repeated pairs are part of a published benchmark: its figures, checked next, count them
         bad = [fault for fault in kept.faults if fault.kind != "duplicate" or not isinstance(dataset, Published)]
         check_share(name, bad, kept.examined, rules.max_quarantined, report)
         if isinstance(dataset, Published):
-            said = recognise(benchmark(dataset.name), measured(made), dataset.partial)
+            recognised = recognise(benchmark(dataset.name), measured(made), dataset.partial)
     except DataError:
         write_quarantine(report, kept.examined, kept.faults, kept.found)
         raise
-    for line in said:
+    for line in recognised:
         say(line)
-    return replace(kept.found, said=said)
+    return replace(kept.found, said=recognised)
 
 
 def _show(title: str, faults: Sequence[Fault]) -> None:

@@ -1,4 +1,4 @@
-"""``register``: all that made the model and all that is known of it into its MLflow run; the model into the registry."""
+"""``register``: complete the training's MLflow run with inputs and results, and add the model to the registry."""
 
 from __future__ import annotations
 
@@ -53,17 +53,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CARDS = "cards"
-"""Folder of a run with the card of each version that was made of it."""
+"""The artifact folder of a run with the model card of each version registered from it."""
 
 
 def run(project: Project[Params]) -> None:
-    """Complete the training's run and register ``checkpoints/best``; the alias is moved last of all.
+    """Complete the training's run and register ``checkpoints/best``. The alias moves last.
 
-    Raises DataError or CheckpointError for missing results of the stages before, ServiceError where MLflow or the bucket
-    fails.
+    Raises DataError or CheckpointError for missing results of earlier stages, ServiceError where MLflow or the bucket fails.
     """
     params, settings, paths = project.params, project.settings, project.paths
-    network, _ = load_model(paths.best)  # a model that cannot be loaded is not worth registering
+    network, _ = load_model(paths.best)  # first, because a model that cannot be loaded must not be registered
     evaluation, history = _json(paths.evaluate_metrics, "evaluate"), read_history(paths.history)
     run_id = _json(paths.run, "train")["run_id"]
     known = lineage()
@@ -94,8 +93,9 @@ def run(project: Project[Params]) -> None:
         known_as = {**facts, "run_id": run_id, "version": str(made.version)}
         card = add_card(client, run_id, params, network, used, paths, known_as)
         client.set_model_version_tag(made.name, str(made.version), "card", card)
-        said = f"{description}\n\n{card} of its run says what it was made of, and where it fails."
-        client.update_model_version(made.name, str(made.version), said)
+        client.update_model_version(
+            made.name, str(made.version), f"{description}\n\nThe card {card} of its run has its inputs and its weaknesses."
+        )
         client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
     result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
     write_text(paths.register_metrics, json.dumps(result, indent=2) + "\n")
@@ -103,7 +103,7 @@ def run(project: Project[Params]) -> None:
 
 
 def packed(project: Project[Params], manifest: Manifest, known: dict[str, str]) -> PackedDataset:
-    """A packed dataset as MLflow shows it; its source is DVC's listing of the shards in the bucket, where there is one."""
+    """A packed dataset as MLflow shows it. Its source is DVC's listing of the shards in the bucket, or the local folder."""
     name = manifest.dataset
     counts = {split: len(manifest.samples(split)) for split in SPLITS}
     bucket, md5 = bucket_of(project.settings), known.get(f"dvc.{Paths().shards(name).as_posix()}")
@@ -112,11 +112,11 @@ def packed(project: Project[Params], manifest: Manifest, known: dict[str, str]) 
 
 
 def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str]:
-    """The lineage as the run gets it: ``git_…`` is the code that trained, ``registered_…`` the code that registers.
+    """The lineage tags of the run: ``git_…`` is the code that trained, ``registered_…`` the code that registers.
 
     Args:
-        tags: of the run; where they name the training's commit, it stays.
-        known: of ``pipeline.versioning.lineage.lineage``, now.
+        tags: The run's tags. Where they name the training's commit, it stays.
+        known: The current result of ``pipeline.versioning.lineage.lineage``.
     """
     now = {name.removeprefix("git_"): value for name, value in known.items() if name.startswith("git_")}
     rest = {name: value for name, value in known.items() if not name.startswith("git_")}
@@ -128,36 +128,36 @@ def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str
 def add_provenance(
     client: MlflowClient, run_id: str, project: Project[Params], manifests: Iterable[Manifest], commit: str
 ) -> dict[str, str]:
-    """Log what ``rebuild`` needs beside the commit: dvc.lock, the params, and the files that git does not have.
+    """Log what ``rebuild`` needs besides the commit: dvc.lock, the params, and the files that git does not have.
 
-    Returns tags: ``code`` and ``leaks`` (pipeline/registry/provenance.py), where they are known, and ``rebuild``, the folder
-    of the artifacts.
+    Returns tags: ``code`` and ``leaks`` (pipeline/registry/provenance.py), where they are known, and ``rebuild``, the artifact
+    folder of those files.
     """
     report = project.paths.leaks
     leaks = leaking(report, manifests)
     facts = {} if leaks is None else {"leaks": str(leaks)}
     if report.is_file():
         client.log_artifact(run_id, str(report), "data")
-    found = sources(Path(), commit, project.params.datasets) if commit else None
-    if found is None:
+    code = sources(Path(), commit, project.params.datasets) if commit else None
+    if code is None:
         return facts
-    return {**facts, "code": found.tag, "rebuild": _keep_sources(client, run_id, project.params, project.paths, found)}
+    return {**facts, "code": code.tag, "rebuild": _log_sources(client, run_id, project.params, project.paths, code)}
 
 
-def _keep_sources(client: MlflowClient, run_id: str, params: Params, paths: Paths, found: Sources) -> str:
-    """Log the files into a folder named by the digest of dvc.lock, for a run may be registered twice; returns its name."""
+def _log_sources(client: MlflowClient, run_id: str, params: Params, paths: Paths, code: Sources) -> str:
+    """Log the files to a folder named by the digest of dvc.lock, since a run may be registered twice; return its name."""
     folder = f"rebuild/{file_digest(Path(LOCK))[:12]}"
     client.log_artifact(run_id, LOCK, folder)
     client.log_artifact(run_id, str(paths.evaluate_metrics), folder)
     client.log_text(run_id, _params_text(params), f"{folder}/params.yaml")
-    for path in found.extra:
+    for path in code.extra:
         if Path(path).is_file():
             client.log_artifact(run_id, path, f"{folder}/files/{Path(path).parent.as_posix()}")
     return folder
 
 
 def _params_text(params: Params, path: Path = Path("params.yaml")) -> str:
-    """The file where it says the same, for DVC compares what stands there; else all params."""
+    """The text of the file where its params are equal, because DVC compares the file's content; otherwise all params."""
     try:
         if read_params(path) == params:
             return path.read_text()
@@ -173,7 +173,7 @@ def _dumped(params: Params) -> str:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of history.csv, empty cells left out. Raises DataError."""
+    """The rows of history.csv without empty cells. Raises DataError where the file cannot be read."""
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
@@ -182,12 +182,12 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def run_tags(facts: dict[str, str]) -> dict[str, str]:
-    """The facts, and the commit once more under the name by which MLflow's pages show it."""
+    """The facts, with the commit also under the tag that MLflow's user interface shows."""
     return {**facts, **({"mlflow.source.git.commit": facts["git_commit"]} if "git_commit" in facts else {})}
 
 
 def add_results(client: MlflowClient, run_id: str, params: Params, paths: Paths, history: list[dict[str, float]]) -> None:
-    """Log metrics, plots, pictures, the learning curve, the params as they were used, and dvc.lock."""
+    """Log metrics, plots, pictures, the learning curve, the params of this run, and dvc.lock."""
     for path in (paths.history, paths.images):
         client.log_artifact(run_id, str(path), "plots")
     client.log_artifacts(run_id, str(paths.pictures), "plots/pictures")
@@ -210,7 +210,7 @@ def add_card(
     paths: Paths,
     facts: Mapping[str, str],
 ) -> str:
-    """Log the version's model card, which no other version's replaces; returns where it lies in the run."""
+    """Log the version's model card under a path that no other version uses; return that path."""
     price = cost(network.config)
     what = {"kind": network.config.kind, "parameters": f"{price.parameters:,}", f"GFLOP at {SIDE}x{SIDE}": f"{price.gflop:.3g}"}
     card = write_card(params.register_.model, what, used, paths.images, facts, flatten(params))
@@ -220,7 +220,7 @@ def add_card(
 
 
 def describe(evaluation: dict[str, Any]) -> str:
-    """A version's description: what it does and how well, as a Markdown table."""
+    """A version's description in Markdown: what the model does, and a table of its figures."""
     lines = [
         f"| {name} | {group['images']} | {group['rainy']['psnr_y']:.2f} | {group['derained']['psnr_y']:.2f} "
         f"| {group['gain_psnr_y']:+.2f} | {group['derained']['ssim_y']:.4f} |"
@@ -245,6 +245,6 @@ def _show(made: Registered, alias: str, overall: dict[str, Any], added: int) -> 
     ]
     table("register", ["", ""], rows)
     if added:
-        say(f"{added} figures that the run lacked were added from the history")
+        say(f"{added} figures that were missing in the run were added from the history")
     say("look at it:  make mlflow")
     say(f"use it:      python -m pipeline derain photo.png out.png --model models:/{made.name}@{alias}")

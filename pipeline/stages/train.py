@@ -1,4 +1,4 @@
-"""``train``: shards in, the best model out; one MLflow run from the first step on."""
+"""``train``: train on the shards and write the best model; one MLflow run from the first step on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rdmc.models.genotype import GENOTYPE, genotype_for
 
 HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
 TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
-"""What the loss is made of, in the history where the training has it."""
+"""Terms of the loss; the history has those that the training reports."""
 
 
 def run(project: Project[Recipe]) -> None:
@@ -54,7 +54,9 @@ def run(project: Project[Recipe]) -> None:
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
             result = launch(project, name, follow, validates=len(validation) > 0)
         bring_home(result, paths)
-    rows = {int(row["step"]): row for row in (result.metrics, result.final)} | log.rows  # Ray knows these two for certain
+    rows = {
+        int(row["step"]): row for row in (result.metrics, result.final)
+    } | log.rows  # the log may lack these two after a kill
     if not tracker.sent:
         say("`python -m pipeline register` adds the figures to the run when MLflow answers")
     write_text(paths.run, json.dumps({"run_id": tracker.run_id}) + "\n")
@@ -67,7 +69,7 @@ def run(project: Project[Recipe]) -> None:
 
 
 def run_name(params: Recipe, digests: list[str]) -> str:
-    """A name that says what is trained: the same params, data and code give the same one, so a stopped run is found again."""
+    """A name derived from params, data and code. Equal inputs give the same name, so a stopped run is found again."""
     return f"train-{fingerprint(params, dict.fromkeys(('seed', 'loss', 'train'), True), *digests)[:12]}"
 
 
@@ -78,7 +80,7 @@ def _shown(params: Recipe) -> dict[str, Any]:
 
 
 def history_csv(rows: dict[int, Row]) -> str:
-    """A row per validation (or per report, where nothing was validated), as DVC plots it, with the loss's terms that it has."""
+    """A row per validation, or per report where nothing was validated, as CSV for DVC's plots, with the reported loss terms."""
     validated = [row for row in rows.values() if "psnr_y" in row] or list(rows.values())
     text = io.StringIO()
     columns = [*HISTORY, *(name for name in TERMS if any(name in row for row in validated))]
@@ -89,7 +91,7 @@ def history_csv(rows: dict[int, Row]) -> str:
 
 
 def final_metrics(rows: dict[int, Row], best: Row) -> Row:
-    """What ``dvc metrics`` compares: quality only, since speed differs between runs of equal result."""
+    """The metrics that ``dvc metrics`` compares: quality only, because speed differs between runs with equal results."""
     last = rows[max(rows)]
     return {
         "steps": last["step"],
@@ -100,7 +102,7 @@ def final_metrics(rows: dict[int, Row], best: Row) -> Row:
 
 
 def _summary(network: str, rows: dict[int, Row], best: Row, start: float, stepping: float, total: float) -> None:
-    """Seconds are those of this process: to start Ray, in the training steps that it followed, and in all."""
+    """Show a table. The times are seconds of this process: to start Ray, in the steps that it followed, and in total."""
     last = rows[max(rows)]
     share = 100 * stepping / (total - start)
     time_line = f"{total:.0f} s: Ray up {start:.0f}, training steps {stepping:.0f} ({share:.0f} % of the rest)"

@@ -1,4 +1,4 @@
-"""infra's files: valid to the last key, pinned, closed to the outside, without a secret."""
+"""infra's files: valid in every key, pinned, closed to the outside, and without secrets."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def load(text: str | Path) -> list[Any]:
 
 
 def resources() -> list[dict[str, Any]]:
-    """Every Kubernetes resource as written, Kustomize's own files apart."""
+    """All Kubernetes resources as written, without Kustomize's own files."""
     found = [item for path in sorted((INFRA / "kubernetes").rglob("*.yaml")) for item in load(path)]
     return [item for item in found if item["kind"] != "Kustomization"]
 
 
 def each() -> list[Any]:
-    """Those resources as a test's cases; Ray's need the schemas that are not part of the repository."""
+    """The resources as cases of a test; those of Ray need schemas that are not part of the repository."""
     return [
         pytest.param(item, id=item["kind"], marks=needs_schemas if "ray.io" in item["apiVersion"] else ())
         for item in resources()
@@ -44,14 +44,14 @@ def each() -> list[Any]:
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """The value and everything inside it."""
+    """Yield the value and everything inside it."""
     yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
         yield from walk(inner)
 
 
 def broken(path: Path, old: str, new: str, folder: Path) -> Path:
-    """A copy of a file with one thing broken."""
+    """Write a copy of a file in which ``new`` replaces the first ``old``; return its path."""
     text = path.read_text()
     assert old in text
     copied = folder / path.name
@@ -69,13 +69,13 @@ def test_a_compose_file_with_an_unknown_key_fails(tmp_path: Path) -> None:
     assert "healthchek" in schemas.tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", spoilt)
 
 
-def test_the_dockerfile_passes_hadolint_and_a_careless_one_does_not(tmp_path: Path) -> None:
+def test_the_dockerfile_passes_hadolint_and_a_bad_one_does_not(tmp_path: Path) -> None:
     assert not schemas.tool("hadolint", DOCKERFILE)
     assert "DL3006" in schemas.tool("hadolint", broken(DOCKERFILE, ":3.12.11-slim-bookworm", "", tmp_path))
     assert "DL3002" in schemas.tool("hadolint", broken(DOCKERFILE, "USER 1000", "USER root", tmp_path))
 
 
-def test_every_yaml_file_passes_yamllint_and_a_doubled_key_does_not(tmp_path: Path) -> None:
+def test_every_yaml_file_passes_yamllint_and_a_duplicate_key_does_not(tmp_path: Path) -> None:
     arguments = ("--strict", "--config-file", INFRA / ".yamllint.yaml")
     assert not schemas.tool("yamllint", *arguments, INFRA)
     spoilt = broken(INFRA / "kubernetes/rayjob.yaml", "kind: RayJob", "kind: RayJob\nkind: RayJob", tmp_path)
@@ -83,7 +83,7 @@ def test_every_yaml_file_passes_yamllint_and_a_doubled_key_does_not(tmp_path: Pa
 
 
 @pytest.mark.parametrize("resource", each())
-def test_kubernetes_resources_are_valid_to_the_last_key(resource: dict[str, Any]) -> None:
+def test_kubernetes_resources_are_valid_in_every_key(resource: dict[str, Any]) -> None:
     assert schemas.kubernetes_problems(resource) == []
 
 
@@ -126,7 +126,7 @@ def test_containers_are_bounded_and_unprivileged() -> None:
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-def test_what_the_resources_name_is_there() -> None:
+def test_resources_refer_to_existing_resources() -> None:
     names = {(item["kind"], item["metadata"].get("name")) for item in resources()}
     for item in walk(resources()):
         for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
@@ -156,7 +156,7 @@ def test_images_are_pinned_to_a_version() -> None:
 
 
 def variables() -> set[str]:
-    """Every environment variable that infra sets in a container or asks of whoever starts it."""
+    """Every environment variable that infra sets in a container or requires from the user."""
     found = set(re.findall(r"^(?:ENV)? +([A-Z_]+)=", DOCKERFILE.read_text(), re.MULTILINE))
     found |= set(re.findall(r"\$\{([A-Z_]+)", COMPOSE.read_text()))
     for item in walk([*load(COMPOSE), *resources()]):
@@ -165,18 +165,18 @@ def variables() -> set[str]:
     return found
 
 
-def test_every_variable_is_one_that_something_reads() -> None:
+def test_every_variable_is_read_by_a_program() -> None:
     known = r"(AWS|MLFLOW|RAY|POSTGRES|NVIDIA|PIP)_[A-Z0-9_]+|PYTHONUNBUFFERED|GIT_PYTHON_REFRESH|RCLONE_AUTH_KEY"
     settings = {f"RDMC_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in variables() if not re.fullmatch(known, name)} <= settings
     assert {"RDMC_BUCKET", "RDMC_DATA", "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL"} <= variables()
 
 
-def test_credentials_come_from_the_environment_and_must_be_given() -> None:
+def test_credentials_come_from_the_environment_and_are_required() -> None:
     text = COMPOSE.read_text()
     asked = set(re.findall(r"\$\{([A-Z_]+):\?", text))
     assert asked == CREDENTIALS
-    assert set(re.findall(r"\$\{([A-Z_]+)[^:A-Z_]", text)) == set(), "a variable without a default or a demand"
+    assert set(re.findall(r"\$\{([A-Z_]+)[^:A-Z_]", text)) == set(), "a variable without a default that is not required"
     example = dict(line.split("=", 1) for line in (INFRA / ".env.example").read_text().splitlines() if line[:1].isupper())
     assert example == dict.fromkeys(CREDENTIALS, "")
     secret = next(item for item in resources() if item["kind"] == "Secret")
@@ -185,7 +185,7 @@ def test_credentials_come_from_the_environment_and_must_be_given() -> None:
         assert name in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_published_ports_are_the_loopbacks_and_ray_asks_for_its_token() -> None:
+def test_ports_are_published_on_the_loopback_and_ray_requires_its_token() -> None:
     services = load(COMPOSE)[0]["services"]
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert len(ports) == 3
@@ -195,7 +195,7 @@ def test_published_ports_are_the_loopbacks_and_ray_asks_for_its_token() -> None:
         assert services[name]["secrets"] == ["ray-token"]
 
 
-def test_services_wait_for_the_health_of_what_they_need() -> None:
+def test_services_wait_until_their_dependencies_are_healthy() -> None:
     services = load(COMPOSE)[0]["services"]
     for service in services.values():
         for name, condition in service.get("depends_on", {}).items():
@@ -203,7 +203,7 @@ def test_services_wait_for_the_health_of_what_they_need() -> None:
             assert services[name]["healthcheck"]["test"][0] == "CMD"
 
 
-def test_entrypoints_are_acts_of_the_command_line() -> None:
+def test_entrypoints_are_commands_of_the_pipeline() -> None:
     job = next(item for item in resources() if item["kind"] == "RayJob")
     service = load(COMPOSE)[0]["services"]["pipeline"]
     assert job["spec"]["entrypoint"] == "python -m pipeline train"

@@ -1,4 +1,4 @@
-"""Fixtures of the acts: an MLflow store, a paths as the acts before leave it, and a repository pushed to a bucket."""
+"""Fixtures of the commands' tests: an MLflow store, a project's folder after ``train``, a repository pushed to a bucket."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ step,epoch,loss,lr,psnr_y,ssim_y,images_per_second
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new MLflow database, made once: its tables take seconds."""
+    """A new MLflow database, made once because creating its tables takes seconds."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
@@ -50,7 +50,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of an empty MLflow store of the test's own, which the environment names."""
+    """The URI of an empty MLflow store for one test; the environment points to it."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -59,27 +59,27 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Registry]:
-    """A store with versions 1 and 2 of ``rain``, the champion version 1."""
+    """A store with versions 1 and 2 of ``rain``; version 1 is the champion."""
     root = tmp_path_factory.mktemp("models")
     shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root}/mlflow.db")
-        found = Registry(MlflowClient(uri, uri), uri, [write_small(root / f"model-{seed}", seed) for seed in (1, 2)])
-        for folder in found.folders:
-            found.add(folder)
-        found.promote(1)
-        yield found
+        registry = Registry(MlflowClient(uri, uri), uri, [write_small(root / f"model-{seed}", seed) for seed in (1, 2)])
+        for folder in registry.folders:
+            registry.add(folder)
+        registry.promote(1)
+        yield registry
 
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The project's own."""
+    """The params of the project's params.yaml."""
     return read_params(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture(scope="session")
 def make_workspace() -> Callable[..., Paths]:
-    """A paths with two small packed datasets and a small model, after ``train``."""
+    """A function that makes a folder with two small packed datasets and a small model, as after ``train``."""
 
     def make(root: Path, tests: tuple[int, int] = (3, 2)) -> Paths:
         paths = Paths(root)
@@ -118,7 +118,7 @@ def _pack(paths: Paths, dataset: str, tests: int, seed: int) -> None:
 
 @pytest.fixture
 def settings(s3: S3Server) -> Settings:
-    """Settings with a bucket of this test's own."""
+    """Settings with a bucket for this test."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     s3.bucket(name)
     return Settings(bucket=f"s3://{name}/some/prefix/")
@@ -126,7 +126,7 @@ def settings(s3: S3Server) -> Settings:
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DVC repository whose one stage has packed `light` from a source folder."""
+    """A DVC repository whose only stage has packed `light` from a source folder."""
     root = tmp_path_factory.mktemp("packed") / "repo"
     make_repository(root, Paths(tmp_path_factory.mktemp("made")))
     return root
@@ -134,13 +134,13 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def repo(packed: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
+    """A copy of ``packed`` that a test may change."""
     return Path(shutil.copytree(packed, tmp_path / "repo"))
 
 
 @pytest.fixture(scope="session")
 def remote(packed: Path, s3_host: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The bucket after plain `dvc push` in a repository that `connect` has pointed at it."""
+    """A bucket after `dvc push` in a repository that `connect` has set up."""
     bucket = s3_host.bucket("pushed-once")
     root = Path(shutil.copytree(packed, tmp_path_factory.mktemp("pushed") / "repo"))
     with pytest.MonkeyPatch.context() as patch:
@@ -153,7 +153,7 @@ def remote(packed: Path, s3_host: S3Server, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def pushed(repo: Path, remote: Any, settings: Settings, s3: S3Server) -> Path:
-    """The repository with nothing of the shards left on disk, all of it in a bucket that the test may change."""
+    """A repository without shards on disk; they are in a bucket that the test may change."""
     bucket = bucket_of(settings)
     assert bucket
     own = s3.bucket(bucket.name)

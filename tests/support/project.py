@@ -1,4 +1,4 @@
-"""A git and DVC project with this one's code and toy params, and commands run in it as a person runs them."""
+"""A git and DVC project with this project's code and toy params, and a function that runs commands in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.imports import ROOT
 
 COPIED = ("rdmc", "pipeline", "architectures", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
 ENDING = 3000
-"""Characters of what a command said that are shown where it fails."""
+"""Characters of a failed command's output that are shown."""
 
 
 def make_project(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
@@ -44,7 +44,7 @@ def make_project(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
 
 
 def run(root: Path, *command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command with this environment's programs, and of whoever runs the tests no setting but the bucket."""
+    """Run a command with this environment's programs and, of the user's settings, only the bucket; check its exit code."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RDMC_", "MLFLOW_", "RAY_"))}
     kept |= {name: value for name, value in os.environ.items() if name == "RDMC_BUCKET"}
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{kept['PATH']}"

@@ -1,4 +1,4 @@
-"""The same function in several processes that make a gloo group, as Ray's workers do."""
+"""Run a function in several processes that form a gloo group, as Ray's workers do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 
 
 def in_ranks(world: int, function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
-    """What ``function(*arguments)``, of a module that can be imported, returns on each rank; ``folder`` is theirs to write."""
+    """The result of ``function(*arguments)`` on each rank. The function must be importable; the ranks write to ``folder``."""
     spawn(_rank, (world, function, folder, arguments), nprocs=world)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)]
 
@@ -27,7 +27,7 @@ def _rank(rank: int, world: int, function: Callable[..., Any], folder: Path, arg
 
 
 def infonce_of_a_part() -> dict[str, Any]:
-    """InfoNCE of this rank's half of four images, and its gradient with respect to the derained features."""
+    """InfoNCE of this rank's part of four images, and its gradient with respect to the derained features."""
     from rdmc.training.prior import InfoNCE, of_other_ranks
 
     rank, world = distributed.get_rank(), distributed.get_world_size()
@@ -53,7 +53,7 @@ def infonce_of_a_part() -> dict[str, Any]:
 
 
 def short_training(folder: str) -> dict[str, Any]:
-    """Four steps of a small network with InfoNCE on the shards of ``folder``: the reports' terms and all that learnt."""
+    """Four steps of a small network with InfoNCE on the shards of ``folder``: the reports' terms and all learned weights."""
     from rdmc.data.loader import PairStore
     from rdmc.models.rdmc import RDMCConfig
     from rdmc.training.config import LossConfig, TrainConfig

@@ -1,4 +1,4 @@
-"""A real Ray head for tests: free ports, its own folder, token authentication, ended by its own process id."""
+"""A real Ray head for tests, with free ports, its own folder and token authentication; it is ended by its process id."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class Head:
     address: str
     """Address for drivers and nodes."""
     folder: Path
-    """Ray's temporary folder; the last session's logs and unpacked working folders lie under it."""
+    """Ray's temporary folder; the last session's logs and unpacked working folders are below it."""
     environment: dict[str, str]
     """The whole environment for a command that may use the head."""
 
 
 @contextmanager
 def ray_head(cpus: int = 2) -> Iterator[Head]:
-    """Start a head with ``cpus`` CPUs; it takes jobs when this yields and is gone, with its folder, afterwards."""
-    with tempfile.TemporaryDirectory(prefix="ray-") as name:  # a short path: sockets below it may have 107 bytes
+    """Start a head with ``cpus`` CPUs and yield it when it accepts jobs; afterwards, end it and delete its folder."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as name:  # a short path, since a socket's path may have 107 bytes
         folder, (port, dashboard, client) = Path(name), _free_ports(3)
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "RDMC_", "MLFLOW_"))}
         environment |= {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # nothing to wait for at the end
+        environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # no requests are open at the end
         arguments = {
             **NODE,
             "port": port,
@@ -64,7 +64,7 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
 
 @contextmanager
 def ray_node(head: Head, cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """Add a node with ``cpus`` CPUs to a head; gives its process, whose children are the node's."""
+    """Add a node with ``cpus`` CPUs to a head and yield its process, whose children are the node's processes."""
     arguments = {**NODE, "address": head.address, "num-cpus": cpus}
     with _started([], arguments, head.folder.parent, head.environment, head.folder.parent / "node.log") as process:
         yield process
@@ -74,7 +74,7 @@ def ray_node(head: Head, cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
 def _started(
     options: list[str], arguments: Mapping[str, Any], folder: Path, environment: dict[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """``ray start``, ended by its own process id."""
+    """Run ``ray start`` and yield its process; end it by its process id."""
     command = [str(SCRIPTS / "ray"), "start", *options, "--block", "--disable-usage-stats"]
     command += [f"--{key}={value}" for key, value in arguments.items()]
     with log.open("wb") as output:
@@ -82,7 +82,7 @@ def _started(
     try:
         yield process
     finally:
-        process.terminate()  # it ends the processes that it started
+        process.terminate()  # which ends its child processes too
         try:
             process.wait(timeout=45)
         except subprocess.TimeoutExpired:
@@ -101,7 +101,7 @@ def _wait(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
+    """Different ports that were free a moment ago."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for item in sockets:

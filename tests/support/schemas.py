@@ -1,4 +1,4 @@
-"""Validation of infra's files: each function returns what is wrong, and a key that a schema does not know is wrong."""
+"""Validation of infra's files. Each function returns the problems; a key that the schema does not have is a problem."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ KUBERNETES = "1.33.0"
 
 
 def tool(name: str, *arguments: str | Path) -> str:
-    """Run one of this environment's checkers in the project's folder; what it says where it fails, empty where it does not."""
+    """Run one of this environment's checkers in the project's folder; return its output where it fails, otherwise ""."""
     command = [Path(sysconfig.get_path("scripts")) / name, *arguments]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr or "failed") if done.returncode else ""
 
 
 def kustomize(folder: Path) -> str:
-    """The resources that a kustomization makes, as YAML. Raises CalledProcessError."""
+    """The resources of a kustomization, as YAML. Raises CalledProcessError where kubectl fails."""
     done = subprocess.run(["kubectl", "kustomize", str(folder)], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout
 
 
 def kubernetes_problems(resource: dict[str, Any]) -> list[str]:
-    """What is wrong with one resource, Kubernetes's own kinds and Ray's alike; an unknown key is wrong."""
+    """The problems of one resource of Kubernetes or Ray; an unknown key is a problem."""
     if str(resource.get("apiVersion")).startswith("ray.io/"):
         schema = closed(json.loads((RAY_SCHEMAS / f"ray.io_v1_{str(resource['kind']).lower()}.json").read_text()))
         return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(resource)]
@@ -42,7 +42,7 @@ def kubernetes_problems(resource: dict[str, Any]) -> list[str]:
 
 
 def closed(schema: Any) -> Any:
-    """The schema with every object that lists its properties refusing others."""
+    """A copy of the schema in which every object that lists its properties refuses others."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):

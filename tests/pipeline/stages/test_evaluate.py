@@ -1,4 +1,4 @@
-"""``evaluate`` on small packed datasets: the same figures as by hand, the same again, pictures, and what is missing."""
+"""``evaluate`` on small packed datasets: figures as computed by hand, pictures, repeatability, and missing inputs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from rdmc.errors import CheckpointError, DataError
 from rdmc.inference import derain_image
 from rdmc.metrics import measure
 
-MakeWorkspace = Callable[..., Paths]
+MakePaths = Callable[..., Paths]
 
 
-def test_figures_pictures_and_the_same_again(
-    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
+def test_figures_and_pictures_are_right_and_repeatable(
+    tmp_path: Path, params: Params, make_workspace: MakePaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = make_workspace(tmp_path)
     evaluate.run(Project(params, Settings(), paths))
@@ -70,8 +70,8 @@ def test_figures_pictures_and_the_same_again(
     assert {path.name: path.read_bytes() for path in paths.pictures.iterdir()} == pictures
 
 
-def test_a_dataset_without_test_pairs_is_said(
-    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, capsys: pytest.CaptureFixture[str]
+def test_a_dataset_without_test_pairs_is_reported(
+    tmp_path: Path, params: Params, make_workspace: MakePaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = make_workspace(tmp_path, tests=(0, 1))
     evaluate.run(Project(params, Settings(), paths))
@@ -79,7 +79,7 @@ def test_a_dataset_without_test_pairs_is_said(
     assert list(json.loads(paths.evaluate_metrics.read_text())) == ["heavy", "overall"]
 
 
-def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace: MakeWorkspace) -> None:
+def test_missing_test_pairs_model_or_shards_are_refused(tmp_path: Path, params: Params, make_workspace: MakePaths) -> None:
     paths = make_workspace(tmp_path / "none", tests=(0, 0))
     with pytest.raises(DataError, match="light, heavy: no test pairs"):
         evaluate.run(Project(params, Settings(), paths))
@@ -93,9 +93,9 @@ def test_what_cannot_be_evaluated(tmp_path: Path, params: Params, make_workspace
         evaluate.run(Project(params, Settings(), Paths(tmp_path / "empty")))
 
 
-def test_no_gpu_where_the_settings_say_so(
-    tmp_path: Path, params: Params, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+def test_the_settings_can_exclude_the_gpu(
+    tmp_path: Path, params: Params, make_workspace: MakePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = make_workspace(tmp_path, tests=(1, 0))
-    monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("a GPU would be taken"))
+    monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("the GPU would be used"))
     evaluate.run(Project(params, Settings(gpu=False), paths))

@@ -1,3 +1,5 @@
+"""``leaks``: the report on prepared datasets, plain folders, and what ``pack`` leaves out."""
+
 from __future__ import annotations
 
 import json
@@ -23,7 +25,7 @@ RULES = Leaks(exclude=True, score=0.4)
 
 
 def scene(seed: int) -> Image:
-    """Structure at every scale, (120, 160, 3)."""
+    """An image with structure at every scale, (120, 160, 3)."""
     rng = np.random.default_rng(seed)
     layers = [cv2.resize(rng.normal(0, 1, (n, n, 3)), (160, 120), interpolation=cv2.INTER_CUBIC) for n in (3, 6, 12, 48)]
     return np.asarray(128 + 30 * np.sum(layers, 0)).clip(0, 255).astype(np.uint8)
@@ -34,7 +36,7 @@ def mirrored(seed: int) -> Image:
 
 
 def prepared(paths: Paths, name: str, pictures: dict[str, Image], scenes: dict[str, str] | None = None) -> None:
-    """Pairs as ``prepare`` leaves them; a picture's key is split/name, its scene the name where ``scenes`` has no other."""
+    """Write pairs as ``prepare`` does. A picture's key is split/name; its scene is its name unless ``scenes`` has another."""
     folder, entries = paths.pairs(name), []
     for key, clean in pictures.items():
         split, pair = key.split("/")
@@ -48,10 +50,10 @@ def report(path: Path) -> Any:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """Two datasets; training pairs of one show, mirrored and cut, a test scene of the other and its own validation."""
-    found = Paths(tmp_path)
+    """Two datasets. Training pairs of one show, mirrored and cut, a test scene of the other and its own validation."""
+    made = Paths(tmp_path)
     light = {"train/a": scene(1), "train/b-1": mirrored(2), "train/b-2": mirrored(2), "test/c": scene(3), "test/d": scene(3)}
-    prepared(found, "light", light, {"train/b-1": "b", "train/b-2": "b"})
+    prepared(made, "light", light, {"train/b-1": "b", "train/b-2": "b"})
     heavy = {
         "train/a": scene(1),
         "train/e": scene(5),
@@ -59,8 +61,8 @@ def paths(tmp_path: Path) -> Paths:
         "test/t": scene(2),
         "validation/w": scene(2),
     }
-    prepared(found, "heavy", heavy)
-    return found
+    prepared(made, "heavy", heavy)
+    return made
 
 
 def test_the_report_of_prepared_datasets(paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +98,7 @@ def test_the_report_of_prepared_datasets(paths: Paths, tmp_path: Path, capsys: p
     assert read_rgb(tmp_path / "sheets/sheet-000.png").std() > 20
 
 
-def test_what_leaks_is_not_packed(paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_leaking_pairs_are_not_packed(paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leaks.run(["heavy", "light"], RULES, paths)
     for name in ("heavy", "light"):
         pack.run(name, paths.pairs(name), Pack(shard_mb=1, pixels="original"), paths.shards(name), paths.leaks)
@@ -104,7 +106,7 @@ def test_what_leaks_is_not_packed(paths: Paths, tmp_path: Path, capsys: pytest.C
     kept = {split: [sample.key for _, sample in heavy.samples(split)] for split in ("train", "validation", "test")}
     assert kept == {"train": ["a"], "validation": ["v"], "test": ["t"]}
     assert [sample.key for _, sample in light.samples("train")] == ["a"]
-    assert len(light.samples("test")) == 2  # a duplicate is told, and stays
+    assert len(light.samples("test")) == 2  # a duplicate is reported, but kept
     assert set(heavy.excluded) == {"train/e", "validation/w"}
     assert set(light.excluded) == {"train/b-1", "train/b-2"}
     assert heavy.excluded["train/e"].startswith("shows v, validation of heavy (score ")
@@ -116,7 +118,7 @@ def test_what_leaks_is_not_packed(paths: Paths, tmp_path: Path, capsys: pytest.C
     assert everything.digest != light.digest
 
 
-def test_training_pairs_that_all_leak_are_refused(paths: Paths) -> None:
+def test_a_dataset_whose_training_pairs_all_leak_is_refused(paths: Paths) -> None:
     prepared(paths, "mine", {"train/x": scene(2), "validation/w": scene(8)})
     leaks.run(["heavy", "mine"], RULES, paths)
     with pytest.raises(
@@ -125,7 +127,7 @@ def test_training_pairs_that_all_leak_are_refused(paths: Paths) -> None:
         pack.run("mine", paths.pairs("mine"), Pack(shard_mb=1, pixels="original"), paths.shards("mine"), paths.leaks)
 
 
-def test_a_report_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_report_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such file; run `dvc repro leaks` or set leaks\.exclude: false"):
         read_excluded(tmp_path / "none.json", "light")
     for text in ("", "[]", '{"version": 2}', '{"version": 1, "leaks": [{}]}', '{"version": 1, "leaks": 3}'):
@@ -137,7 +139,7 @@ def test_a_report_that_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """Bare folders: pairs side by side; clean images with one of their scenes; and without."""
+    """Plain folders: pairs side by side; clean images that share a scene with them; images that do not."""
     pictures = {
         "both": {f"{i}.png": np.hstack([scene(i), scene(i + 100)]) for i in range(3)},
         "one": {"x.png": mirrored(1), "y.png": scene(7)},
@@ -150,7 +152,7 @@ def places(tmp_path: Path) -> dict[str, str]:
     return {name: str(tmp_path / name) for name in pictures}
 
 
-def test_bare_folders(places: dict[str, str], tmp_path: Path) -> None:
+def test_plain_folders_are_compared(places: dict[str, str], tmp_path: Path) -> None:
     (Path(places["one"]) / "notes.txt").write_text("rain")
     assert leaks.check([places["both"]], [places["one"]], [Layout.CLEAN_LEFT, Layout.CLEAN], 0.4, tmp_path / "r.json")
     found = report(tmp_path / "r.json")
@@ -161,10 +163,10 @@ def test_bare_folders(places: dict[str, str], tmp_path: Path) -> None:
     assert not leaks.check([places["both"]], [places["one"]], [Layout.CLEAN_RIGHT, Layout.CLEAN], 0.4)
     assert not leaks.check([places["both"]], [f"{places['none']}/z*"], [Layout.CLEAN_LEFT, Layout.CLEAN], 0.4)
     assert leaks.check([places["none"]], [places["none"]], [Layout.CLEAN], 0.4)
-    assert not leaks.check([], [places["none"], places["none"]], [Layout.CLEAN], 0.4)  # two tests may share
+    assert not leaks.check([], [places["none"], places["none"]], [Layout.CLEAN], 0.4)  # two tests may share scenes
 
 
-def test_mistakes_are_one_line(places: dict[str, str], tmp_path: Path) -> None:
+def test_wrong_arguments_are_errors_of_one_line(places: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--layout: given 2 times for 3 folders"):
         leaks.check([places["both"]], [places["one"], places["none"]], [Layout.CLEAN] * 2, 0.4)
     with pytest.raises(DataError, match="nowhere: no files"):
@@ -177,7 +179,7 @@ def test_mistakes_are_one_line(places: dict[str, str], tmp_path: Path) -> None:
         leaks.run(["light"], RULES, Paths(tmp_path / "w"))
 
 
-def test_exit_codes_of_the_act(places: dict[str, str], tmp_path: Path) -> None:
+def test_exit_codes_of_the_command(places: dict[str, str], tmp_path: Path) -> None:
     both, one, none = (places[name] for name in ("both", "one", "none"))
     layout = ["--layout", "clean-left", "--layout", "clean"]
     done = act("leaks", "--train", both, "--test", one, *layout, "--json", f"{tmp_path}/r.json", "--pictures", f"{tmp_path}/p")

@@ -1,3 +1,5 @@
+"""``pack``: shards that other readers can read, the same bytes each time, and inputs that are refused."""
+
 import json
 from pathlib import Path
 from typing import Literal
@@ -30,7 +32,7 @@ def pairs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_pack_writes_shards_that_anybody_reads(tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_webdataset_reads_the_shards(tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pack.run("mine", pairs, Pack(shard_mb=0.02, pixels="original"), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out" / MANIFEST)
     assert manifest.dataset == "mine"
@@ -55,7 +57,7 @@ def test_pack_twice_gives_the_same_bytes(tmp_path: Path, pairs: Path) -> None:
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)
 
 
-def test_raw_pixels_are_the_same_pixels_for_everybody(tmp_path: Path, pairs: Path) -> None:
+def test_raw_shards_have_the_same_pixels(tmp_path: Path, pairs: Path) -> None:
     for pixels in PIXELS:
         pack.run("mine", pairs, Pack(shard_mb=0.02, pixels=pixels), tmp_path / pixels)
     originals, raws = (PairStore([tmp_path / pixels], "train") for pixels in PIXELS)
@@ -64,13 +66,13 @@ def test_raw_pixels_are_the_same_pixels_for_everybody(tmp_path: Path, pairs: Pat
         assert (originals[i].rainy == raws[i].rainy).all()
         assert (originals[i].clean == raws[i].clean).all()
     shards = read_manifest(tmp_path / "raw" / MANIFEST).shards
-    assert max(shard.size for shard in shards) < 3 * 20_000  # closed by the size of what it holds
+    assert max(shard.size for shard in shards) < 3 * 20_000  # a shard ends by the size of its content
     urls = [str(tmp_path / "raw" / shard.name) for shard in shards]
     found = {s["__key__"]: s for s in wds.WebDataset(urls, shardshuffle=False, nodesplitter=wds.split_by_node).decode()}
     assert (found["test-1"]["clean.npy"] == scene(1)).all()
 
 
-def test_pairs_that_changed_are_refused_and_older_shards_stay(tmp_path: Path, pairs: Path) -> None:
+def test_changed_pairs_are_refused_and_older_shards_stay(tmp_path: Path, pairs: Path) -> None:
     pack.run("mine", pairs, Pack(shard_mb=1, pixels="original"), tmp_path / "out")
     before = (tmp_path / "out" / MANIFEST).read_bytes()
     (pairs / "train/train-0.clean.png").write_bytes(b"")
@@ -80,12 +82,12 @@ def test_pairs_that_changed_are_refused_and_older_shards_stay(tmp_path: Path, pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pairs"]
 
 
-def test_pairs_that_are_missing_are_refused(tmp_path: Path) -> None:
+def test_missing_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file; run `dvc repro prepare`"):
         pack.run("mine", tmp_path / "none", Pack(shard_mb=1, pixels="original"), tmp_path / "out")
 
 
-def test_the_index_is_the_only_list_of_what_is_packed(tmp_path: Path, pairs: Path) -> None:
+def test_only_pairs_of_the_index_are_packed(tmp_path: Path, pairs: Path) -> None:
     index = json.loads((pairs / "index.json").read_text())
     index["pairs"] = index["pairs"][:1]
     (pairs / "index.json").write_text(json.dumps(index))

@@ -1,3 +1,5 @@
+"""``prepare``: pairs from photographs, folders and benchmarks, the checks, and datasets that are refused."""
+
 import json
 import shutil
 from pathlib import Path
@@ -30,7 +32,7 @@ def noise(seed: int, height: int = 20, width: int = 24) -> np.ndarray[Any, np.dt
 
 
 def write_pairs(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
-    """``count`` good pairs below ``folder``, and their globs."""
+    """Write ``count`` good pairs below ``folder`` and return their globs."""
     for half in ("rain", "clean"):
         (folder / half).mkdir(parents=True)
         for i in range(count):
@@ -53,7 +55,7 @@ def quarantined(out: Path) -> dict[str, str]:
     }
 
 
-def test_the_embedded_dataset_is_the_same_however_many_processes_make_it(tmp_path: Path) -> None:
+def test_the_embedded_dataset_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     dataset = Embedded(source="embedded", rain="light", variants=1)
     prepare.run("light", dataset, STRICT, 0, tmp_path / "one", processes=1)
     prepare.run("light", dataset, STRICT, 0, tmp_path / "two", processes=2)
@@ -82,7 +84,7 @@ def test_pairs_in_folders_keep_their_bytes(
     assert "dvc repro -f prepare@mine" in capsys.readouterr().out
 
 
-def test_splits_that_are_given_stay_as_they_are(tmp_path: Path) -> None:
+def test_given_splits_are_kept(tmp_path: Path) -> None:
     counts = {"train": 4, "validation": 2, "test": 3}
     given = {split: write_pairs(tmp_path / split, count, 1000 * count) for split, count in counts.items()}
     prepare.run("mine", folders(**given), STRICT, 0, tmp_path / "out", processes=1)
@@ -143,7 +145,7 @@ def test_every_bad_pair_is_set_aside_with_its_reason(tmp_path: Path) -> None:
     assert len([path for path in content(tmp_path / "out") if path.endswith(".png")]) == 4
 
 
-def test_too_many_bad_pairs_fail_and_what_was_there_stays(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
+def test_too_many_bad_pairs_are_refused_and_older_pairs_stay(tmp_path: Path, tree: tuple[Path, dict[str, str]]) -> None:
     folder, globs = tree
     prepare.run("mine", folders(train=globs), STRICT, 0, tmp_path / "out", processes=1)
     before = content(tmp_path / "out")
@@ -164,7 +166,7 @@ def test_too_many_bad_pairs_fail_and_what_was_there_stays(tmp_path: Path, tree: 
     assert not report.exists()
 
 
-def test_nothing_but_bad_pairs_fails_whatever_the_rule(tmp_path: Path) -> None:
+def test_a_dataset_with_only_bad_pairs_is_refused_under_any_rule(tmp_path: Path) -> None:
     globs = write_pairs(tmp_path / "mine", 1)
     (tmp_path / "mine/rain/rain-00.png").write_bytes(b"")
     with pytest.raises(DataError, match="1 of 1 pairs are bad"):
@@ -191,7 +193,7 @@ def test_one_ground_truth_in_two_splits_is_refused(tmp_path: Path, tree: tuple[P
         prepare.run("mine", folders(**given), STRICT, 0, tmp_path / "out", processes=1)
 
 
-def test_the_share_kept_for_validation_follows_scenes_and_the_seed(tmp_path: Path) -> None:
+def test_the_validation_share_is_chosen_by_scene_and_seed(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "c").mkdir()
     for scene in range(4):
@@ -211,7 +213,7 @@ def test_the_share_kept_for_validation_follows_scenes_and_the_seed(tmp_path: Pat
 
 
 def photographs(folder: Path, count: int) -> dict[str, str]:
-    """``count`` good pairs of 96x128 below ``folder``, and their globs."""
+    """Write ``count`` good pairs of 96x128 pixels below ``folder`` and return their globs."""
     astronaut = photograph(PHOTOS[0]).pixels
     for half in ("rain", "clean"):
         (folder / half).mkdir(parents=True)
@@ -222,7 +224,7 @@ def photographs(folder: Path, count: int) -> dict[str, str]:
     return {"rainy": f"{folder}/rain/*", "clean": f"{folder}/clean/*"}
 
 
-def test_odd_pairs_are_set_aside_by_what_they_show(tmp_path: Path) -> None:
+def test_odd_pairs_are_set_aside_by_their_content(tmp_path: Path) -> None:
     globs = photographs(tmp_path / "mine", 12)
     rain, clean = tmp_path / "mine/rain", tmp_path / "mine/clean"
     shutil.copyfile(rain / "rain-00.png", rain / "rain-11.png")

@@ -1,4 +1,4 @@
-"""The copies of benchmarks at hand come in by the documented lines and are recognised; skipped where they are not at hand."""
+"""Local copies of benchmarks are prepared by the documented lines and recognised. Skipped where there is no copy."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def report(out: Path) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_copy_at_hand_is_recognised(
+def test_a_local_copy_is_recognised(
     name: str, path: str, layout: str, figures: dict[str, tuple[int, float]], said: str, tmp_path: Path
 ) -> None:
     prepare.run(name, copy(name, path), RULES, 0, tmp_path / "out", processes=2 if name == "rain800" else 1)
@@ -60,7 +60,7 @@ def test_a_copy_at_hand_is_recognised(
     assert len(read_index(tmp_path / "out")) >= 0.9 * sum(count for count, _ in figures.values())
 
 
-def test_a_part_is_refused_where_the_whole_is_named(tmp_path: Path) -> None:
+def test_a_part_of_a_benchmark_is_refused_unless_declared(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"test has 28 pairs, input 25\.22 dB: scenes 901 and 902, figures on it cannot be compared"
     ):
@@ -74,12 +74,12 @@ def test_another_benchmark_than_the_one_named_is_refused(tmp_path: Path) -> None
         prepare.run("x", copy("rain12", "rain1400-sample"), RULES, 0, tmp_path / "out", processes=1)
 
 
-def test_photographs_without_ground_truth_are_for_derain(tmp_path: Path) -> None:
+def test_photographs_without_ground_truth_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpaired, training and measuring need pairs; use `python -m pipeline derain "):
         prepare.run("x", copy("sirr-real", "real"), RULES, 0, tmp_path / "out", processes=1)
 
 
-def test_fetch_says_what_a_copy_is_and_how_to_name_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fetch_shows_the_line_for_a_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = Path(copy("rain200h", "rain200h-samples").path)
     fetch.run(str(source), tmp_path / "raw", "", dvc=False)
     said = " ".join(capsys.readouterr().out.split())

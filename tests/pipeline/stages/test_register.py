@@ -1,4 +1,4 @@
-"""``register`` into a real SQLite store: what the run holds, versions, lost runs, and the model in a fresh process."""
+"""``register`` into a real SQLite store: the content of the run, versions, lost runs, and the model in a fresh process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KNOWN = {"git_commit": COMMIT, "git_dirty": "true", "dvc.checkpoints/best": "12.
 
 @dataclass(frozen=True)
 class Place:
-    """A finished pipeline in a folder of its own, which is the working folder, and its MLflow store."""
+    """A finished pipeline in its own folder, which is the working folder, and its MLflow store."""
 
     paths: Paths
     uri: str
@@ -57,7 +57,7 @@ class Place:
 def place(
     tmp_path_factory: pytest.TempPathFactory, empty_store: Path, params: Params, make_workspace: Callable[..., Paths]
 ) -> Iterator[Place]:
-    """After ``register``, of a training that lost MLflow halfway: the run lacks step 200."""
+    """The state after ``register`` for a training that lost MLflow halfway: the run lacked step 200."""
     root = tmp_path_factory.mktemp("place")
     shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +74,7 @@ def place(
         yield Place(paths, uri, MlflowClient(uri, uri))
 
 
-def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) -> None:
+def test_the_run_has_all_inputs_and_results(place: Place, params: Params, tmp_path: Path) -> None:
     result = place.result()
     assert result["run_id"] == json.loads(place.paths.run.read_text())["run_id"], "the training's own run"
     assert "`python -m pipeline models`" in place.client.get_registered_model("rdmc").description
@@ -90,7 +90,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     assert run.data.metrics["evaluate/overall/gain_psnr_y"] == means["overall"]["gain_psnr_y"]
     assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == TRAINED
     assert (run.data.tags["registered_commit"], run.data.tags["registered_dirty"]) == (COMMIT, "true")
-    assert "git_dirty" not in run.data.tags, "what is changed now was not when it was trained"
+    assert "git_dirty" not in run.data.tags, "the present changes were made after the training"
     assert run.data.tags["dvc.checkpoints/best"] == "12.dir"
 
     files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
@@ -98,7 +98,7 @@ def test_the_run_holds_everything(place: Place, params: Params, tmp_path: Path) 
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
     assert f"run `{run.info.run_id}`" in (files / f"cards/{result['version']}.md").read_text()
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
-    assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "what the checks found"
+    assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "the findings of the checks"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
     assert Genotype.from_json((files / GENOTYPE).read_text(), GENOTYPE) == genotype, "with the strengths that it learned"
     assert read_params(files / "params.yaml") == params, "the params as logged can be run again"
@@ -171,7 +171,9 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
             derain.run(tmp_path / "photo.png", tmp_path / "derained.png", unknown, Settings())
 
 
-def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytest.CaptureFixture[str]) -> None:
+def test_registering_again_makes_another_version_of_the_same_run(
+    place: Place, params: Params, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = place.result()
     card = place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")
     said = Path(card).read_text()
@@ -192,10 +194,10 @@ def test_again_and_on_another_machine(place: Place, params: Params, capfd: pytes
     assert shown.err == ""
 
 
-def test_a_run_that_this_store_does_not_know(
+def test_a_run_that_the_store_does_not_know_is_created_once(
     tmp_path: Path, empty_store: Path, place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The results came from DVC's cache: the run is made anew, once, and filled from the history."""
+    """Where the results came from DVC's cache, one new run is created and filled from the history."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")
     client = MlflowClient(uri, uri)
@@ -208,10 +210,10 @@ def test_a_run_that_this_store_does_not_know(
     assert results[1] == {**results[0], "version": 2}
     assert [figure.value for figure in client.get_metric_history(run_id, "psnr_y")] == [20.25, 22.5]
     assert client.get_run(run_id).info.status == "FINISHED"
-    assert client.get_run(run_id).data.tags["git_commit"] == COMMIT, "the best that is known"
+    assert client.get_run(run_id).data.tags["git_commit"] == COMMIT, "the only commit that is known"
 
 
-def test_artifacts_in_the_bucket(
+def test_artifacts_are_stored_in_the_bucket(
     tmp_path: Path, store: str, s3: S3Server, place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = s3.bucket("artifacts")
@@ -228,16 +230,18 @@ def test_artifacts_in_the_bucket(
     derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings)
     assert (tmp_path / "out.png").is_file()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # MLflow keeps its client for the former one
-    for act in (
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # MLflow caches its client for the old address
+    for command in (
         lambda: derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings),
         lambda: register.run(Project(params, settings, place.paths)),
     ):
         with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the store"):
-            act()
+            command()
 
 
-def test_shards_that_only_the_bucket_has(tmp_path: Path, store: str, s3: S3Server, place: Place, params: Params) -> None:
+def test_shards_are_read_from_the_bucket_where_they_are_not_local(
+    tmp_path: Path, store: str, s3: S3Server, place: Place, params: Params
+) -> None:
     bucket = s3.bucket("shards-only")
 
     def push(content: bytes, end: str = "") -> str:
@@ -260,7 +264,9 @@ def test_shards_that_only_the_bucket_has(tmp_path: Path, store: str, s3: S3Serve
     assert paths.register_metrics.is_file()
 
 
-def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_cannot_be_reached_is_an_error_of_one_line(
+    place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = place.result()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -273,7 +279,7 @@ def test_a_registry_that_is_away(place: Place, params: Params, monkeypatch: pyte
     assert place.result() == before
 
 
-def test_results_that_are_missing(place: Place, params: Params, tmp_path: Path) -> None:
+def test_missing_results_name_the_stage_to_run(place: Place, params: Params, tmp_path: Path) -> None:
     for name, error, said in (
         ("metrics/evaluate.json", DataError, "dvc repro evaluate"),
         ("plots/history.csv", DataError, "dvc repro train"),
