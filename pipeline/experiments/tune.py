@@ -1,4 +1,4 @@
-"""``tune``: a sweep of short trainings (pipeline/experiments/trials.py). Its ledger is all its state, so it survives a kill."""
+"""``tune``: a sweep of short trainings (pipeline/experiments/trials.py). It survives a kill: its whole state is its ledger."""
 
 from __future__ import annotations
 
