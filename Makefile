@@ -20,54 +20,54 @@ setup: .venv/.done ## Make .venv with everything in it (the other commands do th
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-repro: setup ## Run the whole pipeline and skip what has not changed
+repro: setup ## Run the whole pipeline, except what has not changed (dvc repro)
 	@[ -z "$$RDMC_DATA" ] || { echo "error: RDMC_DATA=$$RDMC_DATA: DVC keeps its files in this folder; unset it for make repro" >&2; exit 1; }
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
 
-release: setup ## Run the whole pipeline, and promote the new model if the gate allows it
+release: setup ## Run the pipeline and promote the new model if it passes the gate (python -m pipeline release)
 	python -m pipeline release
 
-test: setup ## Run the test suite, in two processes
+test: setup ## Run the quick tests (pytest, two processes)
 	python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
-test-slow: setup ## Run the heavy tests, in two processes
+test-slow: setup ## Run the heavy tests (pytest, two processes)
 	python -m pytest -q -m 'slow and not soak' -n 2 --dist loadfile
 
-test-soak: setup ## Run the longest tests: ten sweeps with kills, 10,000 requests
+test-soak: setup ## Run the longest tests: ten sweeps with kills, 10,000 requests (pytest, two processes)
 	python -m pytest -q -m soak -n 2 --dist loadfile
 
-check: setup ## Check lint, types and formatting
+check: setup ## Check lint, formatting and types (ruff check, ruff format --check, mypy)
 	ruff check
 	ruff format --check
 	mypy
 
-format: setup ## Format the code
+format: setup ## Format the code (ruff check --fix, ruff format)
 	ruff check --fix
 	ruff format
 
-tune: setup ## Search tune.space of params.yaml for better params; writes best_params.yaml
+tune: setup ## Search tune.space of params.yaml for better params; writes best_params.yaml (python -m pipeline tune)
 	python -m pipeline tune
 
-ablation: setup ## Compare the recipe with and without its parts; writes docs/ablation.md
+ablation: setup ## Compare the recipe with and without its parts; writes docs/ablation.md (python -m pipeline ablate)
 	python -m pipeline ablate --write docs/ablation.md
 
-search: setup ## Search for a smaller architecture; writes architectures/searched
+search: setup ## Search for a smaller architecture; writes architectures/searched (python -m pipeline search)
 	python -m pipeline search
 
-mlflow: setup ## Serve the MLflow UI on this machine and print its address (PORT=5001 for another port)
+mlflow: setup ## Serve the MLflow UI; PORT=5001 for another port (python -m pipeline ui)
 	@python -m pipeline ui $(if $(PORT),--port $(PORT))
 
-plots: setup ## Draw DVC's plots as a page (dvc_plots/index.html)
+plots: setup ## Draw DVC's plots as a page, dvc_plots/index.html (dvc plots show)
 	dvc plots show
 
-push: setup ## Push data and models to the bucket (RDMC_BUCKET)
+push: setup ## Push data and models to the bucket RDMC_BUCKET (python -m pipeline connect, dvc push)
 	python -m pipeline connect
 	dvc push
 
-pull: setup ## Pull data and models from the bucket (RDMC_BUCKET)
+pull: setup ## Pull data and models from the bucket RDMC_BUCKET (python -m pipeline connect, dvc pull)
 	python -m pipeline connect
 	dvc pull
 
-clean: ## Delete what the pipeline made, except DVC's cache and the MLflow store
+clean: ## Delete data, checkpoints and running or stopped trainings (runs/); results and DVC's cache stay
 	rm -rf data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots

@@ -1,1 +1,1 @@
-"""The acts of the training pipeline: prepare, leaks, pack, train, tune, evaluate, register, derain; see ``--help``."""
+"""What a person runs; see `python -m pipeline --help`."""

@@ -105,7 +105,7 @@ def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
 
 
 def connect() -> None:
-    """Make the S3 bucket in `RDMC_BUCKET` DVC's default remote, so that `dvc push` and `dvc pull` use it."""
+    """Point DVC at the bucket that `RDMC_BUCKET` names, for `dvc push` and `dvc pull`."""
     from pipeline.storage.dvc_remote import connect as point_dvc
 
     point_dvc(read_settings(), Path())

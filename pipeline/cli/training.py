@@ -24,9 +24,10 @@ def train(params: ParamsFile = PARAMS) -> None:
 def search(params: ParamsFile = PARAMS) -> None:
     """Search for an architecture: which of RDMC's connections to keep, and which upsampling to use.
 
-    The weights learn on one part of the training pairs. The architecture learns on the other part, which is held out from
-    the weights. The command writes `architectures/searched`, which you can train with
-    `dvc exp run -S architecture=architectures/searched`.
+    The weights learn on some of the training scenes. The architecture learns on the others, which are held out from the
+    weights. The command writes the folder `architectures/searched`. To train what it found:
+
+    dvc exp run -S architecture=architectures/searched
     """
     from pipeline.experiments import search as command
 
@@ -41,7 +42,7 @@ def tune(
     """Search for better params with a sweep of short trainings (trials).
 
     `tune` in params.yaml sets what is searched (`tune.space`) and how; poor trials can be stopped early. The command writes
-    `best_params.yaml`, `trials.csv` and plots in `sweep/`. Each trial is an MLflow run under one parent run. A trial whose
+    best_params.yaml and trials.csv, and plots into sweep/. Each trial is an MLflow run under one parent run. A trial whose
     process or node is lost resumes from its last checkpoint.
     """
     from pipeline.experiments import tune as command
@@ -56,7 +57,10 @@ def ablate(
     ] = False,
     write: Annotated[
         Path | None,
-        typer.Option(help="Also write the table between the markers in this Markdown file, and the plot beside the file."),
+        typer.Option(
+            help="Also write the table into this Markdown file, between the lines `<!-- ablation: begin -->` and "
+            "`<!-- ablation: end -->`, and the plot beside the file."
+        ),
     ] = None,
 ) -> None:
     """Train variants of the model with several seeds each, and compare them on the test images.

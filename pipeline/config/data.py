@@ -37,7 +37,7 @@ class PairFolders(Strict):
     rainy: str
     """Glob of the rainy images, absolute or relative to the project's folder."""
     clean: str
-    """Glob of the clean images. They are matched to the rainy images by name (docs/architecture.md explains how)."""
+    """Glob of the clean images. They are matched to the rainy images by name (docs/data.md explains how)."""
 
 
 class SideBySide(Strict):

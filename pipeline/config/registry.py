@@ -18,7 +18,7 @@ class Register(Strict):
     alias: str = Field(pattern=ALIAS)
     """Alias of the version that ``register`` made last."""
     champion: str = Field(pattern=ALIAS)
-    """Alias of the version in use. Only ``promote`` and ``rollback`` move it."""
+    """Alias of the version in use. Only ``promote``, ``rollback`` and ``release`` move it."""
 
     @model_validator(mode="after")
     def _two_aliases(self) -> Register:

@@ -3,7 +3,7 @@
 Rain adds thin bright streaks. So the rainy picture has more fine detail (what a Gaussian of ``FINE`` pixels removes), and its
 detail that the clean one does not share is mostly bright: its skewness is above zero. Exchanging the pair changes both
 signs. Mean brightness decides nothing, because some benchmarks render rain that darkens. Drops on glass blur the background
-and look exchanged; `prepare.judge_sides: false` is for them. docs/datasets.md has the measurements.
+and look exchanged; `prepare.judge_sides: false` is for them. docs/data.md has the measurements.
 
 A shift is the peak of the phase correlation of both lumas (Kuglin and Hines, 1975). Rain causes peaks too, so a shift only
 counts if moving the clean picture back makes the pair clearly more alike.
