@@ -14,7 +14,7 @@ import torch
 
 from pipeline.config.recipe import Evaluate
 from pipeline.console import track
-from pipeline.evaluation.figures import ImageIdentity, ModelFigures
+from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.registry import Gate
 from pipeline.evaluation.bootstrap import Bound, PairedSample, bounds
-from pipeline.evaluation.figures import ImageIdentity, ModelFigures
+from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from rdmc.errors import DataError
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
-from pipeline.evaluation.figures import ModelFigures
+from pipeline.evaluation.model_figures import ModelFigures
 from pipeline.evaluation.paired import RAINY, compared
 from pipeline.promotion.champion import append, move, settle
 from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks

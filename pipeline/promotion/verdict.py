@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.figures import ModelFigures
+from pipeline.evaluation.model_figures import ModelFigures
 from pipeline.promotion.gate import Verdict
 from pipeline.registry.versions import Version
 

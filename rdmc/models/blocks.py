@@ -1,6 +1,6 @@
 """The blocks of RDMC: double convolutions, the learned upsampling mix and the two kinds of cross-level connection.
 
-Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092; the journal version is DRNet, Pattern Recognition 158, 2025.
+Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092 and its journal version, Pattern Recognition 158, 2025.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import torch
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.evaluation import paired
-from pipeline.evaluation.figures import ImageIdentity
+from pipeline.evaluation.model_figures import ImageIdentity
 from pipeline.evaluation.paired import RAINY, _joined, _spread, compared
 from rdmc.checkpoint import load_model
 from rdmc.data.loader import PairStore

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.config.registry import Gate
-from pipeline.evaluation.figures import ImageIdentity, ModelFigures
+from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from pipeline.promotion.gate import Check, Verdict, judge
 from rdmc.errors import DataError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.evaluation.figures import ImageIdentity, ModelFigures
+from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from pipeline.promotion.gate import Check, Verdict
 from pipeline.promotion.verdict import DESCRIPTION, described, file_verdict, images_csv
 from pipeline.registry.versions import find_version

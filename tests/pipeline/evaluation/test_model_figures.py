@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from pipeline.evaluation.figures import ImageIdentity, ModelFigures
+from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 
 IMAGE = ImageIdentity("light", "a", "digest", "light/a")
 
