@@ -1,6 +1,7 @@
 """The blocks of RDMC: double convolutions, the learned upsampling mix and the two kinds of cross-level connection.
 
-Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092; the journal version is DRNet, Pattern Recognition 158, 2025.
+Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092 (DRNet, Pattern Recognition 158, 2025, in
+the journal version).
 """
 
 from __future__ import annotations
