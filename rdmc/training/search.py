@@ -2,8 +2,9 @@
 
 This is first-order bilevel optimisation as in differentiable architecture search (Liu et al., ICLR 2019, arXiv 1806.09055,
 with xi = 0). At each step the *architecture* parameters (the strengths of the connections and the mix of the upsampling) take
-a step of Adam on pairs that are held out from the weights. Then the *weights* (everything else) take a step of AdamW on the
-other pairs. Both get a new batch at every step. ``rdmc.models.genotype.derive`` reduces the result to a smaller network.
+a step of Adam on training scenes that are held out from the weights. Then the *weights* (everything else) take a step of
+AdamW on the other scenes. Both get a new batch at every step. ``rdmc.models.genotype.derive`` reduces the result to a smaller
+network.
 """
 
 from __future__ import annotations
