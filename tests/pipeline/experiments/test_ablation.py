@@ -77,7 +77,7 @@ def test_a_variant_can_replace_a_whole_part() -> None:
         ("ablation.variants", {"full": {}, "Bad Name": {}}, "ablation.variants.Bad Name"),
         ("ablation.variants", {"full": {}, "a": 1}, "ablation.variants.a: 1"),
         ("ablation.seeds", [], r"ablation.seeds: \[\]"),
-        ("ablation.seeds", [1, 1], r"ablation.seeds: \[1, 1\]: No seed should stand twice"),
+        ("ablation.seeds", [1, 1], r"ablation.seeds: \[1, 1\]: No seed should be listed twice"),
         ("ablation.seeds", [-1], "ablation.seeds.0: -1"),
         ("ablation.steps", 0, "ablation.steps: 0"),
     ],

@@ -235,7 +235,7 @@ def test_artifacts_are_stored_in_the_bucket(
         lambda: derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings),
         lambda: register.run(Project(params, settings, place.paths)),
     ):
-        with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the store"):
+        with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the server"):
             command()
 
 
