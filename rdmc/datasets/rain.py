@@ -86,7 +86,7 @@ def render(clean: Image, kind: str, seed: tuple[int, ...]) -> Image:
 
 
 def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) -> Layer:
-    """Return the opacity of all streaks, (H, W), 0 to 1. Transmittances multiply along the light."""
+    """Return the opacity of all streaks, (H, W), 0 to 1. Transmittances multiply, as light passes each."""
     rate, density, wind = rng.uniform(*rain.rate), rng.uniform(*rain.density), rng.uniform(*rain.angle)
     clear = np.ones((height, width), np.float32)
     for depth, share in zip(DEPTHS, SHARES, strict=True):
@@ -101,7 +101,7 @@ def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) 
 def _draw_drops(
     height: int, width: int, depth: float, count: int, rate: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Return (count, 6): centre x and y, length and thickness in pixels, deviation of the angle in sigmas, brightness 0 to 1."""
+    """Draw (count, 6): centre x and y, length and thickness in pixels, deviation of the angle in sigmas, brightness 0 to 1."""
     diameter = 0.5 + rng.exponential(1 / (4.1 * rate**-0.21), count).clip(0, 5)  # smaller drops are invisible
     speed = 9.65 - 10.3 * np.exp(-0.6 * diameter)
     jitter = rng.uniform(0.7, 1.4, count)  # drops of one layer are not all at one depth

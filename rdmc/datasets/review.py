@@ -19,7 +19,7 @@ FEW = 4
 
 
 def repeated(made: Sequence[Made]) -> dict[int, Fault]:
-    """Return faults, by place in ``made``, of pairs whose rainy pixels are repeated. A test pair stays, a training pair goes."""
+    """Return faults, by place in ``made``, of pairs that repeat rainy pixels. A test pair stays, a training pair goes."""
     first: dict[str, Made] = {}
     found: dict[int, Fault] = {}
     order = sorted(range(len(made)), key=lambda place: SPLITS.index(made[place].split), reverse=True)
