@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.serving.metrics import TYPE, ServingMetrics
-from pipeline.serving.requests import RefusedRequest, admit, own_names, picture, too_long_to_discard
+from pipeline.serving.requests import RequestError, admit, own_names, picture, too_long_to_discard
 from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 
 PAGE = Path(__file__).with_name("page.html")
@@ -71,15 +71,15 @@ class Ingress:
         try:
             admit(request, self.hosts)
             if path not in PATHS:
-                raise RefusedRequest(404, f"nothing is here; there are {', '.join(PATHS)}")
+                raise RequestError(404, f"nothing is here; there are {', '.join(PATHS)}")
             if request.method not in PATHS[path]:
-                raise RefusedRequest(405, f"{request.method}: {path} takes {', '.join(PATHS[path])}")
+                raise RequestError(405, f"{request.method}: {path} takes {', '.join(PATHS[path])}")
             return await self._answer(path, request)
-        except RefusedRequest as refusal:
+        except RequestError as refusal:
             return refusal.response()
         except Exception:
             LOG.exception("a request to %s failed", path)
-            return RefusedRequest(500, "an error of the server itself; its log has the details").response()
+            return RequestError(500, "an error of the server itself; its log has the details").response()
 
     async def _answer(self, path: str, request: Request) -> Response:
         if path == "/derain":
@@ -105,7 +105,7 @@ class Ingress:
     async def _derain(self, request: Request) -> Response:
         if self.inside >= self.capacity:
             closes = too_long_to_discard(request, self.limits)
-            raise RefusedRequest(503, f"{self.inside} images are in progress; try again in a moment", closes)
+            raise RequestError(503, f"{self.inside} images are in progress; try again in a moment", closes)
         self.inside += 1
         try:
             with self.meters.waiting.track_inprogress():
@@ -116,7 +116,7 @@ class Ingress:
             self.inside -= 1
         self._note(answer.model)
         if answer.status != 200:
-            raise RefusedRequest(answer.status, answer.data.decode())
+            raise RequestError(answer.status, answer.data.decode())
         self.meters.pixels.inc(answer.pixels)
         self.meters.network.observe(answer.seconds)
         self.meters.together.observe(answer.together)
@@ -129,15 +129,15 @@ class Ingress:
                 answer: Answer = await self.derainer.derain.remote(body)
                 return answer
         except BackPressureError:
-            raise RefusedRequest(503, "too many images are waiting; try again in a moment") from None
+            raise RequestError(503, "too many images are waiting; try again in a moment") from None
         except TimeoutError:
-            raise RefusedRequest(
+            raise RequestError(
                 504, f"not derained within {self.config.timeout:g} s; send a smaller image, or fewer at once"
             ) from None
         except RayActorError:
             if again:
                 return await self._ask(body, again=False)
-            raise RefusedRequest(503, "two processes ended while they derained this image; try again in a moment") from None
+            raise RequestError(503, "two processes ended while they derained this image; try again in a moment") from None
 
     def _note(self, model: ModelStatus) -> None:
         self.meters.registry_up.set(not model.problem)

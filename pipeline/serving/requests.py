@@ -45,7 +45,7 @@ class RequestLimits:
     """Most seconds for the body to arrive."""
 
 
-class RefusedRequest(Exception):  # noqa: N818  # an answer, not an error
+class RequestError(Exception):
     """A request that is refused with an HTTP status and one line of explanation."""
 
     def __init__(self, status: int, line: str, closes: bool = False) -> None:
@@ -71,7 +71,7 @@ def own_names(host: str) -> frozenset[str]:
 
 
 def admit(request: Request, names: frozenset[str]) -> None:
-    """Raise RefusedRequest for a request that a browser sends on behalf of another site.
+    """Raise RequestError for a request that a browser sends on behalf of another site.
 
     Two signs give it away: the header ``Sec-Fetch-Site``, and a ``Host`` that is not among ``names`` (of ``own_names``). A site
     may let its own name resolve to 127.0.0.1 and then read the answers of a server there (DNS rebinding).
@@ -82,18 +82,18 @@ def admit(request: Request, names: frozenset[str]) -> None:
     except ValueError:
         name = None
     if names and host and name not in names:
-        raise RefusedRequest(
+        raise RequestError(
             403, f"Host {host[:80]!r}: this server is called {', '.join(sorted(names))}; a proxy must name it so"
         )
     if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
-        raise RefusedRequest(403, "another site's page sent this; use this server's own page, or a program")
+        raise RequestError(403, "another site's page sent this; use this server's own page, or a program")
 
 
 async def picture(request: Request, limits: RequestLimits) -> bytes:
-    """The bytes of the image of a request, which is its body or the field ``image`` of a form. Raises RefusedRequest."""
+    """The bytes of the image of a request, which is its body or the field ``image`` of a form. Raises RequestError."""
     kind = request.headers.get("content-type", PLAIN[1]).partition(";")[0].strip().lower()
     if kind != FORM and not kind.startswith(PLAIN):
-        raise RefusedRequest(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
+        raise RequestError(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
     most = int(limits.megabytes * 2**20) + (ENVELOPE if kind == FORM else 0)
     body = await _body(request, most, limits)
     if kind == FORM:
@@ -103,29 +103,29 @@ async def picture(request: Request, limits: RequestLimits) -> bytes:
 
 
 def check(body: bytes, limits: RequestLimits) -> None:
-    """Raise RefusedRequest unless ``body`` begins like an image of an accepted format and size."""
+    """Raise RequestError unless ``body`` begins like an image of an accepted format and size."""
     if not body:
-        raise RefusedRequest(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
+        raise RequestError(400, f"zero bytes: send {', '.join(MAGIC)} as the body")
     if len(body) > limits.megabytes * 2**20:
         raise _too_long(limits, False)
     if not body.startswith(tuple(MAGIC.values())):
-        raise RefusedRequest(415, f"not {', '.join(MAGIC)} by its first bytes; save it as one of them")
+        raise RequestError(415, f"not {', '.join(MAGIC)} by its first bytes; save it as one of them")
     try:
         form, width, height = header(body, "image")
     except SizeError as error:
-        raise RefusedRequest(413, str(error)) from None
+        raise RequestError(413, str(error)) from None
     except DataError as error:
-        raise RefusedRequest(422, str(error)) from None
+        raise RequestError(422, str(error)) from None
     if form.upper() not in NAMES:
-        raise RefusedRequest(415, f"{form}: send {', '.join(MAGIC)}")
+        raise RequestError(415, f"{form}: send {', '.join(MAGIC)}")
     if width * height > limits.megapixels * 1e6:
-        raise RefusedRequest(
+        raise RequestError(
             413, f"{width}x{height} is more than {limits.megapixels:g} megapixels; cut it into parts or shrink it"
         )
 
 
 async def _body(request: Request, most: int, limits: RequestLimits) -> bytes:
-    """The body of a request. Raises RefusedRequest if it has more than ``most`` bytes or does not arrive in time."""
+    """The body of a request. Raises RequestError if it has more than ``most`` bytes or does not arrive in time."""
     closes = too_long_to_discard(request, limits)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
@@ -139,16 +139,16 @@ async def _body(request: Request, most: int, limits: RequestLimits) -> bytes:
                 if length > most:
                     raise _too_long(limits, closes)
     except TimeoutError:
-        raise RefusedRequest(
+        raise RequestError(
             408, f"the body did not arrive within {limits.seconds:g} s; send it faster or send less", True
         ) from None
     except ClientDisconnect:
-        raise RefusedRequest(400, "the connection ended before the body did") from None
+        raise RequestError(400, "the connection ended before the body did") from None
     return b"".join(parts)
 
 
 async def _from_form(request: Request, body: bytes) -> bytes:
-    """The image's field of a form. Raises RefusedRequest if there is none or the form is broken."""
+    """The image's field of a form. Raises RequestError if there is none or the form is broken."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -158,11 +158,11 @@ async def _from_form(request: Request, body: bytes) -> bytes:
         async with buffered.form(max_files=1, max_fields=8, max_part_size=ENVELOPE) as form:
             field = form.get(FIELD)
             if field is None or isinstance(field, str):
-                raise RefusedRequest(400, f"the form has no file {FIELD!r}; give the image's field that name")
+                raise RequestError(400, f"the form has no file {FIELD!r}; give the image's field that name")
             return await field.read()
     except (HTTPException, MultiPartException, ValueError, LookupError, UnicodeError) as error:
         reason = getattr(error, "detail", None) or getattr(error, "message", None) or str(error) or type(error).__name__
-        raise RefusedRequest(400, f"the form cannot be read ({reason}); send one file in the field {FIELD!r}") from None
+        raise RequestError(400, f"the form cannot be read ({reason}); send one file in the field {FIELD!r}") from None
 
 
 def too_long_to_discard(request: Request, limits: RequestLimits) -> bool:
@@ -171,5 +171,5 @@ def too_long_to_discard(request: Request, limits: RequestLimits) -> bool:
     return not declared.isdecimal() or int(declared) > DISCARD_FACTOR * limits.megabytes * 2**20
 
 
-def _too_long(limits: RequestLimits, closes: bool) -> RefusedRequest:
-    return RefusedRequest(413, f"more than {limits.megabytes:g} MiB; send less", closes)
+def _too_long(limits: RequestLimits, closes: bool) -> RequestError:
+    return RequestError(413, f"more than {limits.megabytes:g} MiB; send less", closes)

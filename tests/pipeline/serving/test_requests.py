@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from pipeline.serving import requests
-from pipeline.serving.requests import RefusedRequest, RequestLimits, admit, own_names, picture
+from pipeline.serving.requests import RequestError, RequestLimits, admit, own_names, picture
 from tests.support.serving import encoded, png
 
 LIMITS = RequestLimits(megabytes=0.05, megapixels=0.01, seconds=0.2)
@@ -88,7 +88,7 @@ def test_images_pass_unchanged() -> None:
     ],
 )
 def test_bad_bodies_are_refused_with_one_line(parts: list[bytes], kind: str, status: int, reason: str) -> None:
-    with pytest.raises(RefusedRequest) as refused:
+    with pytest.raises(RequestError) as refused:
         accepted(parts, kind)
     answer = refused.value.response()
     assert (answer.status_code, bytes(answer.body).count(b"\n")) == (status, 1)
@@ -106,7 +106,7 @@ def test_a_header_is_read_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPa
 
 def test_a_header_of_nothing_but_filler_is_refused() -> None:
     jpeg = encoded(np.zeros((8, 9, 3), np.uint8), "JPEG")
-    with pytest.raises(RefusedRequest, match="filler") as refused:
+    with pytest.raises(RequestError, match="filler") as refused:
         accepted([jpeg[:2] + b"\xff" * 40_000 + jpeg[2:]])
     assert refused.value.status == 422
 
@@ -114,7 +114,7 @@ def test_a_header_of_nothing_but_filler_is_refused() -> None:
 @pytest.mark.parametrize(("times", "closes"), [(2, None), (100, "close")])
 def test_a_refused_body_is_read_and_discarded_within_bounds(times: int, closes: str | None) -> None:
     """Otherwise the sender would see a broken connection and no answer."""
-    with pytest.raises(RefusedRequest) as refused:
+    with pytest.raises(RequestError) as refused:
         accepted([], declared=int(times * LIMITS.megabytes * 2**20), ends=False)
     assert (refused.value.status, refused.value.response().headers.get("connection")) == (413, closes)
 
@@ -141,15 +141,15 @@ def test_requests_on_behalf_of_other_sites_are_refused(host: str, headers: dict[
     if admitted:
         admit(sent, own_names(host))
         return
-    with pytest.raises(RefusedRequest) as refused:
+    with pytest.raises(RequestError) as refused:
         admit(sent, own_names(host))
     assert refused.value.status == 403
 
 
 def test_a_body_is_refused_by_its_declared_length_or_when_it_does_not_arrive() -> None:
-    with pytest.raises(RefusedRequest, match="more than 0.05 MiB"):
+    with pytest.raises(RequestError, match="more than 0.05 MiB"):
         accepted([], declared=10**9, ends=False)
-    with pytest.raises(RefusedRequest, match="did not arrive within"):
+    with pytest.raises(RequestError, match="did not arrive within"):
         accepted([PHOTO[:50]], ends=False)
 
 
@@ -164,7 +164,7 @@ def test_a_thousand_damaged_bodies_are_accepted_or_refused_and_raise_nothing_els
         try:
             accepted([bytes(body[: rng.integers(1, len(body) + 1)])], kind)
             statuses.add(200)
-        except RefusedRequest as refused:
+        except RequestError as refused:
             statuses.add(refused.status)
     assert statuses <= {200, 400, 413, 415, 422}
     assert {200, 400, 415, 422} <= statuses
