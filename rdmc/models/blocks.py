@@ -1,4 +1,4 @@
-"""The blocks of RDMC: double convolutions, the learned upsampling mix and the two kinds of cross-level connection.
+"""The blocks of RDMC: convolutions at one or several scales, the learned upsampling mix, and the cross-level connections.
 
 Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092 and its journal version, Pattern Recognition 158, 2025.
 """
@@ -30,18 +30,29 @@ def norm(kind: str, channels: int) -> nn.Module:
 
 
 class DoubleBlock(nn.Sequential):
-    """Twice conv3x3-norm-ReLU. ``dilation`` widens the second convolution. Height and width stay the same."""
+    """Twice conv3x3-norm-ReLU. ``dilation`` widens the second convolution. Height and width stay the same.
 
-    def __init__(self, inputs: int, outputs: int, kind: str, dilation: int = 1) -> None:
+    ``slope`` is the gradient of the activation below zero: 0 for ReLU. ``edge`` says how a map continues beyond its edge, as
+    ``padding_mode`` of torch's convolutions.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kind: str, dilation: int = 1, slope: float = 0.0, edge: str = "zeros"
+    ) -> None:
         bias = kind == "none"
         super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias),
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=edge),
             norm(kind, outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias),
+            activation(slope),
+            nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, padding_mode=edge),
             norm(kind, outputs),
-            nn.ReLU(inplace=True),
+            activation(slope),
         )
+
+
+def activation(slope: float) -> nn.Module:
+    """Return ReLU for a ``slope`` of 0, else LeakyReLU with that gradient below zero."""
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
 
 
 class Upsample(nn.Module):

@@ -43,8 +43,8 @@ def test_each_pass_adds_a_residual_of_the_last_estimate_to_the_rainy_image() -> 
     network = build(SMALL)
     rainy = image(1, 3, 32, 32)
     first, second = network.estimates(rainy)
-    assert torch.allclose(first, rainy + network.residual(torch.cat([rainy, rainy], 1)), atol=1e-6)
-    assert torch.allclose(second, rainy + network.residual(torch.cat([rainy, first], 1)), atol=1e-6)
+    assert torch.allclose(first, rainy + network.residual(torch.cat([rainy, rainy], 1))[0], atol=1e-6)
+    assert torch.allclose(second, rainy + network.residual(torch.cat([rainy, first], 1))[0], atol=1e-6)
     assert torch.equal(network(rainy), second)
 
 
@@ -82,7 +82,7 @@ def test_any_size_is_kept(stem: int, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("stem", [1, 2, 4])
 def test_features_are_the_encoders_levels(stem: int) -> None:
     network = build(RDMCConfig(width=2, passes=1, stem=stem))
-    levels = network.encode(torch.rand(1, 6 * stem**2, 32, 48))
+    levels = network.encode(torch.rand(1, 6 * stem**2, 32, 48), 5)
     assert [tuple(level.shape[1:]) for level in levels] == [(6, 32, 48), (12, 16, 24), (24, 8, 12), (48, 4, 6), (48, 2, 3)]
 
 
@@ -116,7 +116,7 @@ def test_gradients_add_over_the_passes() -> None:
     own = [build(SMALL), build(SMALL)]  # the same weights, once for each pass
     estimate = rainy
     for copy in own:
-        estimate = rainy + copy.residual(torch.cat([rainy, estimate], 1))
+        estimate = rainy + copy.residual(torch.cat([rainy, estimate], 1))[0]
     estimate.square().sum().backward()
     for name, parameter in network.named_parameters():
         first, second = (copy.get_parameter(name).grad for copy in own)
@@ -146,7 +146,7 @@ def test_truncated_gradients_come_only_from_the_last_pass() -> None:
     truncated = [parameter.grad for parameter in network.parameters()]
     network.zero_grad()
     earlier = network.estimates(rainy)[0].detach()
-    (rainy + network.residual(torch.cat([rainy, earlier], 1))).square().mean().backward()
+    (rainy + network.residual(torch.cat([rainy, earlier], 1))[0]).square().mean().backward()
     for one, other in zip(truncated, network.parameters(), strict=True):
         assert one is not None
         assert other.grad is not None
@@ -158,8 +158,8 @@ def test_truncated_earlier_passes_leave_no_trace_in_batch_norm() -> None:
     rainy = image(1, 3, 32, 32)
     network.truncated(rainy, first=1)
     with torch.no_grad(), statistics_kept(other):
-        earlier = rainy + other.residual(torch.cat([rainy, rainy], 1))
-    other.residual(torch.cat([rainy, earlier], 1))
+        earlier = rainy + other.residual(torch.cat([rainy, rainy], 1))[0]
+    other.residual(torch.cat([rainy, earlier], 1))[0]
     measured = dict(other.named_buffers())
     for name, buffer in network.named_buffers():
         assert torch.allclose(buffer, measured[name], atol=1e-5), name
@@ -249,6 +249,8 @@ def test_the_seed_fixes_weights_and_output(norm: str) -> None:
     [
         ({"width": 0}, "network.width: 0 is below 1"),
         ({"passes": -1}, "network.passes: -1 is below 1"),
+        ({"form": "dense"}, "network.form: 'dense' is not one of separate, mixed"),
+        ({"refine": 5}, "network.refine: 5 is not within 0 to 4"),
         ({"stem": 3}, "network.stem: 3 is not one of 1, 2, 4"),
         ({"depth": 6}, "network.depth: 6 is not within 2 to 5"),
         ({"norm": "layer"}, "network.norm: 'layer' is not one of none, group, batch"),
