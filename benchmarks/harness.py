@@ -20,7 +20,7 @@ from rdmc.data.images import as_png
 from rdmc.data.pairs import read_index, write_index, write_pair
 from rdmc.data.sampling import DEPTH
 from rdmc.data.shards import write_shards
-from rdmc.datasets.embedded import PHOTOS, photograph
+from rdmc.datasets.embedded import AI_BENCHMARK, PHOTOS, photograph
 from rdmc.datasets.rain import render
 
 HEIGHT, WIDTH = 321, 481
@@ -29,8 +29,11 @@ Measurement = Callable[[argparse.Namespace, Path], Any]
 
 
 def make_pairs(folder: Path, count: int, split: str = "train") -> None:
-    """Write ``count`` pairs of rainy and clean PNGs of 481x321, cut from the embedded photographs, and their index."""
-    photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS]
+    """Write ``count`` pairs of rainy and clean PNGs of 481x321, cut from embedded photographs, and their index.
+
+    The streets are left out, so that figures stay comparable with those from before they were there.
+    """
+    photos = [photograph(photo).pixels[:HEIGHT, :WIDTH] for photo in PHOTOS if photo.package != AI_BENCHMARK]
     cleans = [np.ascontiguousarray(pixels) for pixels in photos if pixels.shape == (HEIGHT, WIDTH, 3)]
     made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
     entries = [write_pair(folder, split, f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]

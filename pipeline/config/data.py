@@ -22,13 +22,14 @@ class Layout(StrEnum):
 
 
 class Embedded(Strict):
-    """Rain rendered over the photographs that ship with scikit-image and scikit-learn."""
+    """Rain rendered over the photographs that ship with scikit-image, scikit-learn and ai-benchmark."""
 
     source: Literal["embedded"]
-    rain: Literal["light", "heavy"]
-    """Kind of rain, one of ``rdmc.datasets.rain.KINDS``."""
-    variants: int = Field(ge=1, le=1000)
-    """Pairs per training photograph, each another view in another rain. The other photographs get two rains each."""
+    rain: str
+    """Kind of rain, one of ``rdmc.datasets.rain.KINDS``. ``Params`` checks it, so that ``train`` need not import the rain."""
+    variants: int = Field(ge=0, le=1000)
+    """Pairs per training photograph, each another view in another rain; 0 for a dataset that only validates and tests. The
+    other photographs get one rain each."""
 
 
 class PairFolders(Strict):

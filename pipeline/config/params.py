@@ -9,15 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.config.data import Leaks, Pack, Prepare
+from pipeline.config.data import Embedded, Leaks, Pack, Prepare
 from pipeline.config.recipe import Recipe
 from pipeline.config.registry import Gate, Register
 from pipeline.config.schema import NAME, Strict, parse
 from pipeline.config.tune import Tune
+from rdmc.datasets.rain import KINDS
 from rdmc.errors import ConfigError, one_line
 
 
@@ -51,6 +52,15 @@ class Params(Recipe):
     gate: Gate
     tune: Tune
     ablation: Ablation
+
+    @model_validator(mode="after")
+    def _rain_is_known(self) -> Params:
+        for name, dataset in self.datasets.items():
+            if isinstance(dataset, Embedded) and dataset.rain not in KINDS:
+                raise ConfigError(
+                    f"datasets.{name}.rain: {dataset.rain!r} is not one of {', '.join(sorted(KINDS))}; name one of these"
+                )
+        return self
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:

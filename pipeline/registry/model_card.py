@@ -20,7 +20,7 @@ DRAWS = 2000
 """Bootstrap resamples of the images."""
 WORST = 5
 """How many images are listed as known failures."""
-PUBLIC = "photographs inside scikit-image and scikit-learn, with rain rendered over them (docs/decisions/0005)"
+PUBLIC = "photographs inside scikit-image, scikit-learn and ai-benchmark, with rain rendered over them (docs/decisions/0005)"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from rdmc.data.shards import Manifest, write_shards
 from rdmc.datasets.rain import render
 from tests.support.imports import ROOT
 
+FEW = ("coffee", "camera", "street-00", "street-69", "chelsea", "street-70", "china", "street-78")
+"""Names of the embedded photographs in a test's project: of every package, and in every split."""
 COUNTS = {"train": 5, "validation": 3, "test": 2}
 TINY = {
     "network.width": 2,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.support.data import TINY
+from tests.support.data import FEW, TINY
 from tests.support.imports import ROOT
 
 COPIED = ("rdmc", "pipeline", "architectures", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
@@ -21,7 +21,7 @@ ENDING = 3000
 
 
 def make_project(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
-    """Make the project in ``root``, with ``changes`` to the toy params, and commit it."""
+    """Make the project in ``root``, with ``changes`` to the toy params and few photographs, and commit it."""
     root.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -30,7 +30,12 @@ def make_project(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
             shutil.copy(ROOT / name, root / name)
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params["datasets"] = {"light": {"source": "embedded", "rain": "light", "variants": 1}}
+    params["datasets"] = {
+        "light": {"source": "embedded", "rain": "light", "variants": 1},
+        "heavy": {"source": "embedded", "rain": "heavy", "variants": 0},  # no training pairs
+    }
+    with (root / "rdmc/datasets/embedded.py").open("a") as code:  # rain over all photographs would take most of a test's time
+        code.write(f"\n\nPHOTOS = tuple(photo for photo in PHOTOS if photo.name in {FEW})\n")
     for key, value in {**TINY, **(changes or {})}.items():
         part, name = key.split(".")
         params[part][name] = value

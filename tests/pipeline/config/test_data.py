@@ -14,6 +14,7 @@ def parse(value: dict[str, Any]) -> Dataset:
 
 def test_embedded_and_folders_are_read_with_both_layouts() -> None:
     assert isinstance(parse({"source": "embedded", "rain": "light", "variants": 2}), Embedded)
+    assert isinstance(parse({"source": "embedded", "rain": "light", "variants": 0}), Embedded), "without training pairs"
     found = parse(
         {
             "source": "folders",
@@ -39,8 +40,8 @@ def test_a_benchmark_is_read_with_its_defaults() -> None:
         {"source": "benchmark", "name": "rain800"},
         {"source": "benchmark", "name": "rain800", "path": "x", "split": "all"},
         {"source": "web"},
-        {"source": "embedded", "rain": "drizzle", "variants": 2},
-        {"source": "embedded", "rain": "light", "variants": 0},
+        {"source": "embedded", "rain": 1, "variants": 2},
+        {"source": "embedded", "rain": "light", "variants": -1},
         {"source": "embedded", "rain": "light", "variants": "2"},
         {"source": "embedded", "rain": "light", "variants": 2, "colour": "red"},
         {"source": "folders"},

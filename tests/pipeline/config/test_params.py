@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.data import Embedded
 from pipeline.config.params import Params, read_params
 from pipeline.config.recipe import with_overrides
+from rdmc.datasets.rain import KINDS
 from rdmc.errors import ConfigError
 from rdmc.models.rdmc import RDMCConfig
 from tests.support.imports import ROOT
@@ -62,6 +64,12 @@ def test_the_default_file_is_read(params: Params) -> None:
         ("datasets", {}, "datasets: {}"),
         ("datasets", {"Bad Name": {"source": "embedded", "rain": "light", "variants": 1}}, "Bad Name"),
         ("datasets", {"x": {"source": "moon"}}, "datasets.x"),
+        (
+            "datasets",
+            {"x": {"source": "embedded", "rain": "fog", "variants": 1}},
+            "datasets.x.rain: 'fog' is not one of heavy, ",
+        ),
+        ("datasets", {"x": {"source": "embedded", "rain": "light", "variants": -1}}, "datasets.x.variants: -1: "),
         ("datasets", {"x": {"source": "folders"}}, "datasets.x: .*names no images"),
         ("datasets", {"x": {"source": "folders", "train": {"rainy": "a"}}}, r"datasets.x.train.clean: missing"),
         ("datasets", {"x": {"source": "folders", "train": {"images": "a", "left": "top"}}}, "datasets.x.train.left: 'top'"),
@@ -87,6 +95,15 @@ def test_a_bad_value_is_refused_in_one_line(params: Params, key: str, value: Any
     with pytest.raises(ConfigError, match=message) as error:
         with_overrides(params, {key: value})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_of_rain_can_be_named(params: Params, kind: str) -> None:
+    found = with_overrides(
+        params, {"datasets": {"x": {"source": "embedded", "rain": kind, "variants": 0}}, "train.weights": {}}
+    )
+    assert isinstance(found.datasets["x"], Embedded)
+    assert (found.datasets["x"].rain, found.datasets["x"].variants) == (kind, 0)
 
 
 def test_unknown_and_missing_keys_are_refused(params: Params, tmp_path: Path) -> None:

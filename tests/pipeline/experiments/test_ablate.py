@@ -23,12 +23,14 @@ from rdmc.errors import ConfigError, DataError, TrainingError
 from rdmc.training.loop import Run
 from tests.support.data import make_dataset, tiny_params
 
-TINY = {
+TINY: dict[str, Any] = {
     "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
     "ablation.steps": 4,
     "ablation.seeds": [0],
     "train.validate_every": 2,
 }
+TWO = {**TINY["datasets"], "light": {"source": "embedded", "rain": "light", "variants": 0}}
+"""The second one has no training pairs."""
 SETTINGS = Settings(gpu=False)
 PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
 
@@ -41,7 +43,7 @@ def written(paths: Paths) -> dict[str, dict[str, Any]]:
 
 def by_hand(params: Params, paths: Paths) -> dict[str, float]:
     """The figures of a trial's last averaged weights, trained in this process."""
-    folder = [paths.shards("heavy")]
+    folder = [paths.shards("heavy"), paths.shards("light")]
     run = Run(params.network, params.loss, params.train, params.seed)
     assert [report.step for report in run.reports(PairStore(folder, "train"), None)][-1] == 4
     store = PairStore(folder, "test")
@@ -54,8 +56,9 @@ def by_hand(params: Params, paths: Paths) -> dict[str, float]:
 def test_a_failed_variant_does_not_stop_the_others_and_a_second_run_trains_the_rest(store: str, tmp_path: Path) -> None:
     paths, page = Paths(tmp_path), tmp_path / "page.md"
     make_dataset(paths, "heavy")
+    make_dataset(paths, "light", {"validation": 1, "test": 1})
     page.write_text(PAGE)
-    broken = tiny_params({**TINY, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
+    broken = tiny_params({**TINY, "datasets": TWO, "ablation.variants": {"full": {}, "broken": {"train.lr": 1e30}}})
     with pytest.raises(TrainingError, match="^broken/0: failed"):
         ablate.run(Project(broken, SETTINGS, paths), write=page)
     assert list(written(paths)) == ["full/0"]
@@ -63,7 +66,12 @@ def test_a_failed_variant_does_not_stop_the_others_and_a_second_run_trains_the_r
     first = (paths.ablation / "table.md").read_text()
 
     params = tiny_params(
-        {**TINY, "ablation.seeds": [0, 1], "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}}}
+        {
+            **TINY,
+            "datasets": TWO,
+            "ablation.seeds": [0, 1],
+            "ablation.variants": {"full": {}, "one-pass": {"network.passes": 1}},
+        }
     )
     ablate.run(Project(params, SETTINGS, paths), write=page)
     found = written(paths)
@@ -76,6 +84,7 @@ def test_a_failed_variant_does_not_stop_the_others_and_a_second_run_trains_the_r
     assert text.startswith("# Ablation\n\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "| one-pass |" in text
+    assert found["full/0"]["figures"].keys() == {"heavy", "light", "overall"}
     assert "![Test PSNR-Y" in text
     assert (tmp_path / "page.png").is_file()
     assert list(paths.runs.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,8 @@ from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
 from rdmc.training.search import SearchRun
 from tests.support.data import make_dataset, tiny_params
 
-LIGHT = {
+HEAVY = {"heavy": {"source": "embedded", "rain": "heavy", "variants": 0}}
+LIGHT: dict[str, Any] = {
     "datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}},
     "search.steps": 4,
     "search.lr": 0.05,
@@ -41,12 +43,14 @@ def params() -> Params:
 
 
 @pytest.mark.slow
-def test_search_ends_with_an_architecture_that_can_be_trained(params: Params, store: str, tmp_path: Path) -> None:
+def test_search_ends_with_an_architecture_that_can_be_trained(store: str, tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     make_dataset(paths, "light")
+    make_dataset(paths, "heavy", {"validation": 1})  # a dataset without training pairs
+    params = tiny_params({**LIGHT, "datasets": {**LIGHT["datasets"], **HEAVY}})
     search.run(Project(params, Settings(workers=2, gpu=False), paths))
 
-    folder = [paths.shards("light")]
+    folder = [paths.shards("light"), paths.shards("heavy")]
     alone = SearchRun(params.network, params.loss, params.train, params.search, params.seed)
     reports = [report.flat() for report in alone.reports(PairStore(folder, "train"), PairStore(folder, "validation"))]
     found = read_genotype(paths.searched)

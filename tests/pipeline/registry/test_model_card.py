@@ -24,7 +24,10 @@ def images(tmp_path: Path) -> Path:
 
 
 def card(images: Path, **facts: str) -> str:
-    used = [Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED)]
+    used = [
+        Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED),
+        Used("heavy", "cd" * 32, {"train": 0, "validation": 9, "test": 24}, EMBEDDED),
+    ]
     return write_card("rain", {"kind": "rdmc"}, used, images, {"run_id": "r1", "model_sha256": "cd", **facts}, {"seed": 0})
 
 
@@ -47,7 +50,8 @@ def test_the_card_has_figures_failures_and_commands(images: Path) -> None:
     worst = [line for line in text.splitlines() if line.startswith(("| light | test", "| heavy | test"))]
     assert [line.split(" | ")[-1] for line in worst] == ["-0.50 |", "+2.00 |", "+5.00 |"]
     assert "test\\|2" in text, "a name does not break the table"
-    assert "2 train, 2 test" in text
+    assert "| light | 2 train, 2 test |" in text
+    assert "| heavy | 9 validation, 24 test |" in text
     assert f"git checkout {'e' * 40}" in text
     assert "python -m pipeline rebuild 7 ../" in text
     assert "its code is rdmc/x.py not as in the commit" in card(images, code="rdmc/x.py not as in the commit", **known)

@@ -14,10 +14,12 @@ from pipeline.config.data import Dataset, Embedded, Folders, Prepare, Published
 from pipeline.stages import prepare
 from rdmc.data.images import encode_png, read_rgb
 from rdmc.data.pairs import read_index
+from rdmc.datasets import embedded
 from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.datasets.rain import render
 from rdmc.errors import ConfigError, DataError
 from rdmc.metrics import psnr_y
+from tests.support.data import FEW
 
 STRICT, LENIENT = Prepare(max_quarantined=0.0), Prepare(max_quarantined=1.0)
 
@@ -55,16 +57,34 @@ def quarantined(out: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few embedded photographs. Jobs carry their photograph, so this holds for other processes too."""
+    monkeypatch.setattr(embedded, "PHOTOS", tuple(photo for photo in PHOTOS if photo.name in FEW))
+
+
+@pytest.mark.usefixtures("few")
 def test_the_embedded_dataset_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
-    dataset = Embedded(source="embedded", rain="light", variants=1)
+    dataset = Embedded(source="embedded", rain="light", variants=2)
     prepare.run("light", dataset, STRICT, 0, tmp_path / "one", processes=1)
     prepare.run("light", dataset, STRICT, 0, tmp_path / "two", processes=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
     entries = read_index(tmp_path / "one")
-    assert [sum(entry.split == split for entry in entries) for split in ("train", "validation", "test")] == [12, 2, 4]
+    assert [sum(entry.split == split for entry in entries) for split in ("train", "validation", "test")] == [8, 2, 2]
     scenes = [{entry.scene for entry in entries if entry.split == split} for split in ("train", "validation", "test")]
     assert not scenes[0] & scenes[1] | scenes[0] & scenes[2] | scenes[1] & scenes[2]
     assert len({entry.sha256_rainy for entry in entries}) == len(entries)
+
+
+@pytest.mark.usefixtures("few")
+def test_without_variants_the_embedded_dataset_only_validates_and_tests(tmp_path: Path) -> None:
+    prepare.run("light", Embedded(source="embedded", rain="light", variants=0), STRICT, 0, tmp_path / "out", processes=1)
+    found = [(entry.name, entry.split) for entry in read_index(tmp_path / "out")]
+    held_out = {"test": ("china-000", "street-78-000"), "validation": ("chelsea-000", "street-70-000")}
+    assert found == [(name, split) for split, names in held_out.items() for name in names]
+    assert not (tmp_path / "out/train").exists()
+    splits = json.loads((tmp_path / "out/quarantine.json").read_text())["splits"]
+    assert {split: figures["kept"] for split, figures in splits.items()} == {"validation": 2, "test": 2}
 
 
 def test_pairs_in_folders_keep_their_bytes(

@@ -42,6 +42,24 @@ def test_a_worker_trains_on_the_project_s_data_and_writes_checkpoints_with_their
     assert facts["validation"] == last.validation
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_dataset_without_training_pairs_only_validates(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    make_dataset(paths, "light", {"train": 4, "validation": 1})
+    make_dataset(paths, "heavy", {"validation": 2, "test": 1})
+    heavy = {"source": "embedded", "rain": "heavy", "variants": 0}
+    params = tiny_params(
+        {"datasets": {"heavy": heavy, **LIGHT["datasets"]}, "train.weights": {"heavy": 3}, "train.crops_per_decode": 2}
+    )
+    work = Work.open(Project(params, SETTINGS, paths), CPU, training)
+    assert [key.partition("/")[0] for key, _ in work.train.labels()] == ["light"] * 4
+    assert [key.partition("/")[0] for key, _ in work.validation.labels()] == ["heavy"] * 2 + ["light"]
+    *_, last = work.reports()
+    assert last.step == params.train.steps
+    assert last.validation
+    assert work.train.digest == PairStore([paths.shards("heavy"), paths.shards("light")], "test").digest
+
+
 def test_the_run_is_made_from_the_params_after_the_data_are_opened(tmp_path: Path) -> None:
     paths, params, made = Paths(tmp_path), tiny_params(LIGHT), list[tuple[Recipe, torch.device]]()
 
