@@ -125,8 +125,10 @@ MOST_BARS = 25
 
 
 def hard_streaks(height: int, width: int, bars: Bars, smooth: bool, rng: np.random.Generator) -> Layer:
-    """Return flat bars, (H, W), 0 to 1. Where bars overlap, the brightest is visible.
+    """Return flat bars, (H, W), 0 to 1.
 
+    Bars are drawn on two sheets, the brightest last, and the sheets are added: a pair of bars that overlap adds up in half of
+    the cases, as in Rain200H, and a dense curtain does not become one white area.
     ``smooth`` draws the edges with antialiasing. Bars thinner than a pixel are drawn one pixel wide and fainter.
     """
     area = 0.25 * sum(bars.length) * sum(bars.thickness)
@@ -140,11 +142,11 @@ def hard_streaks(height: int, width: int, bars: Bars, smooth: bool, rng: np.rand
     y = rng.uniform(-0.1 * height, 1.1 * height, count)
     corners = [(x + v * drop * slant + u * side, y + v * drop) for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     points = np.rint(16 * np.array(corners)).astype(np.int32).transpose(2, 0, 1)  # (count, 4 corners, x and y) in 1/16 pixel
-    canvas = np.zeros((height, width), np.uint8)
+    sheets = np.zeros((2, height, width), np.uint8)
     kind = cv2.LINE_AA if smooth else cv2.LINE_8
-    for corner, value in zip(points, (255 * level).round().tolist(), strict=True):
-        cv2.fillConvexPoly(canvas, corner, value, kind, 4)
-    return canvas.astype(np.float32) / np.float32(255)
+    for index, (corner, value) in enumerate(zip(points, (255 * level).round().tolist(), strict=True)):
+        cv2.fillConvexPoly(sheets[index % 2], corner, value, kind, 4)
+    return np.asarray(cv2.add(sheets[0], sheets[1]), np.float32) / np.float32(255)
 
 
 def grain(height: int, width: int, angle: float, length: float, size: float, share: float, rng: np.random.Generator) -> Layer:
@@ -167,6 +169,12 @@ def grain(height: int, width: int, angle: float, length: float, size: float, sha
     turn[:, 2] += (width - side) / 2, (height - side) / 2
     turned = cv2.warpAffine(kept, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return stretch(np.asarray(turned, np.float32))
+
+
+def gusts(height: int, width: int, rng: np.random.Generator) -> Layer:
+    """Return the density of the rain over the image, (H, W), 0 to 1: smooth, with a few dense and a few thin places."""
+    coarse = rng.random((4, 4), np.float32)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def stretch(layer: Layer) -> Layer:

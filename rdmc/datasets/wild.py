@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rdmc.datasets.streaks import Bars, Layer, Rain, grain, hard_streaks, streak_layer
+from rdmc.datasets.streaks import Bars, Layer, Rain, grain, gusts, hard_streaks, streak_layer
 
 Image = npt.NDArray[np.uint8]
 Scene = npt.NDArray[np.float32]
@@ -47,14 +47,21 @@ class Wild:
     """Degrees from the vertical."""
     cross: float = 0.4
     """Share of further layers with a direction of their own. The others differ from the first by a few degrees."""
-    amplitude: Range = (0.1, 0.9)
-    """Brightness of the brightest streaks of a layer."""
+    amplitude: Range = (0.12, 0.95)
+    """Brightness of the brightest streaks of a layer. Drawn evenly in its logarithm for grain, evenly otherwise: Rain200H's are
+    bright, while in Rain800 and Rain1400 half the images have no streak that adds more than a sixth of white."""
     length: Range = (6.0, 160.0)
     """Pixels along a streak, drawn evenly in its logarithm."""
     thickness: Range = (0.5, 6.0)
     """Pixels across a streak, drawn evenly in its logarithm."""
-    cover: Range = (0.02, 1.6)
-    """Sum of the streaks' areas over that of the image, drawn evenly in its logarithm."""
+    density: Range = (1.0, 8.0)
+    """Physical streaks per 1,000 pixels, drawn evenly in its logarithm."""
+    cover: Range = (0.03, 0.8)
+    """Sum of the bars' areas over that of the image, drawn evenly in its logarithm."""
+    curtain: float = 0.45
+    """Share of layers of bars that are a dense curtain instead: streaks cover most of the image, as in Rain200H."""
+    dense: Range = (0.8, 2.4)
+    """Sum of the bars' areas over that of the image in a curtain."""
     share: Range = (0.03, 0.5)
     """Share of the noise that becomes grain, drawn evenly in its logarithm."""
     modes: tuple[float, float, float] = (0.45, 0.25, 0.3)
@@ -65,6 +72,10 @@ class Wild:
     """Standard deviation of the colour channels of that brightness."""
     signed: float = 0.4
     """Share of layers of grain with dark lines between the bright ones, as in Rain800."""
+    pedestal: Range = (0.0, 1.3)
+    """How dark those lines are: 1 keeps the mean brightness, more makes the image darker."""
+    uneven: float = 0.3
+    """Share of layers that are dense in one place and thin in another."""
     faint: float = 0.05
     """Share of images with almost no rain."""
     hazy: float = 0.2
@@ -87,6 +98,12 @@ class Wild:
     """JPEG quality."""
 
 
+PHYSICAL, BARS, GRAIN = range(3)
+"""Manners of drawing, in the order of ``Wild.manners``."""
+FURTHER = 0.75
+"""Brightness of each further layer relative to the one before it, because its drops are farther away."""
+
+
 def render_wild(clean: Image, wild: Wild, rng: np.random.Generator) -> Image:
     """Return the photograph ``clean`` (H, W, 3; RGB, 0 to 255) in rain whose look ``rng`` determines."""
     height, width = clean.shape[:2]
@@ -101,17 +118,17 @@ def render_wild(clean: Image, wild: Wild, rng: np.random.Generator) -> Image:
             manner = int(rng.choice(3, p=wild.manners)) if rng.random() < wild.another else manner
             angle = _direction(wild, rng) if rng.random() < wild.cross else angle + 6 * rng.standard_normal()
         layer = _draw(height, width, manner, angle, wild, rng)
-        amplitude = np.float32(weakness * rng.uniform(*wild.amplitude) * 0.75**index)
+        amplitude = _even(rng, wild.amplitude) if manner == GRAIN else rng.uniform(*wild.amplitude)
         if manner == GRAIN and rng.random() < wild.signed:
-            layer = layer - np.float32(rng.uniform(0, 1)) * layer.mean(dtype=np.float64).astype(np.float32)
-        scene = _compose(scene, (amplitude * layer)[..., None], int(mode), sky)
+            layer = layer - np.float32(rng.uniform(*wild.pedestal)) * layer.mean(dtype=np.float64).astype(np.float32)
+        if rng.random() < wild.uneven:
+            layer = layer * gusts(height, width, rng)
+        layer = layer * np.float32(weakness * amplitude * FURTHER**index)
+        scene = _compose(scene, layer[..., None], int(mode), sky)
     if rng.random() < wild.noisy:
         scene = scene + np.float32(rng.uniform(*wild.noise)) * rng.standard_normal(scene.shape, np.float32)
     levels: Image = np.clip(np.rint(scene * 255), 0, 255).astype(np.uint8)
     return _compress(levels, int(rng.integers(*wild.quality, endpoint=True))) if rng.random() < wild.compressed else levels
-
-
-PHYSICAL, BARS, GRAIN = range(3)
 
 
 def _photograph(scene: Scene, wild: Wild, rng: np.random.Generator) -> Scene:
@@ -135,19 +152,18 @@ def _direction(wild: Wild, rng: np.random.Generator) -> float:
 def _draw(height: int, width: int, manner: int, angle: float, wild: Wild, rng: np.random.Generator) -> Layer:
     """Return one layer of rain, (H, W), 0 to 1."""
     if manner == PHYSICAL:
-        # 0.5 to 10 per 1,000 pixels: from drizzle to a downpour
-        density, rate = _even(rng, (0.5, 10)), _even(rng, (2, 80))
+        density, rate = _even(rng, wild.density), _even(rng, (2, 80))  # mm/h: from drizzle to a downpour
         look = Rain((rate,) * 2, (density,) * 2, (0.3, 1.0), (angle,) * 2, float(rng.uniform(0, 3)), (0, 0))
         return streak_layer(height, width, look, rng)
     length, thickness = _even(rng, wild.length), _even(rng, wild.thickness)
-    length = max(length, 3 * thickness)  # a streak is longer than wide
+    length = max(length, 2 * thickness)  # a streak is longer than wide
     if manner == GRAIN:
         size = thickness / 3  # the grain's width at half its height is about 2.4 standard deviations
         return grain(height, width, angle, length, size, _even(rng, wild.share), rng)
     spread = float(rng.uniform(0, 3)) if rng.random() < 0.7 else float(rng.uniform(3, 12))
     mixed = (0.6 * thickness, 1.4 * thickness) if rng.random() < 0.7 else (0.5, 2 * thickness)
     bars = Bars(
-        cover=_even(rng, wild.cover),
+        cover=rng.uniform(*wild.dense) if rng.random() < wild.curtain else _even(rng, wild.cover),
         length=(0.5 * length, 1.5 * length),
         thickness=(max(mixed[0], wild.thickness[0]), min(max(mixed[1], 1.0), wild.thickness[1])),
         angle=angle,
