@@ -3,10 +3,11 @@
 Three ways to draw, because published pairs were made in three ways:
 
 * ``streak_layer``: physically motivated drops on depth layers, soft across and along (see ``rain`` for the literature).
-* ``hard_streaks``: flat bars with sharp edges and ends cut parallel to the horizon, as in Rain200H.
-* ``grain``: noise, threshold, motion blur, as an image editor's filters make rain; Rain800 and Rain1400 look like this.
+* ``flat_streaks``: flat bars with sharp edges and ends cut parallel to the horizon, as in Rain200H.
+* ``blurred_grain``: noise, threshold, motion blur, as an image editor's filters make rain; Rain800 and Rain1400 look like this.
 
-Everything is integer arithmetic or simple float operations of NumPy and OpenCV, so that a seed fixes every byte.
+OpenCV draws, blurs and turns whole numbers here, not floats: its float filters round differently from processor to processor,
+and a seed must fix every byte.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _stamp(clear: Layer, x: float, y: float, length: float, thickness: float, an
 
 @dataclass(frozen=True)
 class Bars:
-    """Flat streaks of one direction and one image. Ranges are (low, high) and drawn per streak."""
+    """Flat streaks of one direction. Ranges are (low, high) and drawn per streak."""
 
     cover: float
     """Sum of the streaks' areas divided by the image's area; overlaps make the covered share smaller."""
@@ -118,18 +119,21 @@ class Bars:
     """Standard deviation, in degrees, of single streaks around that direction."""
     floor: float
     """Brightness of the faintest streak, where the brightest has 1."""
+    smooth: bool = True
+    """Antialiased edges."""
+    blur: float = 0.0
+    """Standard deviation, in pixels, of a blur after drawing; 0 for none."""
 
 
 MOST_BARS = 25
 """Bars per 1,000 pixels at most. It bounds the time for images with a dense curtain of thin, short streaks."""
 
 
-def hard_streaks(height: int, width: int, bars: Bars, smooth: bool, rng: np.random.Generator) -> Layer:
-    """Return flat bars, (H, W), 0 to 1.
+def flat_streaks(height: int, width: int, bars: Bars, rng: np.random.Generator) -> Layer:
+    """Return flat bars, (H, W), 0 to 1. Bars thinner than a pixel are drawn one pixel wide and fainter.
 
-    Bars are drawn on two sheets, the brightest last, and the sheets are added: a pair of bars that overlap adds up in half of
-    the cases, as in Rain200H, and a dense curtain does not become one white area.
-    ``smooth`` draws the edges with antialiasing. Bars thinner than a pixel are drawn one pixel wide and fainter.
+    Bars are drawn on two sheets, the brightest last, and the sheets are added: two bars that overlap add up in half of the
+    cases, as in Rain200H, and a dense curtain does not become one white area.
     """
     area = 0.25 * sum(bars.length) * sum(bars.thickness)
     count = max(1, round(height * width * min(bars.cover / area, MOST_BARS / 1000)))
@@ -137,49 +141,67 @@ def hard_streaks(height: int, width: int, bars: Bars, smooth: bool, rng: np.rand
     slant = np.tan(np.radians((bars.angle + bars.spread * rng.standard_normal(count)).clip(-75, 75)))
     level = np.sort(rng.uniform(bars.floor, 1, count)) * thickness.clip(0, 1)
     drop = 0.5 * length / np.hypot(1, slant)  # half the bar's height
-    side = 0.5 * thickness.clip(1) * np.hypot(1, slant) - 0.5  # a polygon's edge belongs to it: half a pixel on each side
+    side = 0.5 * thickness.clip(1) * np.hypot(1, slant) - 0.5  # OpenCV's polygons include their edge: half a pixel a side
     x = rng.uniform(-0.1 * width, 1.1 * width, count)
     y = rng.uniform(-0.1 * height, 1.1 * height, count)
     corners = [(x + v * drop * slant + u * side, y + v * drop) for u, v in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     points = np.rint(16 * np.array(corners)).astype(np.int32).transpose(2, 0, 1)  # (count, 4 corners, x and y) in 1/16 pixel
     sheets = np.zeros((2, height, width), np.uint8)
-    kind = cv2.LINE_AA if smooth else cv2.LINE_8
+    kind = cv2.LINE_AA if bars.smooth else cv2.LINE_8
     for index, (corner, value) in enumerate(zip(points, (255 * level).round().tolist(), strict=True)):
         cv2.fillConvexPoly(sheets[index % 2], corner, value, kind, 4)
-    return np.asarray(cv2.add(sheets[0], sheets[1]), np.float32) / np.float32(255)
+    drawn = np.asarray(cv2.add(sheets[0], sheets[1]), np.uint8)
+    return as_layer(cv2.GaussianBlur(drawn, (0, 0), bars.blur) if bars.blur else drawn)
 
 
-def grain(height: int, width: int, angle: float, length: float, size: float, share: float, rng: np.random.Generator) -> Layer:
+@dataclass(frozen=True)
+class Grain:
+    """Noise that is thresholded and blurred along one direction."""
+
+    length: float
+    """Length of the motion blur in pixels."""
+    size: float
+    """Standard deviation, in pixels, of a blur before the threshold. It sets the width of the streaks."""
+    share: float
+    """Share of the noise that passes the threshold, 0 to 1."""
+    angle: float
+    """Degrees from the vertical, positive towards the right."""
+
+
+def blurred_grain(height: int, width: int, look: Grain, rng: np.random.Generator) -> Layer:
     """Return motion-blurred noise, (H, W), 0 to 1.
 
-    ``share`` (0 to 1) of the noise passes the threshold; ``size`` is the standard deviation, in pixels, of a blur before it and
-    sets the width of the streaks; ``length`` is that of the motion blur, in pixels; ``angle`` as in ``Bars``.
-    The noise is blurred along the columns of a larger canvas, which is then turned: blur of any length takes the same time.
+    The noise is blurred along the columns of a larger canvas, which is then turned, so that a blur of any length takes the
+    same time.
     """
     side = math.ceil(math.hypot(height, width)) + 2
     noise = rng.integers(0, 65536, (side, side), np.uint16)
-    if size > 0.2:
-        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), size), np.uint16)
-    sample = np.sort(noise[::5, ::5], axis=None)
-    threshold, top = (int(sample[int((len(sample) - 1) * q)]) for q in (1 - share, 1 - 0.1 * share))
-    kept = (noise.clip(threshold, max(top, threshold + 1)) - np.uint16(threshold)).astype(np.float32)
-    for reach in (length, 0.3 * length):  # the second makes the ends fade
-        kept = np.asarray(cv2.blur(kept, (1, max(1, round(reach)))), np.float32)
-    turn = np.asarray(cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1), np.float64)
+    if look.size > 0.2:
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), look.size), np.uint16)
+    kept = _stretch(noise, 1 - look.share, 1 - 0.1 * look.share)
+    for reach in (look.length, 0.3 * look.length):  # the second makes the ends fade
+        kept = np.asarray(cv2.blur(kept, (1, max(1, round(reach)))), np.uint16)
+    levels = (_stretch(kept, 0.1, 0.99) >> 8).astype(np.uint8)  # OpenCV turns 8 bits in whole numbers, 16 in floats
+    turn = np.asarray(cv2.getRotationMatrix2D((side / 2, side / 2), look.angle, 1), np.float64)
     turn[:, 2] += (width - side) / 2, (height - side) / 2
-    turned = cv2.warpAffine(kept, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return stretch(np.asarray(turned, np.float32))
+    return as_layer(cv2.warpAffine(levels, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
 
 
 def gusts(height: int, width: int, rng: np.random.Generator) -> Layer:
     """Return the density of the rain over the image, (H, W), 0 to 1: smooth, with a few dense and a few thin places."""
-    coarse = rng.random((4, 4), np.float32)
-    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    coarse = rng.integers(0, 256, (4, 4), np.uint8)
+    return as_layer(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR_EXACT))
 
 
-def stretch(layer: Layer) -> Layer:
-    """Return the layer scaled so that its darkest tenth is 0 and its brightest hundredth is 1."""
-    sample = np.sort(layer[::3, ::3], axis=None)
-    low, high = (sample[int((len(sample) - 1) * q)] for q in (0.1, 0.99))
-    stretched: Layer = ((layer - low) / max(high - low, np.float32(1e-6))).clip(0, 1)
-    return stretched
+def as_layer(levels: npt.ArrayLike) -> Layer:
+    """Return 8-bit levels (H, W) as a layer, 0 to 1."""
+    return np.asarray(levels, np.float32) / np.float32(255)
+
+
+def _stretch(levels: npt.NDArray[np.uint16], low: float, high: float) -> npt.NDArray[np.uint16]:
+    """Return the levels scaled so that the quantile ``low`` of them becomes 0 and the quantile ``high`` 65535."""
+    sample = np.sort(levels[::3, ::3], axis=None)
+    bottom, top = (int(sample[int((len(sample) - 1) * quantile)]) for quantile in (low, high))
+    top = max(top, bottom + 1)
+    scaled = (levels.clip(bottom, top) - np.uint16(bottom)).astype(np.float32) * np.float32(65535 / (top - bottom))
+    return np.asarray(np.rint(scaled).clip(0, 65535), np.uint16)

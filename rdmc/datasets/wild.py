@@ -16,13 +16,14 @@ rarely and little. A few images have almost no rain: a network must also learn t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rdmc.datasets.streaks import Bars, Layer, Rain, grain, gusts, hard_streaks, streak_layer
+from rdmc.datasets.streaks import Bars, Grain, Layer, Rain, blurred_grain, flat_streaks, gusts, streak_layer
 
 Image = npt.NDArray[np.uint8]
 Scene = npt.NDArray[np.float32]
@@ -62,6 +63,10 @@ class Wild:
     """Share of layers of bars that are a dense curtain instead: streaks cover most of the image, as in Rain200H."""
     dense: Range = (0.8, 2.4)
     """Sum of the bars' areas over that of the image in a curtain."""
+    soft: float = 0.5
+    """Share of layers of bars with soft edges, as in Rain100L. Rain200H's are hard."""
+    beaded: float = 0.4
+    """Share of layers of bars whose brightness varies along the streaks: a drop oscillates (Garg & Nayar, see ``rain``)."""
     share: Range = (0.03, 0.5)
     """Share of the noise that becomes grain, drawn evenly in its logarithm."""
     modes: tuple[float, float, float] = (0.45, 0.25, 0.3)
@@ -107,8 +112,7 @@ FURTHER = 0.75
 def render_wild(clean: Image, wild: Wild, rng: np.random.Generator) -> Image:
     """Return the photograph ``clean`` (H, W, 3; RGB, 0 to 255) in rain whose look ``rng`` determines."""
     height, width = clean.shape[:2]
-    scene = clean.astype(np.float32) / np.float32(255)
-    scene = _photograph(scene, wild, rng)
+    scene = _photograph(clean, wild, rng)
     weakness = rng.uniform(0.03, 0.2) if rng.random() < wild.faint else 1.0
     mode = rng.choice(3, p=wild.modes)
     sky = (rng.uniform(*wild.sky) + wild.tint * rng.standard_normal(3)).clip(0, 1).astype(np.float32)
@@ -131,13 +135,14 @@ def render_wild(clean: Image, wild: Wild, rng: np.random.Generator) -> Image:
     return _compress(levels, int(rng.integers(*wild.quality, endpoint=True))) if rng.random() < wild.compressed else levels
 
 
-def _photograph(scene: Scene, wild: Wild, rng: np.random.Generator) -> Scene:
-    """Return the scene through haze and out of focus, on those images that have it."""
+def _photograph(clean: Image, wild: Wild, rng: np.random.Generator) -> Scene:
+    """Return the photograph, 0 to 1; on those images that have it, through haze and out of focus."""
     if rng.random() < wild.blurred:
-        scene = np.asarray(cv2.GaussianBlur(scene, (0, 0), rng.uniform(*wild.blur)), np.float32)
+        clean = np.asarray(cv2.GaussianBlur(clean, (0, 0), rng.uniform(*wild.blur)), np.uint8)
+    scene = clean.astype(np.float32) / np.float32(255)
     if rng.random() < wild.hazy:
         veil, exposure = (np.float32(rng.uniform(*span)) for span in (wild.veil, wild.exposure))
-        airlight = np.float32(0.5) * (scene.mean(dtype=np.float64).astype(np.float32) + 1)
+        airlight = np.float32(0.5) * (scene.mean(dtype=np.float64).astype(np.float32) + np.float32(1))
         scene = exposure * (scene + veil * (airlight - scene))
     return scene
 
@@ -158,29 +163,34 @@ def _draw(height: int, width: int, manner: int, angle: float, wild: Wild, rng: n
     length, thickness = _even(rng, wild.length), _even(rng, wild.thickness)
     length = max(length, 2 * thickness)  # a streak is longer than wide
     if manner == GRAIN:
-        size = thickness / 3  # the grain's width at half its height is about 2.4 standard deviations
-        return grain(height, width, angle, length, size, _even(rng, wild.share), rng)
-    spread = float(rng.uniform(0, 3)) if rng.random() < 0.7 else float(rng.uniform(3, 12))
-    mixed = (0.6 * thickness, 1.4 * thickness) if rng.random() < 0.7 else (0.5, 2 * thickness)
-    bars = Bars(
+        # the grain's width at half its height is about 2.4 standard deviations, and the threshold narrows it
+        grain = Grain(length, size=thickness / 3, share=_even(rng, wild.share), angle=angle)
+        return blurred_grain(height, width, grain, rng)
+    layer = flat_streaks(height, width, _bars(length, thickness, angle, wild, rng), rng)
+    if rng.random() < wild.beaded:
+        beads = blurred_grain(height, width, Grain(0.5 * length, size=1.5, share=0.5, angle=angle), rng)
+        layer = layer * (np.float32(0.3) + np.float32(0.7) * beads)
+    return layer
+
+
+def _bars(length: float, thickness: float, angle: float, wild: Wild, rng: np.random.Generator) -> Bars:
+    """Return the look of one layer of bars, for a mean length and thickness in pixels and a direction in degrees."""
+    low, high = (0.6, 1.4) if rng.random() < 0.7 else (0.2, 2.0)  # alike, or near and far mixed
+    return Bars(
         cover=rng.uniform(*wild.dense) if rng.random() < wild.curtain else _even(rng, wild.cover),
         length=(0.5 * length, 1.5 * length),
-        thickness=(max(mixed[0], wild.thickness[0]), min(max(mixed[1], 1.0), wild.thickness[1])),
+        thickness=(max(low * thickness, wild.thickness[0]), min(max(high * thickness, 1.0), wild.thickness[1])),
         angle=angle,
-        spread=spread,
-        floor=float(rng.uniform(0.1, 0.9)),
+        spread=rng.uniform(0, 3) if rng.random() < 0.7 else rng.uniform(3, 12),
+        floor=rng.uniform(0.1, 0.9),
+        smooth=bool(rng.random() < 0.6),
+        blur=rng.uniform(0.4, 0.4 + 0.3 * thickness) if rng.random() < wild.soft else 0.0,
     )
-    layer = hard_streaks(height, width, bars, bool(rng.random() < 0.6), rng)
-    if rng.random() < 0.5:  # soft edges, in the manner of Rain100L
-        layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.4, 0.4 + 0.3 * thickness)), np.float32)
-    if rng.random() < 0.4:  # streaks whose brightness varies along them
-        layer = layer * (np.float32(0.3) + np.float32(0.7) * grain(height, width, angle, 0.5 * length, 1.5, 0.5, rng))
-    return layer
 
 
 def _even(rng: np.random.Generator, span: Range) -> float:
     """Return a number drawn evenly in its logarithm."""
-    return float(np.exp(rng.uniform(*np.log(span))))
+    return math.exp(rng.uniform(math.log(span[0]), math.log(span[1])))
 
 
 def _compose(scene: Scene, layer: Scene, mode: int, sky: Scene) -> Scene:
