@@ -42,5 +42,5 @@ def test_any_shape_is_kept(shape: tuple[int, int]) -> None:
 
 
 def test_an_unknown_kind_is_refused(china: Image) -> None:
-    with pytest.raises(ConfigError, match="rain: 'drizzle' is not one of heavy, light"):
+    with pytest.raises(ConfigError, match="rain: 'drizzle' is not one of heavy, light, wild"):
         render(china, "drizzle", (0,))
