@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rdmc.inference import derain_image
     from rdmc.models.rdmc import RDMC, RDMCConfig
+    from rdmc.reference import load_reference
 
-__all__ = ["RDMC", "RDMCConfig", "derain_image"]
+__all__ = ["RDMC", "RDMCConfig", "derain_image", "load_reference"]
 
-_HOMES = {"RDMC": "rdmc.models.rdmc", "RDMCConfig": "rdmc.models.rdmc", "derain_image": "rdmc.inference"}
+_HOMES = {
+    "RDMC": "rdmc.models.rdmc",
+    "RDMCConfig": "rdmc.models.rdmc",
+    "derain_image": "rdmc.inference",
+    "load_reference": "rdmc.reference",
+}
 
 
 def __getattr__(name: str) -> object:

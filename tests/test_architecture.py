@@ -24,6 +24,7 @@ ROOMS = [
     {"tracking", "data", "evaluation"},
     {"training", "registry"},
     {"promotion", "experiments", "serving", "stages"},
+    {"reference"},
     {"cli"},
     {"__main__"},
 ]
@@ -140,7 +141,7 @@ def test_library_import_is_light() -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(rdmc.__all__) == ["RDMC", "RDMCConfig", "derain_image"]
+    assert sorted(rdmc.__all__) == ["RDMC", "RDMCConfig", "derain_image", "load_reference"]
     assert all(getattr(rdmc, name).__name__ == name for name in rdmc.__all__)
 
 

@@ -14,18 +14,31 @@ from rdmc.errors import ConfigError
 if TYPE_CHECKING:
     from pipeline.config.params import Params
     from pipeline.config.project import Project
+    from pipeline.config.registry import Register
 
 PARAMS = Path("params.yaml")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The file with the params.")]
 
 
-def read_project(params: Path = PARAMS) -> Project[Params]:
-    """The project of a params file and of this process's environment. Raises ConfigError."""
+def read_project(params: Path = PARAMS, profile: str | None = None) -> Project[Params]:
+    """The project of a params file, with a profile if one is named, and of this process's environment. Raises ConfigError."""
     from pipeline.config.params import read_params  # imports torch, which would slow --help down
     from pipeline.config.project import Project
 
     settings = read_settings()
-    return Project(read_params(params), settings, Paths(Path(settings.data)))
+    return Project(read_params(params, profile), settings, Paths(Path(settings.data)))
+
+
+def registered_names(params: Path = PARAMS) -> Register:
+    """The names in the model registry that a params file gives. Without the default file, they are the usual ones.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    if params == PARAMS and not params.exists():
+        from pipeline.serving.choice import NAMES
+
+        return NAMES
+    return read_project(params).params.register_
 
 
 def known(project: Project[Params], dataset: str) -> str:

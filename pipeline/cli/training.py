@@ -83,3 +83,31 @@ def evaluate(params: ParamsFile = PARAMS) -> None:
     from pipeline.stages import evaluate as command
 
     command.run(read_project(params))
+
+
+def reference(
+    params: ParamsFile = PARAMS,
+    profile: Annotated[
+        str, typer.Option(help="The profile, `profiles/PROFILE.yaml` beside the params file: the params that differ from it.")
+    ] = "reference",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for weights and card. Without it, the package's own: `rdmc/weights`.")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the figures into this Markdown file, between the lines `<!-- reference: begin -->` and "
+            "`<!-- reference: end -->`."
+        ),
+    ] = None,
+) -> None:
+    """Train the reference model from scratch, the one that `derain` and `serve` use when nothing is registered.
+
+    It runs prepare, leaks, pack, train and evaluate in `runs/reference`, apart from the project's own files. Then it writes
+    float16 weights and a card with their digest and figures. A stopped command resumes when you run it again, and steps whose
+    inputs have not changed are skipped.
+    """
+    from pipeline.reference import make as command
+    from rdmc.reference import FOLDER
+
+    command.run(read_project(params, profile), out or FOLDER, write)

@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import PARAMS, ParamsFile, registered_names
 from pipeline.config.paths import Paths
 from pipeline.config.settings import read_settings
+
+DEFAULT = "Without it: the champion, else the candidate, else the reference model (`models:/rdmc@champion`, …)."
 
 
 def derain(
@@ -20,22 +23,33 @@ def derain(
     model: Annotated[
         str,
         typer.Option(
-            help="A registered model (`models:/rdmc@candidate`), a checkpoint folder, or the published `.pth` file of PReNet."
+            help="A registered model (`models:/rdmc@candidate`), `reference`, a checkpoint folder, or the published `.pth` "
+            f"file of PReNet. {DEFAULT}",
+            show_default=False,
         ),
-    ] = "models:/rdmc@candidate",
+    ] = "",
     tile: Annotated[
         int, typer.Option(min=256, help="Larger images are derained in tiles with sides of this many pixels.")
     ] = 1024,
+    params: ParamsFile = PARAMS,
 ) -> None:
-    """Remove the rain from a photograph, or from every photograph of a folder."""
+    """Remove the rain from a photograph, or from every photograph of a folder.
+
+    One line says which model does it. Nothing has to be trained for it: the reference model comes with the package.
+    """
     from pipeline.serving import derain as command
 
-    command.run(source, out, model, read_settings(), tile)
+    settings = read_settings()
+    if model:
+        command.run(source, out, model, settings, tile)
+    else:
+        command.run(source, out, "", settings, tile, registered_names(params))
 
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A registered model (`models:/rdmc/3`), or a checkpoint folder.", show_default=False)
+        str,
+        typer.Argument(help="A registered model (`models:/rdmc/3`), `reference`, or a checkpoint folder.", show_default=False),
     ],
     folder: Annotated[Path, typer.Argument(help="The new folder to create.", show_default=False)],
     form: Annotated[str, typer.Option("--format", help="`onnx`, or `pt2` (the format of torch.export).")] = "onnx",
@@ -50,9 +64,11 @@ def serve(
     model: Annotated[
         str,
         typer.Option(
-            help="An alias to follow (`models:/rdmc@champion`), a version (`models:/rdmc/3`), or a checkpoint folder."
+            help="An alias to follow (`models:/rdmc@champion`), a version (`models:/rdmc/3`), `reference`, or a checkpoint "
+            f"folder. {DEFAULT} A champion or candidate is followed.",
+            show_default=False,
         ),
-    ] = "models:/rdmc@champion",
+    ] = "",
     host: Annotated[
         str, typer.Option(help="Address to listen on. 0.0.0.0 makes the server reachable from the network.")
     ] = "127.0.0.1",
@@ -70,12 +86,14 @@ def serve(
     megabytes: Annotated[float, typer.Option(min=0.01, help="Largest request body, in MiB.")] = 32.0,
     megapixels: Annotated[float, typer.Option(min=0.001, max=80, help="Largest image, in megapixels.")] = 24.0,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that a request may take, waiting included.")] = 300.0,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Serve a model over HTTP: post an image, get a PNG back. There is also a web page to drop images on.
 
-    If the alias moves to another version, the server loads that version. The number of deraining processes follows the load;
-    `RDMC_WORKERS` is the most there may be. The server has no authentication: anyone who can reach it can use it. Keep it on
-    this machine, or put it behind a server that authenticates users.
+    If the alias moves to another version, the server loads that version. A server that started with the candidate or with the
+    reference model, because there was no champion, stays with that choice until it is started again. The number of deraining
+    processes follows the load; `RDMC_WORKERS` is the most there may be. The server has no authentication: anyone who can reach
+    it can use it. Keep it on this machine, or put it behind a server that authenticates users.
     """
     from pipeline.serving import serve as command
     from pipeline.serving.requests import RequestLimits
@@ -83,7 +101,11 @@ def serve(
 
     settings = read_settings()
     limits, cache = RequestLimits(megabytes, megapixels), Paths(Path(settings.data)).served
-    command.run(ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout), settings)
+    config = ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout)
+    if model:
+        command.run(config, settings)
+    else:
+        command.run(config, settings, registered_names(params))
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to listen on.")] = 5000) -> None:

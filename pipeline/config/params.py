@@ -1,7 +1,8 @@
 """params.yaml, typed and strict: everything that changes the result, and nothing else.
 
 ``read_params`` refuses an unknown key, a wrong type or a broken rule with one line such as ``train.lr: …``. What a training
-depends on is in ``pipeline.config.recipe``. ``Params`` names the modules of the other sections.
+depends on is in ``pipeline.config.recipe``. ``Params`` names the modules of the other sections. ``pipeline.config.profiles``
+has the profiles, which change some params.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.config.data import Embedded, Leaks, Pack, Prepare
+from pipeline.config.profiles import merged, profile_path
 from pipeline.config.recipe import Recipe
 from pipeline.config.registry import Gate, Register
 from pipeline.config.schema import NAME, Strict, parse
@@ -63,17 +65,29 @@ class Params(Recipe):
         return self
 
 
-def read_params(path: Path = Path("params.yaml")) -> Params:
-    """The typed params in a YAML 1.2 file. Raises ConfigError with one line: the key, the value, the rule."""
-    try:
-        data = YAML(typ="safe", pure=True).load(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; run from the project's folder or name a file with --params") from None
-    except YAMLError as error:
-        raise ConfigError(f"{path}: not YAML ({one_line(error)}); fix that line") from None
-    return parse_params(data, str(path))
+def read_params(path: Path = Path("params.yaml"), profile: str | None = None) -> Params:
+    """The typed params in a YAML 1.2 file, changed by ``profiles/<profile>.yaml`` beside it if a profile is named.
+
+    Raises ConfigError with one line: the file, the key, the value, the rule.
+    """
+    data = _read(path, "run from the project's folder or name a file with --params")
+    params = parse_params(data, str(path))
+    if profile is None:
+        return params
+    changes = profile_path(path, profile)
+    return parse_params(merged(data, _read(changes, "make it readable"), str(changes)), str(changes))
 
 
 def parse_params(data: Any, source: str) -> Params:
     """The typed params from plain data. Raises ConfigError, which names ``source``."""
     return parse(Params, data, source)
+
+
+def _read(path: Path, cure: str) -> Any:
+    """The plain data in a YAML file. Raises ConfigError; ``cure`` is its advice for a file that cannot be read."""
+    try:
+        return YAML(typ="safe", pure=True).load(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}; {cure}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not YAML ({one_line(error)}); fix that line") from None

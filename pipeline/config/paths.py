@@ -104,6 +104,11 @@ class Paths:
         return self.root / "runs"
 
     @property
+    def reference(self) -> Path:
+        """``reference``: a folder with the files of the stages that make the reference model, apart from this project's."""
+        return self.root / "runs/reference"
+
+    @property
     def served(self) -> Path:
         """``serve``: downloaded models, named by their content."""
         return self.root / ".cache/served"

@@ -60,13 +60,13 @@ def parse(model: type[Section], data: Any, source: str) -> Section:
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error)}") from None
+        raise ConfigError(f"{source}: {_first_problem(error, source)}") from None
     except (TypeError, ValueError) as error:  # such as a date, or an anchor that contains itself
         raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
 
 
-def _first_problem(error: ValidationError) -> str:
-    """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's errors."""
+def _first_problem(error: ValidationError, source: str) -> str:
+    """``train.lr: 'fast': Input should be a valid number``, from the first of pydantic's errors, and where to fix it."""
     first = error.errors()[0]
     parts = [part for place, part in enumerate(first["loc"]) if place < 2 or part not in TAGS]
     where = ".".join(str(part) for part in parts)
@@ -74,4 +74,5 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where}: unknown key; remove it or fix its spelling"
     if first["type"] == "missing":
         return f"{where}: missing; add it (pipeline/config/params.py describes every param)"
-    return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; fix it in params.yaml"
+    cure = "fix it there" if source.endswith(".yaml") else "fix it in params.yaml"
+    return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; {cure}"

@@ -24,6 +24,7 @@ from pipeline.config.recipe import flatten, trial_params, with_architecture
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, measured, open_tests, summary
+from pipeline.evaluation.pages import between_markers, read_page
 from pipeline.evaluation.plots import seed_dots
 from pipeline.experiments.ablation import (
     Figures,
@@ -37,7 +38,7 @@ from pipeline.experiments.ablation import (
     variant_params,
     write_score,
 )
-from pipeline.experiments.ablation_table import between_markers, conditions, header, markdown, rainy_row, rows
+from pipeline.experiments.ablation_table import MARKERS, conditions, header, markdown, rainy_row, rows
 from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
 from pipeline.registry.publish import attach_files
@@ -51,7 +52,7 @@ from pipeline.versioning.lineage import code_digest
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
 from rdmc.data.sampling import local_batch_size
-from rdmc.errors import ConfigError, TrainingError
+from rdmc.errors import TrainingError
 from rdmc.files import write_text
 
 
@@ -66,7 +67,7 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
     params, settings, paths = project.params, project.settings, project.paths
     check_bucket(settings)
     if write:
-        between_markers(_text(write), "", str(write))
+        read_page(write, MARKERS)
     data, code = open_pairs(project, "train").digest, code_digest()
     trials = plan(params, data, code)
     open_tests(project)
@@ -191,7 +192,8 @@ def _publish(project: Project[Params], trials: Sequence[Trial], parent: Tracker,
     if write:
         shown = write.with_suffix(picture.suffix)
         shutil.copyfile(picture, shown)
-        write_text(write, between_markers(_text(write), markdown(columns, cells, below, shown.name), str(write)))
+        content = markdown(columns, cells, below, shown.name)
+        write_text(write, between_markers(read_page(write, MARKERS), MARKERS, content, str(write)))
     parent.log(_means(variants), params.ablation.steps)
     attach_files(project.settings, parent.run_id, [page, picture])
     table("ablation: test images, mean ± standard deviation over seeds", columns, cells)
@@ -219,10 +221,3 @@ def _recall(paths: Paths, name: str) -> str | None:
 def _commit() -> str:
     commit = git_commit()
     return f"{commit[:8]}{' with changes' if git_dirty() else ''}" if commit else "unknown"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; name a text file with the table's markers, such as docs/ablation.md") from None

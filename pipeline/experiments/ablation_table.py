@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from pipeline.config.params import Params
+from pipeline.evaluation.pages import markdown_table
 from pipeline.experiments.ablation import Figures, Line, Score, Spread, Trial
-from rdmc.errors import ConfigError
 from rdmc.models.cost import SIDE
 
-BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
-"""`python -m pipeline ablate --write FILE` writes the table between these markers."""
+MARKERS = "ablation"
+"""Name of the markers between which `python -m pipeline ablate --write FILE` writes the table."""
 
 
 def header(variants: Sequence[Line]) -> list[str]:
@@ -76,18 +76,5 @@ def conditions(params: Params, trials: Sequence[Trial], scores: Mapping[str, Sco
 
 def markdown(columns: Sequence[str], cells: Sequence[Sequence[str]], below: str, picture: str) -> str:
     """The table, its conditions and the plot as Markdown; ``picture`` is the plot's path relative to the table's file."""
-    ruler = ["---", *["---:"] * (len(columns) - 1)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in (columns, ruler, *cells))
-    return f"{table}\n\n{below}\n\n![Test PSNR-Y of each variant: a dot per seed, a line at the mean]({picture})\n"
-
-
-def between_markers(text: str, table: str, source: str) -> str:
-    """``text`` with ``table`` in place of the content between the markers.
-
-    Raises ConfigError that names ``source`` where ``text`` does not have both markers in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ConfigError(f"{source}: needs the lines {BEGIN} and {END} in this order; add them where the table should be")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+    plot = f"![Test PSNR-Y of each variant: a dot per seed, a line at the mean]({picture})"
+    return f"{markdown_table(columns, cells)}\n\n{below}\n\n{plot}\n"

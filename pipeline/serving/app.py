@@ -47,8 +47,8 @@ class Serving:
     """A running server."""
 
     address: str
-    problem: str
-    """Why the model is the last cached one and not the registry's current one; empty if it is current."""
+    model: ModelStatus
+    """The model at the start. Its ``problem`` says why it is the last cached one, if the registry could not be asked."""
 
     def watch(self) -> None:
         """Wait for ever. Raises ServiceError if Ray or the application ends."""
@@ -76,7 +76,7 @@ def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
             check_shared(config)
         try:
             _start(config, settings, model)
-            yield Serving(address_of(config), model.problem)
+            yield Serving(address_of(config), model)
         finally:
             with suppress(RayError, RayServeException, RuntimeError):  # Ray may have ended
                 if own_ray(settings):

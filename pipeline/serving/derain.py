@@ -6,29 +6,28 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
-from pipeline.registry.versions import load_version, named_version
-from rdmc.checkpoint import load_model
+from pipeline.serving.choice import NAMES, Choice, choose, load_named
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import DataError
 from rdmc.inference import best_device, derain_image
-from rdmc.models.base import Restorer
-from rdmc.models.published import load_published
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
-SCHEME = "models:/"
 
 
-def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 1024) -> None:
-    """Derain ``source``, an image or a folder of images, and write PNG files.
+def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 1024, names: Register = NAMES) -> None:
+    """Derain ``source``, an image or a folder of images, and write PNG files. One line says which model does it.
 
     Args:
         source: an image of any common format, or a folder, which is searched with its subfolders.
         out: a ``.png`` file for a file, or a folder. Names and subfolders are kept inside the folder.
-        model: ``models:/name@alias`` of the registry, a model folder, or a file of published weights.
+        model: ``models:/name@alias`` of the registry, ``reference``, a model folder, or a file of published weights. Empty: the
+            champion, else the candidate, else the reference model.
         settings: where MLflow is, and whether a GPU may be used.
         tile: larger images are derained in tiles of this many pixels a side.
+        names: the names in the registry, for an empty ``model``.
 
     Raises:
         DataError: there is nothing to derain, or an input would be overwritten. Also if an image failed, after all others are
@@ -38,11 +37,13 @@ def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 102
     jobs = plan(source, out)
     device = "cpu" if settings.gpu is False else best_device()
     failed: list[str] = []
-    network = _network(model, settings)
+    choice = Choice(model) if model else choose(names, settings)
+    found = load_named(choice.model, settings)
+    say(f"model: {found}{f'; {choice.why}' if choice.why else ''}")
     started = time.perf_counter()
     for picture, target in track(list(jobs.items()), "derain"):
         try:
-            write_png(target, derain_image(network, read_rgb(picture, convert=True), tile, device))
+            write_png(target, derain_image(found.network, read_rgb(picture, convert=True), tile, device))
         except (DataError, OSError) as error:
             failed.append(str(error))
     seconds = time.perf_counter() - started
@@ -88,10 +89,3 @@ def _plan_folder(source: Path, out: Path) -> dict[Path, Path]:
     targets = {path: (out / path.relative_to(source)).with_suffix(".png") for path in pictures}
     taken = Counter(targets.values())  # a.jpg and a.png must not get the same result
     return {path: out / f"{path.relative_to(source)}.png" if taken[t] > 1 else t for path, t in targets.items()}
-
-
-def _network(model: str, settings: Settings) -> Restorer:
-    if not model.startswith(SCHEME):
-        path = Path(model)
-        return load_published(path) if path.is_file() else load_model(path)[0]
-    return load_version(named_version(model, settings), settings)

@@ -92,6 +92,7 @@ class Ingress:
             self.meters.replicas.set(replicas)
             return Response(self.meters.text(), media_type=TYPE)
         health = {"status": "ok" if replicas else "no replica", "model": self.model.model, "version": self.model.version}
+        health["source"] = self.config.model
         return JSONResponse({**health, "replicas": replicas, "registry": self.model.problem or "ok"}, 200 if replicas else 503)
 
     async def _refresh(self) -> None:

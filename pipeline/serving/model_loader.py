@@ -24,6 +24,7 @@ import numpy as np
 from pipeline.config.settings import Settings
 from pipeline.registry.client import model_folder
 from pipeline.registry.versions import Version, load_registered, named_version
+from pipeline.serving.choice import REFERENCE, SCHEME, load_packaged
 from pipeline.tracking.client import shown_uri, sqlite_path
 from rdmc.checkpoint import load_model
 from rdmc.errors import CheckpointError, MissingError, RdmcError, ServiceError, one_line
@@ -31,7 +32,6 @@ from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
 from rdmc.models.base import Restorer
 
-SCHEME = "models:/"
 TRIAL = np.full((64, 64, 3), 128, np.uint8)
 """The image that a new model is tried on before it serves."""
 KEPT = 3
@@ -46,7 +46,7 @@ class Loaded:
 
     name: str
     version: str
-    """Version in the registry; empty for a model folder."""
+    """Version in the registry, or of the reference model; empty for a model folder."""
     key: str
     """Identifies the weights: two versions with the same key are the same model."""
     sha256: str
@@ -58,7 +58,7 @@ class FollowedModel:
     """The model that ``uri`` names. It has always been tried and works.
 
     Args:
-        uri: ``models:/name@alias``, which is followed, ``models:/name/version``, or a model folder.
+        uri: ``models:/name@alias``, which is followed, ``models:/name/version``, ``reference``, or a model folder.
         settings: where MLflow is.
         cache: a folder of this node for downloaded models, shared by its processes.
 
@@ -89,6 +89,9 @@ class FollowedModel:
         return moved
 
     def _first(self) -> Loaded:
+        if self.uri == REFERENCE:
+            own = load_packaged()
+            return Loaded(own.name, own.version, own.sha256, own.sha256, _tried(own.network))
         if not self.uri.startswith(SCHEME):
             return Loaded(Path(self.uri).name, "", self.uri, "", _tried(load_model(Path(self.uri))[0]))
         try:
@@ -105,7 +108,7 @@ class FollowedModel:
     def _newest(self, current: Loaded | None = None) -> Loaded:
         """The model that MLflow names now; ``current`` itself if that is the same version."""
         version = named_version(self.uri, self.settings)
-        number, key = str(version.number), self._digest(version.source)
+        number, key = str(version.number), _digest(version.source, self.store)
         if current and (current.version, current.key) == (number, key):
             return current
         if current and current.key == key:
@@ -150,11 +153,7 @@ class FollowedModel:
     @property
     def _note(self) -> Path:
         """The file that lists the last models of ``uri`` in this store."""
-        return self.cache / f"{self._digest(self.uri)}.json"
-
-    def _digest(self, text: str) -> str:
-        """A digest of the store and ``text``, because several stores may share a cache."""
-        return hashlib.sha256(f"{self.store}\n{text}".encode()).hexdigest()[:16]
+        return _note(self.uri, self.store, self.cache)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -169,6 +168,22 @@ def tracking_uri(settings: Settings) -> str:
     """MLflow's address in a form that is valid in any working directory."""
     path = sqlite_path(settings.tracking_uri)
     return f"sqlite:///{path.resolve()}" if path else settings.tracking_uri
+
+
+def has_copy(uri: str, settings: Settings, cache: Path) -> bool:
+    """Whether the cache has a model that ``uri`` named in the settings' store. It may be damaged."""
+    note = _note(uri, shown_uri(tracking_uri(settings)), cache)
+    return any((cache / entry["key"]).is_dir() for entry in _entries(note)[:1])
+
+
+def _note(uri: str, store: str, cache: Path) -> Path:
+    """The file that lists the last models of ``uri`` in a store."""
+    return cache / f"{_digest(uri, store)}.json"
+
+
+def _digest(text: str, store: str) -> str:
+    """A digest of a store and ``text``, because several stores may share a cache."""
+    return hashlib.sha256(f"{store}\n{text}".encode()).hexdigest()[:16]
 
 
 def _entries(note: Path) -> list[dict[str, str]]:

@@ -13,7 +13,8 @@ class ServingConfig:
     """How to serve a model."""
 
     model: str
-    """An alias or version of the registry (``models:/…``), or a model folder."""
+    """An alias or version of the registry (``models:/…``), ``reference``, or a model folder. The command ``serve`` chooses one
+    for an empty name."""
     host: str
     port: int
     tile: int
@@ -37,7 +38,7 @@ class ModelStatus:
 
     model: str
     version: str
-    """Version in the registry; empty for a model folder."""
+    """Version in the registry, or of the reference model; empty for a model folder."""
     problem: str
     """Why the model could not be checked against the registry; empty if it could."""
 

@@ -110,8 +110,9 @@ def declared_code(root: Path, stage: str) -> list[Path]:
     Raises ConfigError where ``root`` has no dvc.yaml with that stage.
     """
     try:
-        deps = YAML(typ="safe", pure=True).load(root / PIPELINE)["stages"][stage]["deps"]
-    except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError) as error:
+        declared = YAML(typ="safe", pure=True).load(root / PIPELINE)["stages"][stage]
+        deps = declared.get("do", declared)["deps"]  # `do` is what a stage with `foreach` runs for each dataset
+    except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{root / PIPELINE}: does not declare the stage {stage} ({one_line(error)}); run from a checkout of the project"
         ) from None

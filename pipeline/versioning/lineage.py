@@ -23,12 +23,12 @@ def lineage(root: Path = Path()) -> dict[str, str]:
     }
 
 
-def code_digest(root: Path = CODE) -> str:
-    """SHA-256 (hex) of the code that trains, so that a training never resumes from weights of other code.
+def code_digest(root: Path = CODE, stage: str = "train") -> str:
+    """SHA-256 (hex) of the code of a stage. With that of ``train``, a training never resumes from weights of other code.
 
-    It is the code that dvc.yaml declares as deps of ``train``. Raises ConfigError where ``root`` has no such dvc.yaml.
+    It is the code that dvc.yaml declares as deps of the stage. Raises ConfigError where ``root`` has no such dvc.yaml.
     """
     digest = hashlib.sha256()
-    for path in declared_code(root, "train"):
+    for path in declared_code(root, stage):
         digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.options import known, read_project
+from pipeline.cli.options import known, read_project, registered_names
+from pipeline.serving.choice import NAMES
 from rdmc.errors import ConfigError
 from tests.support.imports import ROOT
 
@@ -17,6 +18,27 @@ def test_the_project_comes_from_the_file_and_the_environment(monkeypatch: pytest
     project = read_project(ROOT / "params.yaml")
     assert set(project.params.datasets) == {"light", "heavy"}
     assert (project.settings.workers, project.paths.best) == (3, Path("/elsewhere/checkpoints/best"))
+
+
+def test_a_profile_changes_the_params(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/longer.yaml").write_text("train: {steps: 77}")
+    assert read_project(tmp_path / "params.yaml", "longer").params.train.steps == 77
+    with pytest.raises(ConfigError, match="'shorter' is not a profile"):
+        read_project(tmp_path / "params.yaml", "shorter")
+
+
+def test_the_names_in_the_registry_come_from_the_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("model: rdmc", "model: drops"))
+    assert registered_names(path).model == "drops"
+    monkeypatch.chdir(tmp_path)
+    assert registered_names().model == "drops"
+    path.unlink()
+    assert registered_names() == NAMES
+    with pytest.raises(ConfigError, match="none.yaml"):
+        registered_names(Path("none.yaml"))
 
 
 def test_a_bad_setting_and_a_missing_file_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.__main__ import command_line
+from pipeline.config.params import Params, read_params
 from pipeline.config.project import Project
 from pipeline.experiments import ablate, search, tune
+from pipeline.reference import make
 from pipeline.stages import evaluate, train
 from rdmc.errors import ConfigError
+from rdmc.reference import FOLDER
 from tests.support.imports import ROOT
 
 
@@ -27,6 +30,8 @@ from tests.support.imports import ROOT
         (tune, ["tune", "--resume", "--sweep", "monday"], (True, "monday")),
         (ablate, ["ablate"], (False, None)),
         (ablate, ["ablate", "--fresh", "--write", "docs/x.md"], (True, Path("docs/x.md"))),
+        (make, ["reference"], (FOLDER, None)),
+        (make, ["reference", "--out", "w", "--write", "docs/x.md"], (Path("w"), Path("docs/x.md"))),
     ],
 )
 def test_a_command_passes_the_project_and_its_options(
@@ -47,6 +52,16 @@ def test_nothing_is_trained_without_params(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(train, "run", lambda *_: pytest.fail("trained"))
     with pytest.raises(ConfigError, match="none.yaml"):
         CliRunner().invoke(command_line(), ["train", "--params", str(tmp_path / "none.yaml")], catch_exceptions=False)
+
+
+def test_the_reference_is_trained_with_its_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Project[Params]] = []
+    monkeypatch.setattr(make, "run", lambda project, *_: calls.append(project))
+    file = ["--params", str(ROOT / "params.yaml")]
+    assert CliRunner().invoke(command_line(), ["reference", *file], catch_exceptions=False).exit_code == 0
+    assert [project.params for project in calls] == [read_params(ROOT / "params.yaml", "reference")]
+    with pytest.raises(ConfigError, match="'none' is not a profile"):
+        CliRunner().invoke(command_line(), ["reference", *file, "--profile", "none"], catch_exceptions=False)
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:

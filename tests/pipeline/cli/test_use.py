@@ -9,11 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.__main__ import command_line
+from pipeline.config.params import Params
 from pipeline.config.settings import Settings
 from pipeline.serving import derain, export, serve
+from pipeline.serving.choice import NAMES
 from pipeline.serving.requests import RequestLimits
 from pipeline.serving.types import ServingConfig
 from pipeline.tracking import ui
+from rdmc.errors import ConfigError
+from tests.support.imports import ROOT
 
 
 def run(*arguments: str) -> int:
@@ -33,12 +37,31 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return made
 
 
-def test_derain_uses_the_candidate_by_default(calls: list[tuple[Any, ...]]) -> None:
-    assert run("derain", "a.png", "b.png") == run("derain", "in", "out", "--model", "checkpoints/best", "--tile", "512") == 0
+def test_derain_chooses_by_the_names_of_the_params(calls: list[tuple[Any, ...]], params: Params) -> None:
+    file = ["--params", str(ROOT / "params.yaml")]
+    assert (
+        run("derain", "a.png", "b.png", *file)
+        == run("derain", "in", "out", "--model", "checkpoints/best", "--tile", "512")
+        == 0
+    )
     assert calls == [
-        (Path("a.png"), Path("b.png"), "models:/rdmc@candidate", 1024),
+        (Path("a.png"), Path("b.png"), "", 1024, params.register_),
         (Path("in"), Path("out"), "checkpoints/best", 512),
     ]
+
+
+def test_outside_of_a_project_the_names_are_the_usual_ones(
+    calls: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("derain", "a.png", "b.png") == run("serve") == 0
+    assert [call[-1] for call in calls] == [NAMES, NAMES]
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match="params.yaml: "):
+        run("derain", "a.png", "b.png")
+    with pytest.raises(ConfigError, match="none.yaml: "):
+        run("serve", "--params", "none.yaml")
+    assert run("derain", "a.png", "b.png", "--model", "reference") == 0, "a named model needs no params"
 
 
 def test_export_writes_onnx_by_default(calls: list[tuple[Any, ...]]) -> None:
@@ -46,13 +69,12 @@ def test_export_writes_onnx_by_default(calls: list[tuple[Any, ...]]) -> None:
     assert calls == [("models:/rdmc/3", Path("out"), "onnx"), ("models:/rdmc/3", Path("out"), "pt2")]
 
 
-def test_serve_follows_the_champion_on_this_machine_by_default(calls: list[tuple[Any, ...]]) -> None:
-    assert run("serve") == 0
-    ((config,),) = calls
+def test_serve_chooses_a_model_and_stays_on_this_machine_by_default(calls: list[tuple[Any, ...]], params: Params) -> None:
+    assert run("serve", "--params", str(ROOT / "params.yaml")) == 0
+    ((config, names),) = calls
     limits = RequestLimits(32.0, 24.0)
-    assert config == ServingConfig(
-        "models:/rdmc@champion", "127.0.0.1", 8000, 1024, 1, 128, 5.0, limits, Path(".cache/served"), 300.0
-    )
+    assert config == ServingConfig("", "127.0.0.1", 8000, 1024, 1, 128, 5.0, limits, Path(".cache/served"), 300.0)
+    assert names == params.register_
 
 
 def test_serve_passes_every_option(calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:

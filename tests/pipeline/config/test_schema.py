@@ -46,12 +46,12 @@ LOOP["again"] = LOOP
         ([1], "is a list, not a map of params; write the params that pipeline/config/params.py describes"),
         ({}, "count: missing; add it (pipeline/config/params.py describes every param)"),
         ({"count": 1, "cuont": 2}, "cuont: unknown key; remove it or fix its spelling"),
-        ({"count": "1"}, "count: '1': Input should be a valid integer; fix it in params.yaml"),
-        ({"count": True}, "count: True: Input should be a valid integer; fix it in params.yaml"),
-        ({"count": 0}, "count: 0: Input should be greater than or equal to 1; fix it in params.yaml"),
+        ({"count": "1"}, "count: '1': Input should be a valid integer; fix it there"),
+        ({"count": True}, "count: True: Input should be a valid integer; fix it there"),
+        ({"count": 0}, "count: 0: Input should be greater than or equal to 1; fix it there"),
         ({"count": 1, "size": [1]}, "size.1: missing; add it (pipeline/config/params.py describes every param)"),
         ({"count": 10}, "count: is above 9; lower it"),
-        ({"count": 1, "size": [0, 0]}, "size is empty; fix it in params.yaml"),
+        ({"count": 1, "size": [0, 0]}, "size is empty; fix it there"),
         ({"count": date(2020, 1, 1)}, "holds what params cannot (Object of type date is not JSON serializable)"),
         (LOOP, "holds what params cannot (Circular reference detected); use numbers, strings, lists and maps"),
     ],
@@ -84,3 +84,10 @@ def test_a_list_is_read_as_a_tuple_and_the_result_cannot_change() -> None:
     assert (drawing.size, drawing.shape) == ((3, 4), Box(width=1, height=2))
     with pytest.raises(ValueError, match="frozen"):
         drawing.count = 3  # type: ignore[misc]
+
+
+def test_a_value_that_comes_from_no_file_is_fixed_in_params_yaml() -> None:
+    with pytest.raises(
+        ConfigError, match="^overrides: count: 0: Input should be greater than or equal to 1; fix it in params.yaml"
+    ):
+        parse(Drawing, {"count": 0}, "overrides")

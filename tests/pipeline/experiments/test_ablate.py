@@ -16,7 +16,6 @@ from pipeline.config.settings import Settings
 from pipeline.evaluation import evaluator as measuring
 from pipeline.experiments import ablate
 from pipeline.experiments.ablation import Score, Trial, plan, read_score, write_score
-from pipeline.experiments.ablation_table import BEGIN, END
 from pipeline.tracking.tracker import Tracker
 from rdmc.data.loader import PairStore
 from rdmc.errors import ConfigError, DataError, TrainingError
@@ -32,6 +31,7 @@ TINY: dict[str, Any] = {
 TWO = {**TINY["datasets"], "light": {"source": "embedded", "rain": "light", "variants": 0}}
 """The second one has no training pairs."""
 SETTINGS = Settings(gpu=False)
+BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 PAGE = f"# Ablation\n\n{BEGIN}\nnot yet\n{END}\nafter\n"
 
 

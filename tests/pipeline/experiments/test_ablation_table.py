@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from pipeline.experiments.ablation import Score, Spread, Trial, lines
 from pipeline.experiments.ablation_table import (
-    BEGIN,
-    END,
-    between_markers,
     conditions,
     header,
     markdown,
@@ -16,10 +11,8 @@ from pipeline.experiments.ablation_table import (
     rainy_row,
     rows,
 )
-from rdmc.errors import ConfigError
 from rdmc.models.cost import SIDE, cost
 from tests.support.data import tiny_params
-from tests.support.imports import ROOT
 
 
 def test_cells_are_the_means_and_deviations_of_each_variant(trials: list[Trial], scores: dict[str, Score]) -> None:
@@ -57,13 +50,3 @@ def test_one_seed_has_no_spread() -> None:
     assert plus_minus(Spread((28.0,))) == "28.00"
     assert plus_minus(Spread((1.0, 2.0)), "+z.1f") == "+1.5 ± 0.7"
     assert plus_minus(Spread((-0.001,)), "+z.2f") == "+0.00"
-
-
-def test_table_replaces_the_text_between_the_markers() -> None:
-    text = between_markers(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new\n", "page.md")
-    assert text == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert between_markers(text, "new\n", "page.md") == text
-    for bad in ("", BEGIN, f"{END}{BEGIN}"):
-        with pytest.raises(ConfigError, match=r"^page\.md: needs"):
-            between_markers(bad, "new\n", "page.md")
-    assert between_markers((ROOT / "docs/ablation.md").read_text(), "", "docs/ablation.md")

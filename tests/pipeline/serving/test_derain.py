@@ -13,13 +13,18 @@ import pytest
 import torch
 
 from pipeline.config.paths import Paths
+from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
+from pipeline.console import console
 from pipeline.serving import derain
-from rdmc.checkpoint import load_model
+from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import CheckpointError, DataError, ServiceError
 from rdmc.inference import derain_image
 from rdmc.models.baselines import PReNet, PReNetConfig
+from rdmc.reference import load_reference, reference_card
+from tests.support.followed import Registry, spoil
+from tests.support.mlflow_server import free_port
 
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -116,4 +121,50 @@ def test_missing_models_are_errors(tmp_path: Path, photos: Path, monkeypatch: py
         derain.run(photos, tmp_path / "out", str(tmp_path / "none"), Settings())
     with pytest.raises(ServiceError, match="there is no MLflow store"):
         derain.run(photos, tmp_path / "out", "models:/rdmc@candidate", Settings())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ServiceError, match="cannot be reached .*, or name another model: --model reference$"):
+        derain.run(photos, tmp_path / "out", "", Settings(mlflow_timeout=1))
     assert not (tmp_path / "mlflow.db").exists(), "reading creates no store"
+
+
+def test_without_a_name_and_a_store_the_reference_derains(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "width", 500)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    expected = derain_image(load_reference(), photo(0))
+    line = f"model: reference version {reference_card().version} (comes with the package)"
+    for model, why in (("", "; nothing is registered yet"), ("reference", "")):
+        derain.run(photos / "a.png", tmp_path / "out.png", model, Settings(gpu=False))
+        assert np.array_equal(read_rgb(tmp_path / "out.png"), expected)
+        assert capsys.readouterr().out.splitlines()[0] == line + why
+    assert not (tmp_path / "mlflow.db").exists(), "reading creates no store"
+
+
+def test_without_a_name_the_candidate_derains_until_there_is_a_champion(
+    tmp_path: Path, photos: Path, models: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "width", 500)
+    models.client.set_registered_model_alias("rain", "candidate", "2")
+    for champion, version, why in (("nobody", 2, "; there is no nobody"), ("champion", 1, "")):
+        names = Register(model="rain", alias="candidate", champion=champion)
+        derain.run(photos / "a.png", tmp_path / "out.png", "", Settings(gpu=False), names=names)
+        expected = derain_image(load_model(models.folders[version - 1])[0], photo(0))
+        assert np.array_equal(read_rgb(tmp_path / "out.png"), expected)
+        alias = champion if version == 1 else "candidate"
+        shown = capsys.readouterr().out.splitlines()[0]
+        assert shown == f"model: rain version {version} (models:/rain@{alias}, MLflow at {models.uri}){why}"
+
+
+def test_a_champion_that_is_damaged_is_an_error_and_not_skipped(tmp_path: Path, photos: Path, models: Registry) -> None:
+    made = models.add(models.folders[1])
+    spoil(models.files(made) / WEIGHTS)
+    models.promote(made)
+    try:
+        with pytest.raises(CheckpointError, match="the artifact is damaged"):
+            derain.run(
+                photos, tmp_path / "out", "", Settings(), names=Register(model="rain", alias="next", champion="champion")
+            )
+    finally:
+        models.promote(1)
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, DataError, MissingError
 from rdmc.files import file_digest
 from rdmc.models.base import Restorer
+from rdmc.reference import reference_card
 from tests.support.followed import Registry
 
 
@@ -56,6 +57,25 @@ def test_a_model_folder_is_exported_with_its_own_digest(models: Registry, export
     digest = file_digest(models.folders[1] / WEIGHTS)
     assert json.loads((tmp_path / "out/model.onnx").read_text()) == {"model": str(models.folders[1]), "sha256": digest}
     assert same(exported[0], models.folders[1])
+
+
+def test_the_reference_is_exported_with_its_version_and_digest(
+    exported: list[Restorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    export.run("reference", tmp_path / "out", "onnx", Settings())
+    card = reference_card()
+    facts = {"model": "reference", "version": card.version, "sha256": card.sha256}
+    assert json.loads((tmp_path / "out/model.onnx").read_text()) == facts
+    assert exported[0].config == card.network
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_file_is_not_exported(exported: list[Restorer], tmp_path: Path) -> None:
+    (tmp_path / "prenet.pth").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"prenet\.pth: is a file; name a registered model, reference, or a model folder"):
+        export.run(str(tmp_path / "prenet.pth"), tmp_path / "out", "pt2", Settings())
+    assert exported == []
 
 
 def test_an_existing_folder_is_never_overwritten(exported: list[Restorer], tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import torch
 
 from pipeline.config.settings import Settings
 from pipeline.serving import derain, export
-from pipeline.serving.model_loader import KEPT, FollowedModel
+from pipeline.serving.model_loader import KEPT, FollowedModel, has_copy
 from rdmc.checkpoint import WEIGHTS, load_model, write_model
 from rdmc.data.images import write_png
 from rdmc.errors import CheckpointError, MissingError, ServiceError
 from rdmc.inference import derain_image
 from rdmc.models.rdmc import RDMC, RDMCConfig
+from rdmc.reference import load_reference, reference_card
 from tests.support.followed import Registry, spoil
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -189,3 +190,23 @@ def test_wrong_names_are_errors(models: Registry, tmp_path: Path) -> None:
             FollowedModel(uri, Settings(), tmp_path / "cache")
         assert "\n" not in str(caught.value)
     assert FollowedModel(str(models.folders[0]), Settings(), tmp_path / "cache").current.version == ""
+
+
+def test_the_reference_model_is_followed_without_a_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    model, card = FollowedModel("reference", Settings(), tmp_path / "cache"), reference_card()
+    assert (model.current.name, model.current.version, model.current.sha256) == ("reference", card.version, card.sha256)
+    assert not model.refresh()
+    assert model.problem == ""
+    assert np.array_equal(derained(model), derain_image(load_reference(), IMAGE))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_in_the_cache_is_known_by_its_name_and_store(
+    models: Registry, followed: FollowedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert has_copy("models:/rain@champion", Settings(), followed.cache)
+    assert not has_copy("models:/rain@candidate", Settings(), followed.cache)
+    assert not has_copy("models:/rain@champion", Settings(), followed.cache / "other")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert not has_copy("models:/rain@champion", Settings(), followed.cache)

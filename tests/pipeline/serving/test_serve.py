@@ -10,13 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.serving import serve
 from pipeline.serving.app import Serving
+from pipeline.serving.model_loader import FollowedModel
 from pipeline.serving.requests import RequestLimits
-from pipeline.serving.types import ServingConfig
+from pipeline.serving.serve import choose_to_serve
+from pipeline.serving.types import ModelStatus, ServingConfig
 from rdmc.errors import ServiceError
+from rdmc.reference import reference_card
+from tests.support.followed import Registry
+from tests.support.mlflow_server import free_port
 
 CONFIG = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"))
 
@@ -43,7 +49,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ServingConfig]:
     @contextmanager
     def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
         configs.append(config)
-        yield Interrupted("http://127.0.0.1:8000", "")
+        yield Interrupted("http://127.0.0.1:8000", ModelStatus("rain", "1", ""))
 
     monkeypatch.setattr(console, "width", 500)
     monkeypatch.setattr(serve, "serving", serving)
@@ -55,6 +61,8 @@ def test_ctrl_c_ends_it_and_the_address_is_printed(started: list[ServingConfig],
     serve.run(CONFIG, Settings())
     shown = capsys.readouterr().out
     assert "serving models:/rain@champion at http://127.0.0.1:8000" in shown
+    assert "model: rain version 1 (models:/rain@champion, MLflow at sqlite:///" in shown
+    assert "stays" not in shown
     assert "http://127.0.0.1:8000/derain" in shown
     assert "cached" not in shown
 
@@ -69,12 +77,68 @@ def test_paths_are_absolute_because_ray_works_in_another_folder(
     assert [config.model for config in started] == [str(tmp_path / "checkpoints/best"), "models:/rain@champion"]
 
 
+def test_without_a_name_and_a_store_the_reference_is_served_and_the_choice_is_explained(
+    started: list[ServingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
+        started.append(config)
+        found = FollowedModel(config.model, settings, config.cache)
+        yield Interrupted("http://127.0.0.1:8000", ModelStatus(found.current.name, found.current.version, found.problem))
+
+    monkeypatch.setattr(serve, "serving", serving)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    serve.run(replace(CONFIG, model=""), Settings())
+    serve.run(replace(CONFIG, model="reference"), Settings())
+    chosen, named = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model: ")]
+    assert [config.model for config in started] == ["reference", "reference"]
+    assert named == f"model: reference version {reference_card().version} (comes with the package)"
+    assert chosen.startswith(f"{named}; nothing is registered yet, and this server stays with its choice")
+    assert list(tmp_path.iterdir()) == [], "neither a store nor a cache"
+
+
+def test_without_a_name_the_champion_or_the_candidate_of_the_params_is_followed(
+    started: list[ServingConfig], models: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.client.set_registered_model_alias("rain", "candidate", "2")
+    for champion, stays in (("champion", False), ("nobody", True)):
+        serve.run(replace(CONFIG, model=""), Settings(), Register(model="rain", alias="candidate", champion=champion))
+        assert ("there is no nobody, and this server stays with its choice" in capsys.readouterr().out) is stays
+    assert [config.model for config in started] == ["models:/rain@champion", "models:/rain@candidate"]
+
+
+def test_an_unavailable_registry_leaves_the_choice_that_is_cached(
+    models: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, settings, cache = (
+        Register(model="rain", alias="candidate", champion="champion"),
+        Settings(mlflow_timeout=1),
+        tmp_path,
+    )
+    models.client.set_registered_model_alias("rain", "candidate", "2")
+    store = Path(models.uri.removeprefix("sqlite:///"))
+    for alias in ("candidate", "champion"):
+        FollowedModel(f"models:/rain@{alias}", settings, cache)
+        store.rename(store.with_suffix(".away"))
+        try:
+            choice = choose_to_serve(names, settings, cache)
+            assert choose_to_serve(names, settings, tmp_path / "empty").model == "reference"
+        finally:
+            store.with_suffix(".away").rename(store)
+        assert choice.model == f"models:/rain@{alias}"
+        assert ("cannot say whether there is a champion" in choice.why) is (alias == "candidate")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ServiceError, match="cannot be reached .*, or name another model: --model reference"):
+        choose_to_serve(names, settings, cache)  # another store, so the copies are not its own
+
+
 def test_a_model_from_the_cache_is_reported(
     started: list[ServingConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @contextmanager
     def cached(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
-        yield Interrupted("http://127.0.0.1:8000", "MLflow is away")
+        yield Interrupted("http://127.0.0.1:8000", ModelStatus("rain", "1", "MLflow is away"))
 
     monkeypatch.setattr(serve, "serving", cached)
     serve.run(CONFIG, Settings())
@@ -84,7 +148,7 @@ def test_a_model_from_the_cache_is_reported(
 def test_a_server_that_ends_is_an_error(started: list[ServingConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def ending(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
-        yield Ended("http://127.0.0.1:8000", "")
+        yield Ended("http://127.0.0.1:8000", ModelStatus("rain", "1", ""))
 
     monkeypatch.setattr(serve, "serving", ending)
     with pytest.raises(ServiceError, match="serve again"):

@@ -111,6 +111,12 @@ def test_declared_code_is_that_of_files_and_folders(stage: Path) -> None:
         declared_code(stage, "tune")
 
 
+def test_declared_code_of_a_stage_for_each_dataset() -> None:
+    found = {path.relative_to(ROOT).as_posix() for path in declared_code(ROOT, "prepare")}
+    assert {"pipeline/stages/prepare.py", "rdmc/datasets/embedded.py"} <= found
+    assert not any(name.startswith("rdmc/training/") for name in found)
+
+
 @pytest.mark.parametrize(
     ("dep", "made"),
     [("data/shards", True), ("data", True), ("data/shards/light/x", True), ("data/shard", False), ("rdmc/data", False)],

@@ -1,0 +1,122 @@
+"""``reference``: train the reference model from scratch and write it into the package.
+
+It runs the stages of dvc.yaml, except ``register``, in a folder of its own (``runs/reference``), so the project's data,
+checkpoints and metrics stay as they are. A stopped command resumes, and steps whose inputs have not changed are skipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.params import Params
+from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.recipe import fingerprint, flatten, with_architecture
+from pipeline.config.schema import Strict
+from pipeline.console import say, table
+from pipeline.evaluation.evaluator import device_of, open_tests
+from pipeline.evaluation.pages import between_markers, read_page
+from pipeline.reference.figures import reference_figures
+from pipeline.reference.page import COLUMNS, MARKERS, page, rows
+from pipeline.reference.steps import Steps
+from pipeline.stages import evaluate, leaks, pack, prepare, train
+from pipeline.storage.datasets import read_manifests
+from pipeline.versioning.lineage import code_digest
+from rdmc.checkpoint import load_model
+from rdmc.errors import ConfigError
+from rdmc.files import write_text
+from rdmc.models.cost import cost
+from rdmc.reference import (
+    FOLDER,
+    LARGEST,
+    WEIGHTS,
+    ReferenceCard,
+    ReferenceFacts,
+    ReferenceTraining,
+    as_stored,
+    write_reference,
+)
+
+RECORD = "steps.json"
+HALF = 2
+"""Bytes of a weight in float16."""
+SECTIONS = ("architecture", "loss.", "train.")
+"""The params that the card has besides ``seed`` and ``datasets``, which it has too."""
+
+
+def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None) -> ReferenceCard:
+    """Make the reference model of a project's params and write it into ``out``; its tables also into the page ``write``.
+
+    Returns the card. Raises, before anything starts, ConfigError for a network whose weights are too large for the package and
+    for a page without markers; afterwards the errors of the stages.
+    """
+    project = replace(project, params=with_architecture(project.params), paths=Paths(project.paths.reference))
+    _require_small(project.params)
+    if write:
+        read_page(write, MARKERS)
+    project.paths.root.mkdir(parents=True, exist_ok=True)
+    _run_stages(project)
+    card = _write(project, out)
+    table(f"reference: version {card.version} on test images", COLUMNS, rows(card))
+    size = (out / WEIGHTS).stat().st_size / 1e6
+    say(f"reference: {out / WEIGHTS} ({size:.2f} MB) and its card; pictures of the test images: {project.paths.pictures}")
+    if write:
+        write_text(write, between_markers(read_page(write, MARKERS), MARKERS, page(card), str(write)))
+    return card
+
+
+def _require_small(params: Params) -> None:
+    size = cost(params.network).parameters * HALF
+    if size > LARGEST:
+        raise ConfigError(
+            f"network: weights of {size:,} bytes in float16 exceed {LARGEST:,}, the most for the package; "
+            "choose a smaller network in the profile"
+        )
+
+
+def _run_stages(project: Project[Params]) -> None:
+    """Run prepare, leaks, pack, train and evaluate, as dvc.yaml has them, except for what is finished."""
+    params, paths, steps = project.params, project.paths, Steps(project.paths.root / RECORD)
+    code = {stage: code_digest(stage=stage) for stage in ("prepare", "leaks", "pack", "train", "evaluate")}
+    pairs, shards = {}, {}
+    for name, rule in params.datasets.items():
+        inputs = [code["prepare"], params.seed, _plain(rule), _plain(params.prepare)]
+        work = partial(prepare.run, name, rule, params.prepare, params.seed, paths.pairs(name))
+        pairs[name] = steps.run(f"prepare {name}", inputs, [paths.pairs(name)], work)
+    inputs = [code["leaks"], pairs, params.leaks.score]
+    leaking = steps.run("leaks", inputs, [paths.leaks], partial(leaks.run, params.datasets, params.leaks, paths))
+    report = paths.leaks if params.leaks.exclude else None
+    for name in params.datasets:
+        inputs = [code["pack"], pairs[name], leaking if report else "", _plain(params.pack)]
+        work = partial(pack.run, name, paths.pairs(name), params.pack, paths.shards(name), report)
+        shards[name] = steps.run(f"pack {name}", inputs, [paths.shards(name)], work)
+    trained = fingerprint(params, dict.fromkeys(("seed", "datasets", "loss", "train"), True))
+    made = [paths.best, paths.last, paths.run, paths.train_metrics, paths.history]
+    model = steps.run("train", [code["train"], trained, shards], made, partial(train.run, project))
+    made = [paths.pictures, paths.evaluate_metrics, paths.images]
+    steps.run("evaluate", [code["evaluate"], model, shards, _plain(params.evaluate)], made, partial(evaluate.run, project))
+
+
+def _plain(section: Strict) -> dict[str, Any]:
+    return section.model_dump(mode="json")
+
+
+def _write(project: Project[Params], out: Path) -> ReferenceCard:
+    """Measure the trained model with the weights that are stored, and write it."""
+    params = project.params
+    trained, facts = load_model(project.paths.best)
+    network = as_stored(trained)
+    figures = reference_figures(network, open_tests(project), params.evaluate, device_of(project.settings))
+    plain = flatten(params)
+    training = ReferenceTraining(
+        seed=params.seed,
+        steps=params.train.steps,
+        best_step=int(facts["step"]),
+        datasets={name: _plain(rule) for name, rule in params.datasets.items()},
+        params={name: value for name, value in plain.items() if name.startswith(SECTIONS)},
+    )
+    data = {name: manifest.digest for name, manifest in read_manifests(project).items()}
+    return write_reference(out, network, ReferenceFacts(data, code_digest(), training, figures))

@@ -1,0 +1,113 @@
+"""Which model a command uses: the one that the user names, or the best one that there is.
+
+If none is named, it is the champion, else the candidate, else the reference model that comes with the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.registry import Register
+from pipeline.config.settings import Settings
+from pipeline.registry.client import registry
+from pipeline.registry.versions import CHAMPION, known_aliases, load_version, named_version
+from pipeline.tracking.client import shown_uri, sqlite_path
+from rdmc.checkpoint import WEIGHTS, load_model
+from rdmc.errors import ServiceError
+from rdmc.files import file_digest
+from rdmc.models.base import Restorer
+from rdmc.models.published import load_published
+from rdmc.reference import load_reference, reference_card
+
+SCHEME = "models:/"
+REFERENCE = "reference"
+"""How a user names the reference model. A folder of this name is ``./reference``."""
+NAMES = Register(model="rdmc", alias="candidate", champion=CHAMPION)
+"""The names in the registry, where no params file gives others."""
+PACKAGED = "comes with the package"
+"""Where the reference model comes from."""
+HINT = f"or name another model: --model {REFERENCE}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model to use, as a user would name it."""
+
+    model: str
+    """``models:/name@alias``, ``reference``, a model folder, or a file of published weights."""
+    why: str = ""
+    """Why it is this one, if that is not the user's choice or the champion."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A loaded model and where it comes from."""
+
+    network: Restorer
+    """In evaluation mode, on the CPU."""
+    name: str
+    version: str
+    """Version in the registry, or of the reference model; empty for a folder or a file."""
+    source: str
+    """Where it comes from, for the user."""
+    sha256: str
+    """SHA-256 of the weights; empty if it is not known."""
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version} ({self.source})" if self.version else self.source
+
+
+def choose(names: Register, settings: Settings) -> Choice:
+    """The champion if there is one, else the candidate, else the reference model.
+
+    An MLflow store in a SQLite file that does not exist has neither, and is not created. Raises ServiceError, with a hint,
+    if an MLflow that should exist does not answer or fails.
+    """
+    if store_is_missing(settings):
+        return Choice(REFERENCE, "nothing is registered yet")
+    try:
+        with registry(settings) as client:
+            aliases = known_aliases(client, names.model)
+    except ServiceError as error:
+        raise ServiceError(f"{error}, {HINT}") from None
+    if names.champion in aliases:
+        return Choice(uri(names, names.champion))
+    if names.alias in aliases:
+        return Choice(uri(names, names.alias), f"there is no {names.champion}")
+    return Choice(REFERENCE, f"{names.model} has no {names.champion} and no {names.alias}")
+
+
+def store_is_missing(settings: Settings) -> bool:
+    """Whether MLflow's store is a SQLite file that does not exist, as in a fresh clone."""
+    path = sqlite_path(settings.tracking_uri)
+    return path is not None and not path.is_file()
+
+
+def uri(names: Register, alias: str) -> str:
+    """``models:/name@alias`` of the registered model."""
+    return f"{SCHEME}{names.model}@{alias}"
+
+
+def load_named(model: str, settings: Settings) -> NamedModel:
+    """Load the model that a user names: ``models:/…``, ``reference``, a model folder, or a file of published weights.
+
+    Raises ServiceError or CheckpointError if there is no such model or it cannot be loaded.
+    """
+    if model == REFERENCE:
+        return load_packaged()
+    if model.startswith(SCHEME):
+        version = named_version(model, settings)
+        source = f"{model}, MLflow at {shown_uri(settings.tracking_uri)}"
+        return NamedModel(load_version(version, settings), version.model, str(version.number), source, version.digest)
+    path = Path(model)
+    if path.is_file():
+        return NamedModel(load_published(path), path.name, "", model, file_digest(path))
+    network = load_model(path)[0]
+    return NamedModel(network, path.name, "", model, file_digest(path / WEIGHTS))
+
+
+def load_packaged() -> NamedModel:
+    """Load the reference model. Raises CheckpointError if it cannot be loaded."""
+    card = reference_card()
+    return NamedModel(load_reference(), REFERENCE, card.version, PACKAGED, card.sha256)
