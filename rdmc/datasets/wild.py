@@ -49,8 +49,8 @@ class Wild:
     cross: float = 0.4
     """Share of further layers with a direction of their own. The others differ from the first by a few degrees."""
     amplitude: Range = (0.12, 0.95)
-    """Brightness of the brightest streaks of a layer. Drawn evenly in its logarithm for grain, evenly otherwise: Rain200H's are
-    bright, while in Rain800 and Rain1400 half the images have no streak that adds more than a sixth of white."""
+    """Brightness of the brightest streaks of a layer, drawn evenly in its logarithm for grain and evenly otherwise. Rain200H's
+    bars are bright, while in half the images of Rain800 and Rain1400 99 % of the pixels gain less than a sixth of white."""
     length: Range = (6.0, 160.0)
     """Pixels along a streak, drawn evenly in its logarithm."""
     thickness: Range = (0.5, 6.0)

@@ -20,6 +20,10 @@ SLOPE = 0.1
 EDGE = "replicate"
 """How the mixed form's convolutions continue a map beyond its edge. A training crop's deep maps have 4x4 positions, so most
 of what a dilated convolution sees there is beyond the edge. Zeros would be a world that no whole image has (decision 0010)."""
+GREY = 0.45
+"""What the mixed form subtracts from the rainy image: else brightness drowns the streaks in the first convolution."""
+KEEN = 3.0
+"""Factor on the initial weights of the first convolution, whose filters have a mean of zero and so see edges only."""
 QUIET = 0.5
 """Factor on the initial weights of the dilated convolutions, so that a block begins near its dense part."""
 
@@ -62,6 +66,18 @@ class MixedBlock(nn.Module):
         with torch.no_grad():
             for scale in self.scales:
                 scale.weight.mul_(QUIET)
+
+    def initialise_first(self, colours: int) -> None:
+        """Make the dense convolution, the network's first, a set of edge filters.
+
+        ``colours`` is the number of input channels that are folded pixels of one colour. The mean over such a colour's pixels
+        and the window is subtracted, so that a filter's answer to an even area is zero. A streak is an edge. Without this, a
+        training spends hundreds of steps on a plateau (docs/decisions/0010).
+        """
+        with torch.no_grad():
+            filters = self.dense.weight.unflatten(1, (-1, colours))  # (outputs, colours of both images, folded pixels, 3, 3)
+            edges = (filters - filters.mean((2, 3, 4), keepdim=True)).flatten(1, 2)
+            self.dense.weight.copy_(KEEN * edges)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H, W)."""

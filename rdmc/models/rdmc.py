@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from rdmc.errors import ConfigError
 from rdmc.models.base import Restorer, cropped, pad_to_multiple, recomputed, statistics_kept
 from rdmc.models.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
-from rdmc.models.encoders import EDGE, SLOPE, Encoder, MixedBlock
+from rdmc.models.encoders import EDGE, GREY, SLOPE, Encoder, MixedBlock
 
 FORMS = ("separate", "mixed")
 STEMS = (1, 2, 4)
@@ -154,9 +154,11 @@ class RDMC(Restorer):
                 nn.init.kaiming_normal_(module.weight, a=slope, nonlinearity="leaky_relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, MixedBlock):
-                module.initialise()
+        mixed = [module for module in self.modules() if isinstance(module, MixedBlock)]
+        for block in mixed:
+            block.initialise()
+        for block in mixed[:1]:
+            block.initialise_first(self.config.stem**2)
         nn.init.normal_(self.head.weight, std=1e-2)
 
     def estimates(self, rainy: Tensor) -> list[Tensor]:
@@ -197,8 +199,18 @@ class RDMC(Restorer):
 
     def _passed(self, x: Tensor, estimate: Tensor, coarse: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
         """Return the next estimate, folded as the inputs are, and the ``coarse`` features for the passes after it."""
-        residual, *coarse = recomputed(self, self.residual, torch.cat([x, estimate], 1), *coarse)
+        residual, *coarse = recomputed(self, self.residual, self._seen(x, estimate), *coarse)
         return x + residual, coarse
+
+    def _seen(self, x: Tensor, estimate: Tensor) -> Tensor:
+        """Return what a pass sees, (N, 6*stem^2, h, w): the rainy image and the estimate.
+
+        The mixed form sees them less a mean grey, and as the rain that was removed so far. That is the same information, and
+        the first pass of a recursion then begins like a network without one: with a second input of zero.
+        """
+        if self.config.form == "mixed":
+            return torch.cat([x - GREY, x - estimate], 1)
+        return torch.cat([x, estimate], 1)
 
     def residual(self, x: Tensor, *coarse: Tensor) -> tuple[Tensor, ...]:
         """Run one pass: (N, 6*stem^2, h, w) -> (N, 3*stem^2, h, w), h and w multiples of 2^(depth - 1).
@@ -221,7 +233,7 @@ class RDMC(Restorer):
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
         """Return the encoders' first levels for an image that is both the rainy input and the estimate."""
         x = self._folded(image)
-        return self.encode(torch.cat([x, x], 1), levels)
+        return self.encode(self._seen(x, x), levels)
 
     def encode(self, x: Tensor, levels: int) -> list[Tensor]:
         """Return the encoders' first levels, concatenated; level l: (N, ``config.encoded``[l], h / 2**l, w / 2**l)."""

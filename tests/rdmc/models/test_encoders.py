@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.models.encoders import QUIET, SLOPE, Encoder, MixedBlock, shares
+from rdmc.models.encoders import GREY, KEEN, QUIET, SLOPE, Encoder, MixedBlock, shares
 from rdmc.models.rdmc import RDMC, RDMCConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,6 +76,17 @@ def test_the_dilated_convolutions_start_quieter_than_the_dense_one() -> None:
         assert scale.weight.std().item() == pytest.approx(QUIET * expected, rel=0.05)
 
 
+@pytest.mark.parametrize("stem", [1, 2])
+def test_the_first_filters_of_the_mixed_form_ignore_even_areas_and_answer_to_edges(stem: int) -> None:
+    network = build(RDMCConfig(form="mixed", width=24, depth=2, passes=1, stem=stem))
+    first = network.get_submodule("encoders.0.blocks.0.dense")
+    even = torch.tensor([0.9, 0.2, 0.5, 0.1, 0.3, 0.7]).repeat_interleave(stem**2)[None, :, None, None].expand(1, -1, 8, 8)
+    assert first(even).abs().max() < 1e-5
+    expected = KEEN * (2 / (1 + SLOPE**2) / (9 * 6 * stem**2)) ** 0.5 * (1 - 1 / (9 * stem**2)) ** 0.5
+    assert isinstance(first, nn.Conv2d)
+    assert first.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
 @pytest.mark.parametrize("form", ["separate", "mixed"])
 def test_an_encoder_halves_the_sides_at_each_level(form: str) -> None:
     network = build(RDMCConfig(form=form, width=6, depth=4, passes=1))
@@ -88,7 +99,7 @@ def test_all_levels_of_later_passes_are_new_without_refine() -> None:
     network = build(MIXED)
     rainy = image(1, 3, 32, 32)
     first, second, _ = network.estimates(rainy)
-    assert torch.allclose(second, rainy + network.residual(torch.cat([rainy, first], 1))[0], atol=1e-6)
+    assert torch.allclose(second, rainy + network.residual(torch.cat([rainy - GREY, rainy - first], 1))[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("refine", [1, 2, 3])
