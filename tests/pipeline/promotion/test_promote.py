@@ -81,6 +81,20 @@ def test_promote_refuse_force_and_roll_back(
     assert "rolled back on" in versions.client.get_model_version("rdmc", "2").tags["verdict"]
 
 
+def test_the_champion_trained_again_is_refused_even_without_a_margin(
+    versions: PromotionStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert versions.promote("1")
+    first = versions.client.get_model_version("rdmc", "1")
+    again = versions.client.create_model_version("rdmc", str(first.source), first.run_id, tags=dict(first.tags))
+    assert not versions.promote(str(again.version), margin=0.0)
+    assert versions.tag(str(again.version)) == (
+        "refused: its weights are those of the champion, version 1: the same model, trained again"
+    )
+    assert "models:/rdmc/4 is not promoted" in capsys.readouterr().out
+    assert versions.champion() == 1
+
+
 def _weights(versions: PromotionStore, version: str) -> Path:
     model = versions.client.get_logged_model(
         str(versions.client.get_model_version("rdmc", version).source).removeprefix("models:/")
