@@ -21,7 +21,7 @@ from rdmc.errors import ConfigError
 from tests.support.data import make_dataset, scene, tiny_params
 from tests.support.imports import ROOT
 
-SMALL = {"network.depth": 2, "network.refine": 0, "network.unet.width": 4, "train.lr": 3e-3}
+SMALL = {"network.width": 3, "network.depth": 2, "network.refine": 0, "network.unet.width": 4, "train.lr": 3e-3}
 
 
 @pytest.fixture
