@@ -45,3 +45,13 @@ def benchmark_checks(champion: Version | None, defended: set[str], stores: Colle
     lost = sorted(defended.difference(stores))
     reason = f"{champion.label} was measured on {', '.join(lost)}, which has no test images here; name it in params.yaml again"
     return [Check("benchmarks", not lost, reason if lost else "all that the champion was measured on")]
+
+
+def weights_checks(challenger: Version, champion: Version | None) -> list[Check]:
+    """A check that fails if the challenger's weights are the champion's, so there is nothing to gain; else no check.
+
+    The rule on all images fails then as well. This one says why.
+    """
+    if not champion or not champion.digest or challenger.digest != champion.digest:
+        return []
+    return [Check("weights", False, f"its weights are those of the champion, {champion.label}: the same model, trained again")]

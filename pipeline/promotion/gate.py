@@ -147,14 +147,15 @@ def _comparisons(sample: PairedSample, rules: Gate, seed: int, first: bool) -> l
     """The rules that compare both models: over all images, on each dataset, and on the worst images."""
     result = bounds(sample, rules.worst_share, rules.confidence, rules.resamples, seed)
     enough = sample.units >= rules.min_scenes
-    overall = _bounded("overall", result.overall, rules.margin, enough)
+    overall = _bounded("overall", result.overall, rules.margin, rules.confidence, enough)
     if not enough and not first:
         reason = (
             f"overall {result.overall.mean:+.2f} dB of {sample.units} scenes: {FEW}, at least {rules.min_scenes} are needed"
         )
         overall = Check("overall", False, reason, result.overall.mean, None, rules.margin)
     each = [_dataset(name, bound, sample.units_of(name), rules, first) for name, bound in result.datasets.items()]
-    return [overall, *each, _bounded(f"worst {rules.worst_share:.0%}", result.worst, -rules.worst_tolerance, enough)]
+    worst = _bounded(f"worst {rules.worst_share:.0%}", result.worst, -rules.worst_tolerance, rules.confidence, enough)
+    return [overall, *each, worst]
 
 
 def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> Check:
@@ -165,7 +166,7 @@ def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> 
     """
     few, name, least = scenes < rules.min_scenes, f"dataset {name}", -rules.tolerance
     if first or scenes >= LEAST:
-        check = _bounded(name, bound, least, not (few and first))
+        check = _bounded(name, bound, least, rules.confidence, not (few and first))
     else:
         check = Check(name, False, f"{name} {bound.mean:+.2f} dB ({FEW}; needed {least:+.2f})", bound.mean, None, least)
     if check.passed or first or not few:
@@ -173,10 +174,10 @@ def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> 
     return replace(check, said=f"{check.said}, of {scenes} scenes: add test scenes, or set gate.by: image")
 
 
-def _bounded(name: str, bound: Bound, least: float, interval: bool) -> Check:
+def _bounded(name: str, bound: Bound, least: float, confidence: float, interval: bool) -> Check:
     """Check that the lower bound reaches ``least``; without ``interval``, that the mean does."""
     low = bound.low if interval else None
-    judged = f"at least {bound.low:+.2f}" if interval else FEW
+    judged = f"at least {bound.low:+.2f} with {100 * confidence:g}% confidence" if interval else FEW
     passed = (bound.low if interval else bound.mean) >= least
     return Check(name, passed, f"{name} {bound.mean:+.2f} dB ({judged}; needed {least:+.2f})", bound.mean, low, least)
 

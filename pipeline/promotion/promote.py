@@ -16,7 +16,7 @@ from pipeline.evaluation.evaluator import device_of, open_tests
 from pipeline.evaluation.model_figures import ModelFigures
 from pipeline.evaluation.paired import RAINY, compared
 from pipeline.promotion.champion import append, move, settle
-from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks
+from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks, weights_checks
 from pipeline.promotion.gate import Check, Verdict, judge
 from pipeline.promotion.log import LogEntry, PromotionLog
 from pipeline.promotion.verdict import file_verdict
@@ -69,7 +69,11 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
         return True
     stores = open_tests(project)
     here = {name: manifest.digest for name, manifest in read_manifests(project).items()}
-    checks = [*lineage_checks(case.challenger, here, case.log), *benchmark_checks(case.champion, case.defended, stores)]
+    checks = [
+        *lineage_checks(case.challenger, here, case.log),
+        *benchmark_checks(case.champion, case.defended, stores),
+        *weights_checks(case.challenger, case.champion),
+    ]
     basis = _basis(params, here, checks, case)
     earlier = None if force else case.log.refused(case.challenger.number, basis)
     if earlier:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,42 @@ from tests.support.data import FEW, TINY
 from tests.support.imports import ROOT
 
 COPIED = ("rdmc", "pipeline", "architectures", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
+TOY_DATASETS = {
+    "light": {"source": "embedded", "rain": "light", "variants": 1},
+    "heavy": {"source": "embedded", "rain": "heavy", "variants": 0},  # no training pairs
+}
 ENDING = 3000
 """Characters of a failed command's output that are shown."""
 
 
-def make_project(root: Path, changes: Mapping[str, Any] | None = None) -> Path:
-    """Make the project in ``root``, with ``changes`` to the toy params and few photographs, and commit it."""
+def make_project(
+    root: Path,
+    changes: Mapping[str, Any] | None = None,
+    photos: Collection[str] = FEW,
+    datasets: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] = TINY,
+) -> Path:
+    """Make the project in ``root`` and commit it.
+
+    Args:
+        root: the new folder.
+        changes: params by dotted name, which replace those of ``base``.
+        photos: names of the photographs that are kept. Rain over all of them would take most of a test's time.
+        datasets: the datasets in place of ``TOY_DATASETS``.
+        base: params by dotted name, which replace those of params.yaml.
+    """
     root.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, root / name)
+    with (root / "rdmc/datasets/embedded.py").open("a") as code:
+        code.write(f"\n\nPHOTOS = tuple(photo for photo in PHOTOS if photo.name in {tuple(photos)})\n")
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params["datasets"] = {
-        "light": {"source": "embedded", "rain": "light", "variants": 1},
-        "heavy": {"source": "embedded", "rain": "heavy", "variants": 0},  # no training pairs
-    }
-    with (root / "rdmc/datasets/embedded.py").open("a") as code:  # rain over all photographs would take most of a test's time
-        code.write(f"\n\nPHOTOS = tuple(photo for photo in PHOTOS if photo.name in {FEW})\n")
-    for key, value in {**TINY, **(changes or {})}.items():
+    params["datasets"] = datasets or TOY_DATASETS
+    for key, value in {**base, **(changes or {})}.items():
         part, name = key.split(".")
         params[part][name] = value
     yaml.dump(params, root / "params.yaml")

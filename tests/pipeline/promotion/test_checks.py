@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks
+from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks, weights_checks
 from pipeline.promotion.gate import Check
 from pipeline.promotion.log import LogEntry, PromotionLog
 from tests.support.registry import make_version
@@ -55,3 +55,13 @@ def test_a_challenger_is_measured_on_all_datasets_of_the_champion() -> None:
     (fails,) = benchmark_checks(make_version(1), {"light", "real"}, ["light"])
     assert not fails.passed
     assert fails.said == "version 1 was measured on real, which has no test images here; name it in params.yaml again"
+
+
+def test_equal_weights_are_refused_with_the_champion_named() -> None:
+    champion = make_version(2, {"model_sha256": "ab"})
+    (fails,) = weights_checks(make_version(3, {"model_sha256": "ab"}), champion)
+    assert (fails.name, fails.passed) == ("weights", False)
+    assert fails.said == "its weights are those of the champion, version 2: the same model, trained again"
+    assert weights_checks(make_version(3, {"model_sha256": "cd"}), champion) == []
+    assert weights_checks(make_version(3, {"model_sha256": "ab"}), None) == [], "the first champion"
+    assert weights_checks(make_version(3), make_version(2)) == [], "unknown digests are not equal"

@@ -13,6 +13,7 @@ from pipeline.config.params import Params
 from pipeline.config.registry import Gate
 from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from pipeline.promotion.gate import Check, Verdict, judge
+from rdmc.datasets.embedded import PHOTOS
 from rdmc.errors import DataError
 
 DATASETS = ("light", "heavy", "real")
@@ -42,6 +43,18 @@ def world(
     made = [
         ModelFigures(label, tuple(images), tuple(psnr), (0.9,) * len(images), (0.1,) * len(images), {"light/0-0": 35.0}, 2.0)
         for label, psnr in (("version 2", new), ("version 1", old))
+    ]
+    return made[0], made[1]
+
+
+def shared_scenes(seed: int, true: float, scenes: int) -> tuple[ModelFigures, ModelFigures]:
+    """Figures as of ``world`` with one variant, where all datasets show the same scenes."""
+    pair = world(np.random.default_rng(seed), (true, true, true), scenes)
+    kept = [index for index, image in enumerate(pair[0].images) if image.name.endswith("-0")]
+    images = tuple(replace(pair[0].images[index], scene=pair[0].images[index].name) for index in kept)
+    made = [
+        replace(side, images=images, psnr_y=tuple(side.psnr_y[index] for index in kept), ssim_y=side.ssim_y[: len(kept)])
+        for side in pair
     ]
     return made[0], made[1]
 
@@ -106,7 +119,19 @@ def test_a_verdict_as_json_and_markdown(pair: tuple[ModelFigures, ModelFigures],
 
 
 def test_identical_models_are_refused(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
-    assert failed(judge(replace(pair[1], label="version 2"), pair[1], rules, 0)) == ["overall"]
+    verdict = judge(replace(pair[1], label="version 2"), pair[1], rules, 0)
+    assert failed(verdict) == ["overall"]
+    assert verdict.line == "refused: overall +0.00 dB (at least +0.00 with 95% confidence; needed +0.10)"
+
+
+def test_as_many_scenes_as_the_embedded_test_photographs_are_enough_for_every_rule(rules: Gate) -> None:
+    """24 scenes, each in three datasets with one image, as in the default data: the same scene counts once."""
+    scenes = sum(photo.split == "test" for photo in PHOTOS)
+    better = {seed: judge(*shared_scenes(seed, 0.5, scenes), rules, seed) for seed in range(20)}
+    assert {(verdict.images, verdict.scenes) for verdict in better.values()} == {(3 * scenes, scenes)}
+    assert all(math.isfinite(check.low) for check in better[0].checks if check.low is not None)
+    assert sum(verdict.passed for verdict in better.values()) >= 18
+    assert not any(judge(*shared_scenes(seed, 0.0, scenes), rules, seed).passed for seed in range(20))
 
 
 def test_worse_worst_images_are_refused(pair: tuple[ModelFigures, ModelFigures], rules: Gate) -> None:
