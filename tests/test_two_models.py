@@ -18,9 +18,11 @@ from tests.support.imports import ROOT
 from tests.support.project import make_project, run
 
 pytestmark = pytest.mark.slow
+FIRST, BETTER = 80, 400
+"""Training steps of the two models."""
 SHORT = {
     "network.width": 8,
-    "train.steps": 20,
+    "train.steps": FIRST,
     "train.global_batch_size": 8,
     "train.crop": 48,
     "train.warmup_steps": 10,
@@ -29,6 +31,7 @@ SHORT = {
 }
 LEARNED_FROM = ("coffee", "rocket", *(f"street-{number:02d}" for number in range(0, 60, 6)))
 VALIDATED = ("street-72",)
+DATASETS = ("light", "heavy", "wild")
 
 
 @pytest.fixture
@@ -37,21 +40,30 @@ def project(tmp_path: Path) -> Path:
     tested = tuple(photo.name for photo in PHOTOS if photo.split == "test")
     assert len(tested) == 24
     datasets = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["datasets"]
+    assert tuple(datasets) == DATASETS
     return make_project(tmp_path / "project", SHORT, (*LEARNED_FROM, *VALIDATED, *tested), datasets, base={})
 
 
 def pipeline(root: Path, *arguments: str, code: int = 0) -> str:
-    """Run a command of the pipeline and return what it shows, with single spaces, since tables pad and wrap."""
+    """Run a command of the pipeline and return its output on one line with single spaces, since tables pad and wrap.
+
+    ``pytest -s`` shows the output as it was.
+    """
     done = run(root, "python", "-m", "pipeline", *arguments, code=code)
-    print(done.stdout, done.stderr)
+    print(f"$ python -m pipeline {' '.join(arguments)}\n{done.stdout}{done.stderr}")
     return " ".join((done.stdout + done.stderr).split())
 
 
-def checks(client: MlflowClient, version: str) -> dict[str, Any]:
-    """The results of the gate's rules in a version's last verdict, by name."""
+def results(client: MlflowClient, version: str) -> dict[str, Any]:
+    """The gate's rules in a version's last verdict, by name."""
     found = client.get_model_version("rdmc", version)
     file = client.download_artifacts(str(found.run_id), f"{found.tags['verdict_artifact']}/verdict.json")
     return {check["name"]: check for check in json.loads(Path(file).read_text())["checks"]}
+
+
+def number(client: MlflowClient, alias: str) -> int:
+    """The version that has the alias."""
+    return int(client.get_model_version_by_alias("rdmc", alias).version)
 
 
 def test_the_life_of_two_models(project: Path) -> None:
@@ -62,20 +74,37 @@ def test_the_life_of_two_models(project: Path) -> None:
     assert "models:/rdmc@champion is version 1 now, before: none" in shown
 
     params = project / "params.yaml"
-    params.write_text(params.read_text().replace("steps: 20\n", "steps: 300\n", 1))
+    shorter = params.read_text()
+    assert shorter.count(f" steps: {FIRST}\n") == 1
+    params.write_text(shorter.replace(f" steps: {FIRST}\n", f" steps: {BETTER}\n"))
     run(project, "dvc", "repro")
     shown = pipeline(project, "promote", "candidate")
     assert "version 2 against version 1: 72 images of 24 scenes" in shown
     assert "models:/rdmc@champion is version 2 now, before: 1" in shown
-    held = checks(client, "2")
-    assert held["overall"]["low"] >= 0.1
-    for name in ("light", "heavy", "wild"):
-        assert held[f"dataset {name}"]["low"] >= -0.2, "each dataset has scenes enough for a bound"
+    found = results(client, "2")
+    assert found["overall"]["low"] >= 0.1
+    for name in DATASETS:
+        assert found[f"dataset {name}"]["low"] >= -0.2, "each dataset has enough scenes for a bound"
 
     run(project, "dvc", "repro", "--force", "--single-item", "train")
-    run(project, "dvc", "repro")
+    assert "Running stage 'evaluate'" not in run(project, "dvc", "repro").stdout, "the same weights"
     shown = pipeline(project, "promote", "candidate", code=3)
-    print(pipeline(project, "models"))
-    print(pipeline(project, "rollback", "--reason", "it rained"))
-    print(pipeline(project, "history"))
-    print(pipeline(project, "history", "--json"))
+    assert "models:/rdmc/3 is not promoted. refused: overall +0.00 dB" in shown
+    assert "its weights are those of the champion, version 2" in shown
+    assert [name for name, check in results(client, "3").items() if not check["passed"]] == ["overall", "weights"]
+    assert "models:/rdmc/3 was refused on" in pipeline(project, "promote", "candidate", code=3), "it is not judged again"
+
+    shown = pipeline(project, "rollback", "--reason", "it rained")
+    assert "models:/rdmc@champion is version 1 again, before: 2" in shown
+    assert (number(client, "champion"), number(client, "candidate")) == (1, 3)
+    pipeline(project, "models")
+    pipeline(project, "history")
+    entries = json.loads(run(project, "python", "-m", "pipeline", "history", "--json").stdout)
+    assert [(entry["kind"], entry["before"], entry["after"]) for entry in entries] == [
+        ("promote", 0, 1),
+        ("promote", 1, 2),
+        ("refuse", 2, 3),
+        ("rollback", 2, 1),
+    ]
+    assert all(entry["verdict"] for entry in entries[:3]), "each decision has its reason"
+    assert entries[3]["why"] == "it rained"
