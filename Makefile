@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro release test test-slow test-soak check format tune search ablation reference mlflow plots push pull clean
+.PHONY: help setup repro release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ ablation: setup ## Compare the recipe with and without its parts; writes docs/ab
 
 search: setup ## Search for a smaller architecture; writes architectures/searched (python -m pipeline search)
 	python -m pipeline search
+
+profile: setup ## Run the stages with profiles/NAME.yaml in runs/NAME; NAME=rain800-10min (python -m pipeline profile)
+	@[ -n "$(NAME)" ] || { echo "error: NAME is not set; name a profile, such as make profile NAME=rain800-10min" >&2; exit 1; }
+	python -m pipeline profile $(NAME)
 
 reference: setup ## Train the reference model again; writes rdmc/weights and docs/reference.md (python -m pipeline reference)
 	python -m pipeline reference --write docs/reference.md

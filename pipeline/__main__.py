@@ -24,6 +24,7 @@ COMMANDS = (
     training.tune,
     training.ablate,
     training.evaluate,
+    training.profile,
     training.reference,
     models.register,
     models.models,

@@ -24,6 +24,7 @@ ROOMS = [
     {"tracking", "data", "evaluation"},
     {"training", "registry"},
     {"promotion", "experiments", "serving", "stages"},
+    {"profile"},
     {"reference"},
     {"cli"},
     {"__main__"},

@@ -15,7 +15,8 @@ from tests.support.project import make_project, run
 from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.slow
-STAGES = ["prepare@light", "leaks", "pack@light", "train", "evaluate", "register"]
+DATA = ["prepare@light", "prepare@heavy", "leaks", "pack@light", "pack@heavy"]
+STAGES = [*DATA, "train", "evaluate", "register"]
 
 
 @pytest.fixture
@@ -47,12 +48,12 @@ def test_only_changed_stages_rerun_and_results_are_equal(project: Path) -> None:
     training.write_text(training.read_text() + "# touched\n")
     changed = set(json.loads(output(project, "dvc", "status", "--json")))
     assert changed >= {"train"}
-    assert not changed & {"prepare@light", "leaks", "pack@light"}
+    assert not changed & set(DATA)
     assert stages_run(output(project, "dvc", "repro")) == ["train", "register"], "equal weights are not evaluated again"
     assert stages_run(output(project, "dvc", "repro", "--force", "--single-item", "evaluate")) == ["evaluate"]
-    assert stages_run(output(project, "dvc", "repro", "--force", "prepare@light", "leaks", "pack@light")) == STAGES[:3]
+    assert stages_run(output(project, "dvc", "repro", "--force", *DATA)) == DATA
     again = locked(project)
-    for stage in STAGES[:3]:
+    for stage in DATA:
         assert again[stage]["outs"] == first[stage]["outs"], f"{stage} wrote other bytes from the same seed"
     repeated = json.loads((project / "metrics/evaluate.json").read_text())
     for name, group in metrics.items():
@@ -63,8 +64,11 @@ def test_only_changed_stages_rerun_and_results_are_equal(project: Path) -> None:
     assert int(version.version) == 2
     found = client.get_run(str(version.run_id)).inputs
     inputs = found.dataset_inputs if found else []
-    manifest = json.loads((project / "data/shards/light/manifest.json").read_text())
-    assert {item.dataset.name for item in inputs} == {"light"} == {manifest["dataset"]}
+    used = {item.dataset.name: item.tags[0].value for item in inputs}
+    assert used == {"light": "training", "heavy": "validation"}, "heavy has no training pairs"
+    manifests = [json.loads((project / f"data/shards/{name}/manifest.json").read_text()) for name in used]
+    assert [manifest["dataset"] for manifest in manifests] == list(used)
+    assert not any(shard["split"] == "train" for shard in manifests[list(used).index("heavy")]["shards"])
 
 
 def test_data_checkpoints_and_artifacts_are_stored_in_the_bucket(

@@ -111,3 +111,20 @@ def reference(
     from rdmc.reference import FOLDER
 
     command.run(read_project(params, profile), out or FOLDER, write)
+
+
+def profile(
+    name: Annotated[
+        str,
+        typer.Argument(help="The profile: `profiles/NAME.yaml` beside the params file, with the params that differ from it."),
+    ],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Run prepare, leaks, pack, train and evaluate with the params of a profile.
+
+    Everything is written below `runs/NAME`, apart from the project's own files, and nothing is registered. A stopped command
+    resumes when you run it again, and steps whose inputs have not changed are skipped. It ends with a table of the gains.
+    """
+    from pipeline.profile import run as command
+
+    command.run(read_project(params, name), name)

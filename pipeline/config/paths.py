@@ -108,6 +108,10 @@ class Paths:
         """``reference``: a folder with the files of the stages that make the reference model, apart from this project's."""
         return self.root / "runs/reference"
 
+    def profile(self, name: str) -> Path:
+        """``profile``: a folder with the files of the stages for a profile, apart from this project's."""
+        return self.root / "runs" / name
+
     @property
     def served(self) -> Path:
         """``serve``: downloaded models, named by their content."""

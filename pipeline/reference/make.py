@@ -7,22 +7,20 @@ checkpoints and metrics stay as they are. A stopped command resumes, and steps w
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
-from pipeline.config.recipe import fingerprint, flatten, with_architecture
+from pipeline.config.recipe import flatten, with_architecture
 from pipeline.config.schema import Strict
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
 from pipeline.evaluation.pages import between_markers, read_page
+from pipeline.profile.stages import run_stages
 from pipeline.reference.figures import reference_figures
 from pipeline.reference.page import COLUMNS, MARKERS, page, rows
-from pipeline.reference.steps import Steps
-from pipeline.stages import evaluate, leaks, pack, prepare, train
 from pipeline.storage.datasets import read_manifests
 from pipeline.versioning.lineage import code_digest
 from rdmc.checkpoint import load_model
@@ -40,7 +38,6 @@ from rdmc.reference import (
     write_reference,
 )
 
-RECORD = "steps.json"
 HALF = 2
 """Bytes of a weight in float16."""
 SECTIONS = ("architecture", "loss.", "train.")
@@ -57,8 +54,7 @@ def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None)
     _require_small(project.params)
     if write:
         read_page(write, MARKERS)
-    project.paths.root.mkdir(parents=True, exist_ok=True)
-    _run_stages(project)
+    run_stages(project)
     card = _write(project, out)
     table(f"reference: version {card.version} on test images", COLUMNS, rows(card))
     size = (out / WEIGHTS).stat().st_size / 1e6
@@ -75,29 +71,6 @@ def _require_small(params: Params) -> None:
             f"network: weights of {size:,} bytes in float16 exceed {LARGEST:,}, the most for the package; "
             "choose a smaller network in the profile"
         )
-
-
-def _run_stages(project: Project[Params]) -> None:
-    """Run prepare, leaks, pack, train and evaluate, as dvc.yaml has them, except for what is finished."""
-    params, paths, steps = project.params, project.paths, Steps(project.paths.root / RECORD)
-    code = {stage: code_digest(stage=stage) for stage in ("prepare", "leaks", "pack", "train", "evaluate")}
-    pairs, shards = {}, {}
-    for name, rule in params.datasets.items():
-        inputs = [code["prepare"], params.seed, _plain(rule), _plain(params.prepare)]
-        work = partial(prepare.run, name, rule, params.prepare, params.seed, paths.pairs(name))
-        pairs[name] = steps.run(f"prepare {name}", inputs, [paths.pairs(name)], work)
-    inputs = [code["leaks"], pairs, params.leaks.score]
-    leaking = steps.run("leaks", inputs, [paths.leaks], partial(leaks.run, params.datasets, params.leaks, paths))
-    report = paths.leaks if params.leaks.exclude else None
-    for name in params.datasets:
-        inputs = [code["pack"], pairs[name], leaking if report else "", _plain(params.pack)]
-        work = partial(pack.run, name, paths.pairs(name), params.pack, paths.shards(name), report)
-        shards[name] = steps.run(f"pack {name}", inputs, [paths.shards(name)], work)
-    trained = fingerprint(params, dict.fromkeys(("seed", "datasets", "loss", "train"), True))
-    made = [paths.best, paths.last, paths.run, paths.train_metrics, paths.history]
-    model = steps.run("train", [code["train"], trained, shards], made, partial(train.run, project))
-    made = [paths.pictures, paths.evaluate_metrics, paths.images]
-    steps.run("evaluate", [code["evaluate"], model, shards, _plain(params.evaluate)], made, partial(evaluate.run, project))
 
 
 def _plain(section: Strict) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -161,7 +163,7 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
 
     mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)  # else it goes to another one
     example = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None], (1, 32, 1, 3))
-    with _no_bytecode():
+    with _no_bytecode(), _library() as library:
         logged = Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,
@@ -170,7 +172,7 @@ def log_model(client: MlflowClient, run_id: str, name: str, folder: Path, step: 
             step=step,
             python_model=str(SOURCE),
             artifacts={ARTIFACT: str(folder)},
-            code_paths=[str(PACKAGE)],
+            code_paths=[str(library)],
             signature=signature(),
             input_example=example,
             pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in REQUIREMENTS],
@@ -192,6 +194,14 @@ def signature() -> ModelSignature:
     made = ModelSignature(images, images, ParamSchema([ParamSpec("tile", DataType.integer, 1024)]))
     made._is_signature_from_type_hint = True
     return made
+
+
+@contextmanager
+def _library() -> Iterator[Path]:
+    """A copy of the library's code. The weights of the reference model stay out: the version has its own."""
+    with tempfile.TemporaryDirectory() as name:
+        ignored = shutil.ignore_patterns("__pycache__", "weights")
+        yield Path(shutil.copytree(PACKAGE, Path(name) / PACKAGE.name, ignore=ignored))
 
 
 @contextmanager

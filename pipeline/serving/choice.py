@@ -31,7 +31,7 @@ HINT = f"or name another model: --model {REFERENCE}"
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """The model to use, as a user would name it."""
 
     model: str
@@ -58,24 +58,24 @@ class NamedModel:
         return f"{self.name} version {self.version} ({self.source})" if self.version else self.source
 
 
-def choose(names: Register, settings: Settings) -> Choice:
+def choose(names: Register, settings: Settings) -> ModelChoice:
     """The champion if there is one, else the candidate, else the reference model.
 
     An MLflow store in a SQLite file that does not exist has neither, and is not created. Raises ServiceError, with a hint,
     if an MLflow that should exist does not answer or fails.
     """
     if store_is_missing(settings):
-        return Choice(REFERENCE, "nothing is registered yet")
+        return ModelChoice(REFERENCE, "nothing is registered yet")
     try:
         with registry(settings) as client:
             aliases = known_aliases(client, names.model)
     except ServiceError as error:
         raise ServiceError(f"{error}, {HINT}") from None
     if names.champion in aliases:
-        return Choice(uri(names, names.champion))
+        return ModelChoice(uri(names, names.champion))
     if names.alias in aliases:
-        return Choice(uri(names, names.alias), f"there is no {names.champion}")
-    return Choice(REFERENCE, f"{names.model} has no {names.champion} and no {names.alias}")
+        return ModelChoice(uri(names, names.alias), f"there is no {names.champion}")
+    return ModelChoice(REFERENCE, f"{names.model} has no {names.champion} and no {names.alias}")
 
 
 def store_is_missing(settings: Settings) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
-from pipeline.serving.choice import NAMES, Choice, choose, load_named
+from pipeline.serving.choice import NAMES, ModelChoice, choose, load_named
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import DataError
 from rdmc.inference import best_device, derain_image
@@ -37,7 +37,7 @@ def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 102
     jobs = plan(source, out)
     device = "cpu" if settings.gpu is False else best_device()
     failed: list[str] = []
-    choice = Choice(model) if model else choose(names, settings)
+    choice = ModelChoice(model) if model else choose(names, settings)
     found = load_named(choice.model, settings)
     say(f"model: {found}{f'; {choice.why}' if choice.why else ''}")
     started = time.perf_counter()

@@ -11,7 +11,7 @@ from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.serving.app import serving
-from pipeline.serving.choice import NAMES, PACKAGED, REFERENCE, SCHEME, Choice, choose, store_is_missing, uri
+from pipeline.serving.choice import NAMES, PACKAGED, REFERENCE, SCHEME, ModelChoice, choose, store_is_missing, uri
 from pipeline.serving.model_loader import has_copy
 from pipeline.serving.types import ModelStatus, ServingConfig
 from pipeline.tracking.client import shown_uri
@@ -35,7 +35,7 @@ def run(config: ServingConfig, settings: Settings, names: Register = NAMES) -> N
     if own_ray(settings):  # a shared Ray may listen there already, as Ray Serve does for all its applications
         check_port(config.port, config.host, "`--port 8001`")
     config = replace(config, cache=config.cache.resolve())
-    choice = Choice(config.model) if config.model else choose_to_serve(names, settings, config.cache)
+    choice = ModelChoice(config.model) if config.model else choose_to_serve(names, settings, config.cache)
     config = replace(config, model=_absolute(choice.model))
     with serving(config, settings) as served:
         if served.model.problem:
@@ -49,7 +49,7 @@ def run(config: ServingConfig, settings: Settings, names: Register = NAMES) -> N
             served.watch()
 
 
-def choose_to_serve(names: Register, settings: Settings, cache: Path) -> Choice:
+def choose_to_serve(names: Register, settings: Settings, cache: Path) -> ModelChoice:
     """``choose``, or the champion (else the candidate) as it was last cached here, if MLflow cannot be asked.
 
     A SQLite store that is gone, although a model of it is cached, cannot be asked either. Raises ServiceError.
@@ -57,18 +57,18 @@ def choose_to_serve(names: Register, settings: Settings, cache: Path) -> Choice:
     try:
         choice, problem = choose(names, settings), None
     except ServiceError as error:
-        choice, problem = Choice(""), error
+        choice, problem = ModelChoice(""), error
     if problem or store_is_missing(settings):
         unknown = f"MLflow cannot say whether there is a {names.champion}"
         for alias, why in ((names.champion, ""), (names.alias, unknown)):
             if has_copy(uri(names, alias), settings, cache):
-                return Choice(uri(names, alias), why)
+                return ModelChoice(uri(names, alias), why)
     if problem:
         raise problem
     return choice
 
 
-def _described(model: ModelStatus, name: str, choice: Choice, settings: Settings) -> str:
+def _described(model: ModelStatus, name: str, choice: ModelChoice, settings: Settings) -> str:
     """The model at the start: its name and version, where it comes from, and why it is this one."""
     if not model.version:
         return name

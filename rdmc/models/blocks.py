@@ -6,6 +6,7 @@ Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092 and its jou
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 
+Edge = Literal["zeros", "replicate"]
 NORMS = ("none", "group", "batch")
 MIXES = ("mix", "bilinear", "bicubic")
 
@@ -37,7 +39,7 @@ class DoubleBlock(nn.Sequential):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kind: str, dilation: int = 1, slope: float = 0.0, edge: str = "zeros"
+        self, inputs: int, outputs: int, kind: str, dilation: int = 1, slope: float = 0.0, edge: Edge = "zeros"
     ) -> None:
         bias = kind == "none"
         super().__init__(

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.models.blocks import norm
+from rdmc.models.blocks import Edge, norm
 
 SLOPE = 0.1
 """Gradient of the mixed form's activations below zero. A ReLU's of 0 let whole networks die at the start (decision 0010)."""
-EDGE = "replicate"
+EDGE: Edge = "replicate"
 """How the mixed form's convolutions continue a map beyond its edge. A training crop's deep maps have 4x4 positions, so most
 of what a dilated convolution sees there is beyond the edge. Zeros would be a world that no whole image has (decision 0010)."""
 GREY = 0.45
@@ -65,7 +65,7 @@ class MixedBlock(nn.Module):
         """Make the dilated convolutions quiet. Their weights have to be initialised before."""
         with torch.no_grad():
             for scale in self.scales:
-                scale.weight.mul_(QUIET)
+                scale.get_parameter("weight").mul_(QUIET)
 
     def initialise_first(self, colours: int) -> None:
         """Make the dense convolution, the network's first, a set of edge filters.
@@ -75,7 +75,8 @@ class MixedBlock(nn.Module):
         training spends hundreds of steps on a plateau (docs/decisions/0010).
         """
         with torch.no_grad():
-            filters = self.dense.weight.unflatten(1, (-1, colours))  # (outputs, colours of both images, folded pixels, 3, 3)
+            shape = (self.dense.out_channels, -1, colours, 3, 3)  # outputs, colours of both images, folded pixels, window
+            filters = self.dense.weight.view(shape)
             edges = (filters - filters.mean((2, 3, 4), keepdim=True)).flatten(1, 2)
             self.dense.weight.copy_(KEEN * edges)
 

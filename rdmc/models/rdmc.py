@@ -24,11 +24,12 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 from rdmc.models.base import Restorer, cropped, pad_to_multiple, recomputed, statistics_kept
-from rdmc.models.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
+from rdmc.models.blocks import MIXES, NORMS, DoubleBlock, Downward, Edge, Upsample, Upward
 from rdmc.models.encoders import EDGE, GREY, SLOPE, Encoder, MixedBlock
 
 FORMS = ("separate", "mixed")
 STEMS = (1, 2, 4)
+PUBLISHED_EDGE: Edge = "zeros"
 MULTIPLES = {"separate": (1, 2, 4, 8, 8), "mixed": (1, 2, 3, 4, 4)}
 """Channels of one encoder's five levels, in units of the width. A shallower network has the first few."""
 DECODED = {"separate": (1.5, 3, 6, 12), "mixed": (1, 2, 3, 4)}
@@ -127,7 +128,7 @@ class RDMC(Restorer):
     def __init__(self, config: RDMCConfig) -> None:
         super().__init__(config)
         colours, wide, dec = 3 * config.stem**2, config.encoded, config.decoded
-        slope, edge = (0.0, "zeros") if config.form == "separate" else (SLOPE, EDGE)
+        slope, edge = (SLOPE, EDGE) if config.form == "mixed" else (0.0, PUBLISHED_EDGE)
         upwards = range(config.depth - 2, -1, -1)  # the decoder's levels, deep to shallow, counted from 0
         self.encoders = nn.ModuleList(_encoders(config, 2 * colours))
         self.upsample = Upsample(config.upsample)
@@ -199,8 +200,8 @@ class RDMC(Restorer):
 
     def _passed(self, x: Tensor, estimate: Tensor, coarse: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
         """Return the next estimate, folded as the inputs are, and the ``coarse`` features for the passes after it."""
-        residual, *coarse = recomputed(self, self.residual, self._seen(x, estimate), *coarse)
-        return x + residual, coarse
+        residual, *kept = recomputed(self, self.residual, self._seen(x, estimate), *coarse)
+        return x + residual, kept
 
     def _seen(self, x: Tensor, estimate: Tensor) -> Tensor:
         """Return what a pass sees, (N, 6*stem^2, h, w): the rainy image and the estimate.

@@ -12,6 +12,7 @@ from pipeline.__main__ import command_line
 from pipeline.config.params import Params, read_params
 from pipeline.config.project import Project
 from pipeline.experiments import ablate, search, tune
+from pipeline.profile import run as profile_run
 from pipeline.reference import make
 from pipeline.stages import evaluate, train
 from rdmc.errors import ConfigError
@@ -62,6 +63,16 @@ def test_the_reference_is_trained_with_its_profile(monkeypatch: pytest.MonkeyPat
     assert [project.params for project in calls] == [read_params(ROOT / "params.yaml", "reference")]
     with pytest.raises(ConfigError, match="'none' is not a profile"):
         CliRunner().invoke(command_line(), ["reference", *file, "--profile", "none"], catch_exceptions=False)
+
+
+def test_a_profile_runs_with_its_params_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Project[Params], str]] = []
+    monkeypatch.setattr(profile_run, "run", lambda *given: calls.append(given))
+    command = ["profile", "rain800-10min", "--params", str(ROOT / "params.yaml")]
+    assert CliRunner().invoke(command_line(), command, catch_exceptions=False).exit_code == 0
+    assert [(project.params, name) for project, name in calls] == [
+        (read_params(ROOT / "params.yaml", "rain800-10min"), "rain800-10min")
+    ]
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:

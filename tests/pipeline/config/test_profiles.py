@@ -9,9 +9,19 @@ import pytest
 
 from pipeline.config.params import read_params
 from pipeline.config.profiles import merged, profile_path
+from pipeline.config.recipe import with_architecture
 from rdmc.errors import ConfigError
+from rdmc.models.rdmc import RDMCConfig
 from tests.support.imports import ROOT
 
+RAIN800 = {
+    "source": "benchmark",
+    "name": "rain800",
+    "path": "raw/rain800",
+    "split": None,
+    "partial": False,
+    "validation_share": 0.05,
+}
 DATA = {"seed": 0, "train": {"steps": 10, "lr": 0.1}, "seeds": [0, 1], "space": {"a": {"uniform": [0, 1]}}}
 
 
@@ -78,6 +88,21 @@ def test_a_profile_that_cannot_be_used_is_named_with_the_reason(params_file: Pat
     assert str(caught.value).startswith(f"{params_file.parent}/profiles/longer.yaml: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_profile_of_the_project_fits_params_yaml(path: Path) -> None:
+    params = read_params(ROOT / "params.yaml", path.stem)
+    assert params != read_params(ROOT / "params.yaml")
+    assert with_architecture(params, ROOT).network.kind == "rdmc"
+    if path.stem.startswith("rain800"):
+        assert [dataset.model_dump() for dataset in params.datasets.values()] == [RAIN800]
+        assert params.leaks.exclude
+
+
+def test_the_gpu_profile_has_the_published_network() -> None:
+    network = with_architecture(read_params(ROOT / "params.yaml", "rain800-gpu"), ROOT).network
+    assert network == RDMCConfig(norm="batch")
 
 
 def test_an_error_in_params_yaml_is_not_blamed_on_the_profile(params_file: Path) -> None:

@@ -124,7 +124,7 @@ def test_it_resumes_after_a_kill_and_skips_what_is_finished(home: Path, store: s
 def test_what_cannot_end_well_is_refused_before_anything_starts(
     changes: dict[str, int], page: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(make, "_run_stages", lambda *_: pytest.fail("it was started"))
+    monkeypatch.setattr(make, "run_stages", lambda *_: pytest.fail("it was started"))
     params = tiny_params({**LIGHT, **changes, "architecture": str(ROOT / "architectures/full")})
     project = Project(params, Settings(), Paths(tmp_path / "project"))
     if page:

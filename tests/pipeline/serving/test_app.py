@@ -24,6 +24,7 @@ from pipeline.serving.types import ServingConfig
 from rdmc.checkpoint import load_model
 from rdmc.data.images import encode_png, read_rgb
 from rdmc.inference import derain_image
+from rdmc.reference import load_reference, reference_card
 from tests.support.browser import chromium, page
 from tests.support.followed import Registry
 from tests.support.serving import Server, encoded, png, server
@@ -199,6 +200,7 @@ def test_a_thousand_malformed_requests_are_answered(served: Server) -> None:
 def test_health_metrics_and_an_unavailable_registry(served: Server, models: Registry) -> None:
     state = json.loads(served.ask("GET", "/healthz")[2])
     assert (state["status"], state["model"], state["registry"]) == ("ok", "rain", "ok")
+    assert state["source"] == "models:/rain@champion"
     assert state["replicas"] >= 1
     store = Path(models.uri.removeprefix("sqlite:///"))
     store.rename(store.with_suffix(".away"))
@@ -249,6 +251,20 @@ def test_a_picture_dropped_on_the_page(served: Server, tmp_path: Path) -> None:
         found.until(f"{message}.includes('version')")
         broken = [event for event in found.events if event["method"] == "Log.entryAdded"]
         assert not [event for event in broken if "Content Security Policy" in event["params"]["entry"]["text"]]
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_serves_the_reference_and_says_so(tmp_path: Path) -> None:
+    card, expected = reference_card(), encode_png(derain_image(load_reference(), read_rgb(PICTURES[0])))
+    with server(tmp_path, RDMC_GPU="false", RDMC_WORKERS="1", MLFLOW_TRACKING_URI="sqlite:///mlflow.db") as found:
+        state = json.loads(found.ask("GET", "/healthz")[2])
+        assert (state["model"], state["version"], state["source"]) == ("reference", card.version, "reference")
+        status, headers, answer = found.ask("POST", "/derain", PICTURES[0])
+        assert (status, headers["x-model"], headers["x-model-version"]) == (200, "reference", card.version)
+        assert answer == expected
+    line = f"model: reference version {card.version} (comes with the package); nothing is registered yet, and this server stays"
+    assert line in (tmp_path / "server.log").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["server.log"], "neither a store nor a cache"
 
 
 def test_an_address_puts_ipv6_in_brackets() -> None:

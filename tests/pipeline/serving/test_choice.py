@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
-from pipeline.serving.choice import NAMES, REFERENCE, Choice, choose, load_named, store_is_missing
+from pipeline.serving.choice import NAMES, REFERENCE, ModelChoice, choose, load_named, store_is_missing
 from rdmc import reference
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, MissingError, ServiceError
@@ -27,28 +27,28 @@ def test_without_a_store_it_is_the_reference_and_no_store_is_made(tmp_path: Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert store_is_missing(Settings())
-    assert choose(NAMES, Settings()) == Choice(REFERENCE, "nothing is registered yet")
+    assert choose(NAMES, Settings()) == ModelChoice(REFERENCE, "nothing is registered yet")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_champion_comes_before_the_candidate_and_the_candidate_before_the_reference(store: str) -> None:
     client = MlflowClient(store, store)
     assert not store_is_missing(Settings())
-    nothing = Choice(REFERENCE, "rain has no champion and no candidate")
+    nothing = ModelChoice(REFERENCE, "rain has no champion and no candidate")
     assert choose(RAIN, Settings()) == nothing
     add_versions(client, "rain", 2)
     assert choose(RAIN, Settings()) == nothing, "versions without an alias are not chosen"
     client.set_registered_model_alias("rain", "candidate", "2")
-    assert choose(RAIN, Settings()) == Choice("models:/rain@candidate", "there is no champion")
+    assert choose(RAIN, Settings()) == ModelChoice("models:/rain@candidate", "there is no champion")
     client.set_registered_model_alias("rain", "champion", "1")
-    assert choose(RAIN, Settings()) == Choice("models:/rain@champion")
+    assert choose(RAIN, Settings()) == ModelChoice("models:/rain@champion")
 
 
 def test_the_names_are_those_of_the_params(store: str) -> None:
     client = MlflowClient(store, store)
     add_versions(client, "snow", 1)
     client.set_registered_model_alias("snow", "live", "1")
-    assert choose(Register(model="snow", alias="next", champion="live"), Settings()) == Choice("models:/snow@live")
+    assert choose(Register(model="snow", alias="next", champion="live"), Settings()) == ModelChoice("models:/snow@live")
     assert choose(RAIN, Settings()).model == REFERENCE
 
 

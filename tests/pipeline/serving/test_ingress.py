@@ -139,6 +139,7 @@ def test_the_model_status_comes_from_a_replica(
     found = opened(GOOD, status=says, first=ModelStatus("rain", "1", "away at first"))
     health = json.loads(bytes(asyncio.run(found(request("/healthz", method="GET"))).body))
     assert (health["version"], health["registry"]) == (version, registry)
+    assert health["source"] == "models:/rain@champion"
     metrics = bytes(asyncio.run(found(request("/metrics", method="GET"))).body).decode()
     assert f'rdmc_model_info{{model="rain",version="{version}"}} 1.0' in metrics
     assert f"rdmc_registry_up {float(registry == 'ok')}" in metrics

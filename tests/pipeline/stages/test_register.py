@@ -136,6 +136,8 @@ def test_the_version_and_its_alias(place: Place) -> None:
     assert {figure.key: figure.value for figure in logged.metrics}["evaluate/overall/gain_psnr_y"] == means["gain_psnr_y"]
     files = Path(logged.artifact_location.removeprefix("file://"))
     assert not [path for path in files.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".pyc")]
+    assert (files / "code/rdmc/reference.py").is_file()
+    assert not (files / "code/rdmc/weights").exists(), "the model's own weights are enough"
     assert "torch==" in (files / "requirements.txt").read_text()
     assert "+cpu" not in (files / "requirements.txt").read_text()
 

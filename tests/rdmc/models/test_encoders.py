@@ -73,7 +73,7 @@ def test_the_dilated_convolutions_start_quieter_than_the_dense_one() -> None:
     assert isinstance(block, MixedBlock)
     expected = (2 / (1 + SLOPE**2) / (9 * 96)) ** 0.5  # He initialisation for a fan-in of 9 * 96
     for scale in block.scales:
-        assert scale.weight.std().item() == pytest.approx(QUIET * expected, rel=0.05)
+        assert scale.get_parameter("weight").std().item() == pytest.approx(QUIET * expected, rel=0.05)
 
 
 @pytest.mark.parametrize("stem", [1, 2])

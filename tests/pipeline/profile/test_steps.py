@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.reference.steps import Steps
+from pipeline.profile.steps import Steps
 
 
 class Work:

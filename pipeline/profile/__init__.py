@@ -1,0 +1,1 @@
+"""Run the stages with the params of a profile, apart from the project's own files."""
