@@ -17,15 +17,14 @@ from pipeline.config.recipe import flatten, with_architecture
 from pipeline.config.schema import Strict
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
-from pipeline.evaluation.pages import between_markers, read_page
+from pipeline.evaluation.pages import read_page
 from pipeline.profile.stages import run_stages
 from pipeline.reference.figures import reference_figures
-from pipeline.reference.page import COLUMNS, MARKERS, page, rows
+from pipeline.reference.page import COLUMNS, MARKERS, rows, write_page
 from pipeline.storage.datasets import read_manifests
 from pipeline.versioning.lineage import code_digest
 from rdmc.checkpoint import load_model
 from rdmc.errors import ConfigError
-from rdmc.files import write_text
 from rdmc.models.cost import cost
 from rdmc.reference import (
     FOLDER,
@@ -60,7 +59,7 @@ def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None)
     size = (out / WEIGHTS).stat().st_size / 1e6
     say(f"reference: {out / WEIGHTS} ({size:.2f} MB) and its card; pictures of the test images: {project.paths.pictures}")
     if write:
-        write_text(write, between_markers(read_page(write, MARKERS), MARKERS, page(card), str(write)))
+        write_page(write, card)
     return card
 
 

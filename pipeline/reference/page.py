@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
-from pipeline.evaluation.pages import markdown_table
+from pipeline.evaluation.pages import between_markers, markdown_table, read_page
+from rdmc.files import write_text
 from rdmc.models.cost import SIDE, cost
 from rdmc.reference import FORMAT, ReferenceCard
 
@@ -39,6 +41,11 @@ def rows(card: ReferenceCard) -> list[list[str]]:
         ]
         for name, found in card.facts.figures.items()
     ]
+
+
+def write_page(path: Path, card: ReferenceCard) -> None:
+    """Write what ``page`` returns between the markers of a page. Raises ConfigError for a page without them."""
+    write_text(path, between_markers(read_page(path, MARKERS), MARKERS, page(card), str(path)))
 
 
 def page(card: ReferenceCard) -> str:
