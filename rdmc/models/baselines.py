@@ -35,7 +35,7 @@ class PReNetConfig:
 class UNetConfig:
     """A plain residual U-Net (Ronneberger et al., MICCAI 2015, arXiv 1505.04597) with a skip from input to output.
 
-    The default works at the resolution of RDMC's default in params.yaml and costs the same GFLOP within 5 %.
+    The default works at the resolution of RDMC's default in params.yaml and costs about a fifth more GFLOP.
     """
 
     taps: ClassVar[int] = UNET_LEVELS

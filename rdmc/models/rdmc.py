@@ -92,6 +92,10 @@ class RDMCConfig:
             raise ConfigError(f"network.refine: {self.refine} is not within 0 to {self.depth - 1}; choose one of these")
         if not self.dilations or min(self.dilations) < 1:
             raise ConfigError(f"network.dilations: {list(self.dilations)} is not a list of dilations; give some of 1 or more")
+        if self.form == "mixed" and self.width < len(self.dilations):
+            raise ConfigError(
+                f"network.width: {self.width} has no channel for each of the {len(self.dilations)} dilations; raise it"
+            )
         unknown = sorted(set(self.connections) - set(CONNECTIONS))
         if unknown:
             raise ConfigError(f"network.connections: {unknown[0]!r} is not a connection; choose from {', '.join(CONNECTIONS)}")

@@ -23,7 +23,7 @@ FEW = ("coffee", "camera", "street-00", "street-69", "chelsea", "street-70", "ch
 """Names of the embedded photographs in a test's project: of every package, and in every split."""
 COUNTS = {"train": 5, "validation": 3, "test": 2}
 TINY = {
-    "network.width": 2,
+    "network.width": 3,
     "network.passes": 2,
     "train.steps": 6,
     "train.crop": 32,
@@ -54,7 +54,8 @@ def make_dataset(workspace: Paths, name: str, counts: Mapping[str, int] | None =
 
 def tiny_params(overrides: Mapping[str, Any] | None = None) -> Params:
     """The project's params, made small enough to train in a moment."""
-    return with_overrides(read_params(ROOT / "params.yaml"), {**TINY, **(overrides or {})})
+    rains = {name: {"source": "embedded", "rain": name, "variants": 1} for name in ("light", "heavy")}
+    return with_overrides(read_params(ROOT / "params.yaml"), {**TINY, "datasets": rains, **(overrides or {})})
 
 
 def toy_project(settings: Settings, paths: Paths, *datasets: str) -> Project[Params]:

@@ -52,7 +52,7 @@ def test_help_lists_every_command_and_where_to_configure() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepare", "drizzle"], "'drizzle' is not a dataset of params.yaml (light, heavy)"),
+        (["prepare", "drizzle"], "'drizzle' is not a dataset of params.yaml (light, heavy, wild)"),
         (["train", "--params", "none.yaml"], "none.yaml"),
         (["derain", "none.png", "out.png", "--model", "checkpoints/none"], "none"),
     ],

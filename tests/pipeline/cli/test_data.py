@@ -65,7 +65,7 @@ def test_pack_reads_the_leaks_only_if_they_are_excluded(calls: list[tuple[Any, .
 
 @pytest.mark.parametrize("command", ["prepare", "pack"])
 def test_an_unknown_dataset_is_refused(command: str, calls: list[tuple[Any, ...]]) -> None:
-    with pytest.raises(ConfigError, match=r"'drizzle' is not a dataset of params.yaml \(light, heavy\); name one of these"):
+    with pytest.raises(ConfigError, match=r"'drizzle' is not a dataset of params.yaml \(light, heavy, wild\); name one"):
         run(command, "drizzle", *PARAMS)
     assert calls == []
 
@@ -74,7 +74,7 @@ def test_leaks_without_folders_compares_the_datasets_of_the_params(calls: list[t
     assert run("leaks", *PARAMS, "--pictures", "sheets") == 0
     ((datasets, rules, paths, pictures),) = calls
     assert (list(datasets), rules.score, paths.leaks, pictures) == (
-        ["light", "heavy"], 0.4, Path("data/leaks.json"), Path("sheets"),
+        ["light", "heavy", "wild"], 0.4, Path("data/leaks.json"), Path("sheets"),
     )  # fmt: skip
 
 

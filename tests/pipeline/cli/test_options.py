@@ -16,7 +16,7 @@ def test_the_project_comes_from_the_file_and_the_environment(monkeypatch: pytest
     monkeypatch.setenv("RDMC_DATA", "/elsewhere")
     monkeypatch.setenv("RDMC_WORKERS", "3")
     project = read_project(ROOT / "params.yaml")
-    assert set(project.params.datasets) == {"light", "heavy"}
+    assert set(project.params.datasets) == {"light", "heavy", "wild"}
     assert (project.settings.workers, project.paths.best) == (3, Path("/elsewhere/checkpoints/best"))
 
 
@@ -52,5 +52,5 @@ def test_a_bad_setting_and_a_missing_file_are_refused(monkeypatch: pytest.Monkey
 def test_only_a_dataset_of_the_params_is_known() -> None:
     project = read_project(ROOT / "params.yaml")
     assert known(project, "heavy") == "heavy"
-    with pytest.raises(ConfigError, match=r"'snow' is not a dataset of params.yaml \(light, heavy\)"):
+    with pytest.raises(ConfigError, match=r"'snow' is not a dataset of params.yaml \(light, heavy, wild\)"):
         known(project, "snow")

@@ -22,7 +22,7 @@ def params() -> Params:
 
 
 def test_the_default_file_is_read(params: Params) -> None:
-    assert set(params.datasets) == {"light", "heavy"}
+    assert set(params.datasets) == {"light", "heavy", "wild"}
     assert isinstance(params.train.lr, float)  # YAML 1.2: 1e-3 is a number
     assert isinstance(params.network, RDMCConfig)
     assert len(params.network.connections) == 8
@@ -41,7 +41,7 @@ def test_the_default_file_is_read(params: Params) -> None:
         ("train.crops_per_decode", 0, "train.crops_per_decode: 0 is below 1"),
         ("train.shuffle_shards", 0, "train.shuffle_shards: 0 is below 1"),
         ("train.weights", {"light": 0}, "train.weights.light: 0.0 is not within"),
-        ("train.weights", {"lihgt": 2}, "train.weights.lihgt: is not a dataset .light, heavy.; fix"),
+        ("train.weights", {"lihgt": 2}, "train.weights.lihgt: is not a dataset .light, heavy, wild.; fix"),
         ("network.width", 0, "network.width: 0 is below 1"),
         ("network.norm", "layer", "network.norm: 'layer' is not one of"),
         ("network.connections", ["enc1->moon"], "network.connections: 'enc1->moon' is not a connection"),
@@ -54,7 +54,7 @@ def test_the_default_file_is_read(params: Params) -> None:
         ("loss.prior", "triplet", "loss.prior: 'triplet' is not one of ratio, infonce"),
         ("loss.features", "vgg19", "loss.vgg19_weights: '' and loss.features is vgg19"),
         ("loss.temperature", 0, "loss.temperature: 0.0 is not above 0"),
-        ("loss.levels", 6, "loss.levels: 6 exceeds the 5 levels that the network has"),
+        ("loss.levels", 6, "loss.levels: 6 exceeds the 4 levels that the network has"),
         ("architecture", "", "architecture: ''"),
         ("search.held_out", 1.0, "search.held_out: 1.0 is not between 0 and 1"),
         ("search.betas", [0.5], "search.betas.1: missing"),

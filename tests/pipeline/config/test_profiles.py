@@ -56,7 +56,7 @@ def test_maps_are_merged_and_everything_else_is_replaced(changes: dict[str, Any]
 
 
 def test_a_profile_changes_only_what_it_names(params_file: Path) -> None:
-    write(params_file, "train: {steps: 77, warmup_steps: 5}\ndatasets: {light: {variants: 9}, heavy: null}\n")
+    write(params_file, "train: {steps: 77, warmup_steps: 5}\ndatasets: {light: {variants: 9}, heavy: null, wild: null}\n")
     plain, changed = read_params(params_file), read_params(params_file, "longer")
     assert (changed.train.steps, changed.train.warmup_steps, changed.train.lr) == (77, 5, plain.train.lr)
     assert list(changed.datasets) == ["light"]

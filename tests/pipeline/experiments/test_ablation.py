@@ -48,7 +48,7 @@ def test_variants_of_the_project_can_be_built() -> None:
         ({"network.width": 0}, "network.width: 0 is below 1"),
         ({"network.width": "wide"}, "network.width: 'wide'"),
         ({"network.dilations": []}, r"network.dilations: \[\] is not"),
-        ({"loss.levels": 9}, "loss.levels: 9 exceeds the 5 levels"),
+        ({"loss.levels": 9}, "loss.levels: 9 exceeds the 4 levels"),
         ({"train.steps": 9}, "train.steps: must be equal in all variants"),
         ({"train.crop": 32}, "train.crop: must be equal in all variants"),
         ({"seed": 9}, "seed: must be equal in all variants"),

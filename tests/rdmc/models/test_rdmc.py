@@ -250,6 +250,7 @@ def test_the_seed_fixes_weights_and_output(norm: str) -> None:
         ({"width": 0}, "network.width: 0 is below 1"),
         ({"passes": -1}, "network.passes: -1 is below 1"),
         ({"form": "dense"}, "network.form: 'dense' is not one of separate, mixed"),
+        ({"form": "mixed", "width": 2}, "network.width: 2 has no channel for each of the 3 dilations"),
         ({"refine": 5}, "network.refine: 5 is not within 0 to 4"),
         ({"stem": 3}, "network.stem: 3 is not one of 1, 2, 4"),
         ({"depth": 6}, "network.depth: 6 is not within 2 to 5"),
