@@ -73,8 +73,9 @@ def models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The params of the project's params.yaml."""
-    return read_params(Path(__file__).parents[2] / "params.yaml")
+    """The params of the project's params.yaml, with the two datasets that ``make_workspace`` packs."""
+    found = read_params(Path(__file__).parents[2] / "params.yaml")
+    return found.model_copy(update={"datasets": {name: found.datasets[name] for name in ("light", "heavy")}})
 
 
 @pytest.fixture(scope="session")
