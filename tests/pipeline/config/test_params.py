@@ -25,7 +25,7 @@ def test_the_default_file_is_read(params: Params) -> None:
     assert set(params.datasets) == {"light", "heavy", "wild"}
     assert isinstance(params.train.lr, float)  # YAML 1.2: 1e-3 is a number
     assert isinstance(params.network, RDMCConfig)
-    assert len(params.network.connections) == 8
+    assert params.network.connections == ("input->dec1", "enc1->dec2", "enc2->dec3")
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_population_and_trials_with_several_workers(tmp_path: Path, store: str
         ({"space": {"evaluate.tile": {"choice": [256]}}}, "tune.space.evaluate.tile: a sweep searches params of network, loss"),
         ({"space": {"train.steps": {"choice": [2]}}}, r"tune.space.train.steps: .*\(except train.steps\)"),
         ({"space": {**SPACE, "loss.temperature": {"uniform": [-1, 1], "when": {"loss.prior": "infonce"}}}}, "temperature: -1"),
-        ({"algorithm": "pbt", "space": {"network.width": {"choice": [2, 4]}}}, "tune.space.network.width: cannot change"),
+        ({"algorithm": "pbt", "space": {"network.width": {"choice": [4, 6]}}}, "tune.space.network.width: cannot change"),
         (
             {"algorithm": "pbt", "space": {"loss.contrastive": {"choice": [0.0, 0.1]}}},
             "tune.space.loss.contrastive: pbt cannot",

@@ -31,7 +31,7 @@ def stop(*_: object) -> None:
 def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = Genotype(("enc1->dec2", "enc3->dec2"), "bicubic")
+    few = Genotype(("enc1->dec2", "enc2->dec3"), "bicubic")
     (tmp_path / GENOTYPE).write_text(few.to_json())
     params = tiny_params({**LIGHT, "architecture": str(tmp_path)})
     paths, settings = Paths(tmp_path), Settings(workers=1, gpu=False)

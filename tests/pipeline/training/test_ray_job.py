@@ -33,7 +33,7 @@ MUST_STAY = (
     "rdmc/__pycache__/x.pyc",
 )
 UPLOADED = {"params.yaml", "dvc.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
-UPLOADED |= {"rdmc/weights/reference.json", "rdmc/weights/reference.safetensors"}
+UPLOADED |= {"rdmc/datasets/embedded.sha256", "rdmc/weights/reference.json", "rdmc/weights/reference.safetensors"}
 """Files that are uploaded besides the code."""
 
 
