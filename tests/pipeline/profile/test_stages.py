@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.config.paths import Paths
 from pipeline.profile import stages
+from pipeline.stages import prepare as prepare_stage
 from rdmc.data.shards import MANIFEST, read_manifest
 from tests.support.data import make_dataset, tiny_params
 
@@ -27,7 +28,7 @@ def test_shards_are_made_once_and_again_after_a_change(
         made.append(name)
         make_dataset(Paths(tmp_path), name)
 
-    monkeypatch.setattr(stages.prepare, "run", prepare)
+    monkeypatch.setattr(prepare_stage, "run", prepare)
     datasets = {name: {"source": "embedded", "rain": name, "variants": 1} for name in ("light", "heavy")}
     first = stages.prepared_shards(tiny_params({"datasets": datasets}), Paths(tmp_path))
     assert made == ["light", "heavy"]
