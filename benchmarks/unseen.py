@@ -27,7 +27,7 @@ from rdmc.inference import derain_image
 from rdmc.metrics import psnr_y, ssim_y
 from rdmc.models.base import Restorer
 
-SIDE, COLUMNS, QUALITY = 240, 3, 72
+SIDE, COLUMNS, QUALITY = 150, 3, 70
 """Height of a picture of the sheet in pixels, photographs in a row, and its JPEG quality."""
 
 

@@ -17,7 +17,7 @@ from rdmc.datasets.embedded import PHOTOS
 from tests.support.imports import ROOT
 from tests.support.project import make_project, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 FIRST, BETTER = 80, 400
 """Training steps of the two models."""
 SHORT = {

@@ -54,6 +54,7 @@ def run(tmp_path: Path, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_later_run_adds_seeds_and_networks(
     tmp_path: Path, params_file: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
