@@ -1,4 +1,4 @@
-"""The checked configs of a training, its loss and the architecture search; the optimiser and the learning rate.
+"""The checked configs of a training, its loss and the architecture search.
 
 The training itself is not imported here, so that a module which only reads params does not depend on it.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import torch
-from torch import nn
 
 from rdmc.errors import ConfigError
 
+OPTIMISERS = ("adamw", "muon")
 PRECISIONS = ("fp32", "bf16")
 PIXEL = ("l1", "charbonnier", "mse", "psnr")
 PRIORS = ("ratio", "infonce")
@@ -41,12 +39,14 @@ class TrainConfig:
     """An epoch shuffles a dataset's shards, then the pairs within windows of this many shards: what a node needs at once."""
     weights: dict[str, float] = field(default_factory=dict)
     """How often a pair of a dataset is drawn, relative to pairs of other datasets, by dataset name; 1 if not named."""
+    optimiser: str = "adamw"
+    """adamw, or muon for the spatial convolutions and AdamW for everything else (docs/decisions/0015)."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate, of both."""
     warmup_steps: int = 50
     """Steps of linear warm-up before the cosine decay to zero."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay of AdamW."""
+    """Decoupled weight decay."""
     clip_norm: float = 1.0
     """Gradients with a larger norm are scaled down to this norm."""
     ema_decay: float = 0.99
@@ -74,8 +74,12 @@ class TrainConfig:
             raise ConfigError(f"train.warmup_steps: {self.warmup_steps} is not within 0 to train.steps {self.steps}; lower it")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay: {self.ema_decay} is not within 0 to 1; give 0 to turn averaging off")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"train.precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}; choose one of them")
+        self._require_known()
+
+    def _require_known(self) -> None:
+        for name, known in (("optimiser", OPTIMISERS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"train.{name}: {getattr(self, name)!r} is not one of {', '.join(known)}; choose one of them")
 
 
 @dataclass(frozen=True)
@@ -202,19 +206,6 @@ class SearchConfig:
             raise ConfigError(f"search.held_out: {self.held_out} is not between 0 and 1; give the share that is held out")
         if self.by not in UNITS:
             raise ConfigError(f"search.by: {self.by!r} is not one of {', '.join(UNITS)}; choose one of them")
-
-
-def adamw(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of the recipe."""
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of step 0, 1, …: linear warm-up, then half a cosine down to zero at ``config.steps``."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def _check_weights(weights: Mapping[str, float]) -> None:

@@ -31,13 +31,13 @@ from rdmc.inference import derain_image
 from rdmc.metrics import Means, psnr_y, ssim_y
 from rdmc.models.base import layout, place
 from rdmc.models.factory import NetworkConfig, build
-from rdmc.training.config import LossConfig, TrainConfig, adamw, learning_rate
+from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.losses import Objective
+from rdmc.training.optimiser import learning_rate, moments, optimisers
 
 REPORT_EVERY = 20
 """Steps between reports: often enough to watch a run, rarely enough to cost nothing."""
 STATE, PLACE = "training.safetensors", "training.json"
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Report:
 
 
 class Run:
-    """One training in one process: the network, its average, the optimiser and the current step."""
+    """One training in one process: the network, its average, the optimisers and the current step."""
 
     def __init__(
         self, network: NetworkConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
@@ -88,9 +88,8 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
         self.heads: nn.Module = objective.heads
         self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
-        self.optimiser: torch.optim.Optimizer = adamw(self._learnt().values(), config)
-        self.optimisers = dict.fromkeys(self._learnt().values(), self.optimiser)
-        """The optimiser of each parameter. An architecture search has a second optimiser."""
+        self.optimisers = optimisers(self._learnt(), config)
+        """Those that take a step on every batch."""
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
         """Train from the current step to the last. Yield a report every few steps and at every validation.
@@ -144,19 +143,22 @@ class Run:
         )  # fmt: skip
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        """Take one optimiser step. Return this rank's loss and its terms."""
+        """Take one step of the optimisers. Return this rank's loss and its terms."""
         lr = learning_rate(self.config, self.step)
-        for group in self.optimiser.param_groups:
+        groups = [group for optimiser in self.optimisers for group in optimiser.param_groups]
+        for group in groups:
             group["lr"] = lr
         terms = self._terms(self.objective, batch)
         values = dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
         self._require_finite("loss", values["loss"], batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(terms["loss"])
-        moved = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        moved = [parameter for group in groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(moved, self.config.clip_norm)
         self._require_finite("gradient norm", norm.item(), batch)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self._update_average()
         return values
 
@@ -164,6 +166,14 @@ class Run:
         """Return every trained parameter by its name in the training state: the network's and those of the prior's heads."""
         heads = {f"prior/{name}": parameter for name, parameter in self.heads.named_parameters()}
         return dict(self.network.named_parameters()) | heads
+
+    def _every_optimiser(self) -> list[torch.optim.Optimizer]:
+        return self.optimisers
+
+    def _optimised(self) -> list[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+        """Return every trained parameter with its name in the training state and its optimiser."""
+        owners = {p: each for each in self._every_optimiser() for group in each.param_groups for p in group["params"]}
+        return [(name, parameter, owners[parameter]) for name, parameter in self._learnt().items()]
 
     def _terms(self, objective: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of this step's batch and its terms, scalars, in the precision of the recipe."""
@@ -216,10 +226,9 @@ class Run:
         write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
         state |= {f"prior/{name}": tensor for name, tensor in self.heads.state_dict().items()}
-        for name, parameter in self._learnt().items():
-            for moment in MOMENTS:
-                if parameter in self.optimisers[parameter].state:
-                    state[f"{moment}/{name}"] = self.optimisers[parameter].state[parameter][moment]
+        for name, parameter, optimiser in self._optimised():
+            kept = optimiser.state.get(parameter, {})
+            state |= {f"{moment}/{name}": kept[moment] for moment in moments(optimiser) if kept}
         save_tensors(folder / STATE, state)
         write_text(folder / PLACE, json.dumps({"step": self.step, "seed": self.seed}) + "\n")
 
@@ -233,11 +242,11 @@ class Run:
             load_weights(self.network, _under("network/", state), folder / STATE)
             load_weights(self.heads, _under("prior/", state), folder / STATE, "loss")
             load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
-            for name, parameter in self._learnt().items():
-                moments = {moment: state[f"{moment}/{name}"].to(self.device) for moment in MOMENTS}
-                self.optimisers[parameter].state[parameter] = {
+            for name, parameter, optimiser in self._optimised():
+                kept = {moment: state[f"{moment}/{name}"].to(self.device) for moment in moments(optimiser)}
+                optimiser.state[parameter] = {
                     "step": torch.tensor(float(step), device=self.device),
-                    **{key: moment.contiguous(memory_format=layout(parameter)) for key, moment in moments.items()},
+                    **{key: moment.contiguous(memory_format=layout(parameter)) for key, moment in kept.items()},
                 }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: not a whole training state ({error!r}); start a new run instead") from None

@@ -3,8 +3,8 @@
 This is first-order bilevel optimisation as in differentiable architecture search (Liu et al., ICLR 2019, arXiv 1806.09055,
 with xi = 0). At each step the *architecture* parameters (the strengths of the connections and the mix of the upsampling) take
 a step of Adam on training scenes that are held out from the weights. Then the *weights* (everything else) take a step of
-AdamW on the other scenes. Both get a new batch at every step. ``rdmc.models.genotype.derive`` reduces the result to a smaller
-network.
+the training's optimisers on the other scenes. Both get a new batch at every step. ``rdmc.models.genotype.derive`` reduces the
+result to a smaller network.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.models.factory import NetworkConfig
 from rdmc.models.genotype import learned
 from rdmc.models.rdmc import RDMC, RDMCConfig
-from rdmc.training.config import LossConfig, SearchConfig, TrainConfig, adamw
+from rdmc.training.config import LossConfig, SearchConfig, TrainConfig
 from rdmc.training.loop import Report, Run
+from rdmc.training.optimiser import optimisers
 
 MIX = "upsample.mix"
 OTHER_CROPS = 2**32
@@ -94,11 +95,10 @@ class SearchRun(Run):
         self.search = search
         named = self._learnt()
         self.architecture = [parameter for name, parameter in named.items() if is_architecture(name)]
-        self.optimiser = adamw([parameter for name, parameter in named.items() if not is_architecture(name)], short)
+        self.optimisers = optimisers({name: p for name, p in named.items() if not is_architecture(name)}, short)
         self.architect = torch.optim.Adam(
             self.architecture, lr=search.lr, betas=search.betas, weight_decay=search.weight_decay, fused=True
         )
-        self.optimisers = {p: self.architect if is_architecture(name) else self.optimiser for name, p in named.items()}
         self._held_out: Iterator[Batch] = iter(())
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
@@ -116,6 +116,9 @@ class SearchRun(Run):
         """Take a step of the architecture, then one of the weights. Return this rank's loss and its terms of the second."""
         self._architecture_step(next(self._held_out))
         return super()._step(batch)
+
+    def _every_optimiser(self) -> list[torch.optim.Optimizer]:
+        return [*self.optimisers, self.architect]
 
     def _architecture_step(self, batch: Batch) -> None:
         """Take one step of Adam on a held-out batch with the mean gradient over all ranks. The weights do not change."""

@@ -76,16 +76,19 @@ def test_same_seed_same_weights(stores: tuple[PairStore, PairStore]) -> None:
     assert not torch.equal(weights(runs[0]), weights(runs[2]))
 
 
-@pytest.mark.parametrize("loss", [RATIO, INFONCE], ids=["ratio", "infonce"])
-def test_a_resumed_run_is_bit_identical(stores: tuple[PairStore, PairStore], tmp_path: Path, loss: LossConfig) -> None:
-    whole = make_run(loss=loss)
+@pytest.mark.parametrize(("loss", "optimiser"), [(RATIO, "adamw"), (INFONCE, "muon")], ids=["ratio, AdamW", "infonce, Muon"])
+def test_a_resumed_run_is_bit_identical(
+    stores: tuple[PairStore, PairStore], tmp_path: Path, loss: LossConfig, optimiser: str
+) -> None:
+    config = replace(CONFIG, optimiser=optimiser)
+    whole = make_run(config, loss=loss)
     reports = finish(whole, stores)
-    stopped = make_run(loss=loss)
+    stopped = make_run(config, loss=loss)
     for report in stopped.reports(*stores):
         if report.step == 8:
             stopped.save(tmp_path, {})
             break
-    resumed = make_run(loss=loss)
+    resumed = make_run(config, loss=loss)
     resumed.resume(tmp_path)
     (last,) = finish(resumed, stores)
     assert (last.step, last.loss, last.terms) == (12, reports[-1].loss, reports[-1].terms)

@@ -20,9 +20,10 @@ from rdmc.data.sampling import Sampling, rank_slots
 from rdmc.errors import CheckpointError, ConfigError, DataError, TrainingError
 from rdmc.models.baselines import UNetConfig
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
-from rdmc.training.config import LossConfig, SearchConfig, TrainConfig, learning_rate
+from rdmc.training.config import LossConfig, SearchConfig, TrainConfig
 from rdmc.training.loop import Run
 from rdmc.training.losses import Objective
+from rdmc.training.optimiser import learning_rate
 from rdmc.training.search import OTHER_CROPS, SearchReport, SearchRun, is_architecture, split
 from tests.support.data import make_dataset
 
@@ -183,7 +184,7 @@ def test_a_resumed_search_is_bit_identical(stores: tuple[PairStore, PairStore], 
     assert [report.step for report in resumed.reports(*stores)] == [6]
     for one, other in ((resumed.network, whole.network), (resumed.average, whole.average)):
         assert same(dict(one.state_dict()), dict(other.state_dict()))
-    for optimiser, expected in ((resumed.architect, whole.architect), (resumed.optimiser, whole.optimiser)):
+    for optimiser, expected in zip(resumed._every_optimiser(), whole._every_optimiser(), strict=True):
         kept = optimiser.state_dict()["state"]
         assert len(kept) == len(optimiser.param_groups[0]["params"])
         for index, moments in expected.state_dict()["state"].items():
