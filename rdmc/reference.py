@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,9 @@ from rdmc.errors import CheckpointError, ConfigError, one_line
 from rdmc.files import write_bytes
 from rdmc.models.base import Restorer
 from rdmc.models.factory import NetworkConfig, build, config_of
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMAT = 1
 """The format version of the card. A card of another version is refused."""
@@ -218,14 +221,14 @@ def _all_figures(data: Any) -> dict[str, ReferenceFigures]:
     return {str(name): _made(ReferenceFigures, group) for name, group in data.items()}
 
 
-Made = TypeVar("Made")
+Made = TypeVar("Made", bound="DataclassInstance")
 KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "Mapping": (dict,)}
 """The types of a JSON value for each type of a field."""
 
 
 def _made(cls: type[Made], data: Any, **inner: Callable[[Any], Any]) -> Made:
     """A dataclass from plain data with exactly its fields; ``inner`` makes the fields that are not plain values."""
-    wanted = {field.name: str(field.type).partition("[")[0] for field in fields(cls)}  # type: ignore[arg-type]
+    wanted = {field.name: str(field.type).partition("[")[0] for field in fields(cls)}
     if not isinstance(data, dict) or data.keys() != wanted.keys():
         raise ValueError(f"{cls.__name__} has exactly the keys {', '.join(wanted)}")
     for name, kind in wanted.items():
