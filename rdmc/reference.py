@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rdmc.checkpoint import load_weights
+from rdmc.checkpoint import restored
 from rdmc.errors import CheckpointError, ConfigError, one_line
 from rdmc.files import write_bytes
 from rdmc.models.base import Restorer
-from rdmc.models.factory import NetworkConfig, build, config_of
+from rdmc.models.factory import NetworkConfig, config_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -136,7 +136,7 @@ def load_reference(folder: Path = FOLDER) -> Restorer:
     if digest != card.sha256:
         raise CheckpointError(f"{path}: has SHA-256 {digest[:12]}…, {CARD} names {card.sha256[:12]}…; {CURE}")
     try:
-        return _built(card.network, load(data), path)
+        return restored(card.network, load(data), path, CURE)
     except (SafetensorError, TypeError, ValueError, RuntimeError) as error:  # all but the first: odd numbers in the config
         raise CheckpointError(f"{path}: {one_line(error)}; {CURE}") from None
 
@@ -146,7 +146,7 @@ def as_stored(network: Restorer) -> Restorer:
 
     Raises CheckpointError if a weight is not finite in float16.
     """
-    return _built(network.config, _halved(network), Path(WEIGHTS))
+    return restored(network.config, _halved(network), Path(WEIGHTS), CURE)
 
 
 def write_reference(folder: Path, network: Restorer, facts: ReferenceFacts) -> ReferenceCard:
@@ -188,17 +188,6 @@ def _halved(network: Restorer) -> dict[str, Tensor]:
                 f"{name}: holds numbers that are not finite in float16, as the reference stores it; train again"
             )
     return halved
-
-
-def _built(config: NetworkConfig, weights: Mapping[str, Tensor], source: Path) -> Restorer:
-    with torch.random.fork_rng(devices=[]):
-        network = build(config)
-    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    try:
-        load_weights(network, floats, source)
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(error).partition(';')[0]}; {CURE}") from None
-    return network.eval()
 
 
 def _card(data: dict[str, Any]) -> ReferenceCard:
