@@ -5,6 +5,7 @@ Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092 and its jou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -55,6 +56,15 @@ class DoubleBlock(nn.Sequential):
 def activation(slope: float) -> nn.Module:
     """Return ReLU for a ``slope`` of 0, else LeakyReLU with that gradient below zero."""
     return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+
+
+def pyramid(blocks: Iterable[nn.Module], x: Tensor, levels: int) -> list[Tensor]:
+    """Apply the first ``levels`` blocks with 2x2 max-pooling between them; level l is (N, C_l, H / 2**l, W / 2**l)."""
+    found: list[Tensor] = []
+    for block in list(blocks)[:levels]:
+        x = block(F.max_pool2d(x, 2) if found else x)
+        found.append(x)
+    return found
 
 
 class Upsample(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.models.blocks import Edge, norm
+from rdmc.models.blocks import Edge, norm, pyramid
 
 SLOPE = 0.1
 """Gradient of the mixed form's activations below zero. A ReLU's of 0 let whole networks die at the start (decision 0010)."""
@@ -37,11 +37,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, levels: int) -> list[Tensor]:
         """Encode (N, inputs, H, W) to the first ``levels`` levels; level l is (N, widths[l], H / 2**l, W / 2**l)."""
-        found: list[Tensor] = []
-        for block in list(self.blocks)[:levels]:
-            x = block(F.max_pool2d(x, 2) if found else x)
-            found.append(x)
-        return found
+        return pyramid(self.blocks, x, levels)
 
 
 class MixedBlock(nn.Module):
