@@ -53,8 +53,9 @@ def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None)
     _require_small(project.params)
     if write:
         read_page(write, MARKERS)
+    code = code_digest()  # before the hours in which somebody may edit it: that of now is what this process has imported
     run_stages(project)
-    card = _write(project, out)
+    card = _write(project, out, code)
     table(f"reference: version {card.version} on test images", COLUMNS, rows(card))
     size = (out / WEIGHTS).stat().st_size / 1e6
     say(f"reference: {out / WEIGHTS} ({size:.2f} MB) and its card; pictures of the test images: {project.paths.pictures}")
@@ -76,8 +77,8 @@ def _plain(section: Strict) -> dict[str, Any]:
     return section.model_dump(mode="json")
 
 
-def _write(project: Project[Params], out: Path) -> ReferenceCard:
-    """Measure the trained model with the weights that are stored, and write it."""
+def _write(project: Project[Params], out: Path, code: str) -> ReferenceCard:
+    """Measure the trained model with the weights that are stored, and write it. ``code`` is the digest of what trained it."""
     params = project.params
     trained, facts = load_model(project.paths.best)
     network = as_stored(trained)
@@ -91,4 +92,4 @@ def _write(project: Project[Params], out: Path) -> ReferenceCard:
         params={name: value for name, value in plain.items() if name.startswith(SECTIONS)},
     )
     data = {name: manifest.digest for name, manifest in read_manifests(project).items()}
-    return write_reference(out, network, ReferenceFacts(data, code_digest(), training, figures))
+    return write_reference(out, network, ReferenceFacts(data, code, training, figures))
