@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.recipe import flatten, with_architecture
-from pipeline.config.schema import Strict
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
 from pipeline.evaluation.pages import read_page
@@ -37,6 +35,8 @@ from rdmc.reference import (
     write_reference,
 )
 
+REFERENCE = "reference"
+"""Name of the folder below ``runs``, whichever profile is used."""
 HALF = 2
 """Bytes of a weight in float16."""
 SECTIONS = ("architecture", "loss.", "train.")
@@ -49,7 +49,7 @@ def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None)
     Returns the card. Raises, before anything starts, ConfigError for a network whose weights are too large for the package and
     for a page without markers; afterwards the errors of the stages.
     """
-    project = replace(project, params=with_architecture(project.params), paths=Paths(project.paths.reference))
+    project = replace(project, params=with_architecture(project.params), paths=Paths(project.paths.profile(REFERENCE)))
     _require_small(project.params)
     if write:
         read_page(write, MARKERS)
@@ -73,23 +73,18 @@ def _require_small(params: Params) -> None:
         )
 
 
-def _plain(section: Strict) -> dict[str, Any]:
-    return section.model_dump(mode="json")
-
-
 def _write(project: Project[Params], out: Path, code: str) -> ReferenceCard:
     """Measure the trained model with the weights that are stored, and write it. ``code`` is the digest of what trained it."""
     params = project.params
     trained, facts = load_model(project.paths.best)
     network = as_stored(trained)
     figures = reference_figures(network, open_tests(project), params.evaluate, device_of(project.settings))
-    plain = flatten(params)
     training = ReferenceTraining(
         seed=params.seed,
         steps=params.train.steps,
         best_step=int(facts["step"]),
-        datasets={name: _plain(rule) for name, rule in params.datasets.items()},
-        params={name: value for name, value in plain.items() if name.startswith(SECTIONS)},
+        datasets={name: rule.model_dump(mode="json") for name, rule in params.datasets.items()},
+        params={name: value for name, value in flatten(params).items() if name.startswith(SECTIONS)},
     )
     data = {name: manifest.digest for name, manifest in read_manifests(project).items()}
     return write_reference(out, network, ReferenceFacts(data, code, training, figures))
