@@ -6,17 +6,15 @@ checkpoints and metrics stay as they are. A stopped command resumes, and steps w
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Paths
 from pipeline.config.project import Project
-from pipeline.config.recipe import flatten, with_architecture
+from pipeline.config.recipe import flatten
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
 from pipeline.evaluation.pages import read_page
-from pipeline.profile.stages import run_stages
+from pipeline.profile.stages import run_stages, set_apart
 from pipeline.reference.figures import reference_figures
 from pipeline.reference.page import COLUMNS, MARKERS, rows, write_page
 from pipeline.storage.datasets import read_manifests
@@ -49,7 +47,7 @@ def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None)
     Returns the card. Raises, before anything starts, ConfigError for a network whose weights are too large for the package and
     for a page without markers; afterwards the errors of the stages.
     """
-    project = replace(project, params=with_architecture(project.params), paths=Paths(project.paths.profile(REFERENCE)))
+    project = set_apart(project, REFERENCE)
     _require_small(project.params)
     if write:
         read_page(write, MARKERS)
