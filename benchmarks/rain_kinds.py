@@ -11,15 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.console import say
+from benchmarks.pictures import write_sheet
 from rdmc.data.images import Image
 from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.datasets.rain import render
 
 PHOTO, TOP, LEFT, HEIGHT, WIDTH = "china", 60, 20, 260, 400
 """The photograph and the part of it that is shown, in pixels. It is not reduced, so that thin streaks stay visible."""
-COLUMNS, WILD = 3, 9
-"""Pictures in a row, and renderings of the kind ``wild``."""
+COLUMNS, WILD, QUALITY = 3, 9, 80
+"""Pictures in a row, renderings of the kind ``wild``, and the JPEG quality."""
 
 
 def labelled(image: Image, text: str) -> Image:
@@ -40,10 +40,7 @@ def main() -> None:
     parts = [labelled(clean, "clean")]
     parts += [labelled(render(clean, kind, (arguments.seed,)), kind) for kind in ("light", "heavy")]
     parts += [labelled(render(clean, "wild", (arguments.seed, number)), "wild") for number in range(WILD)]
-    rows = [np.concatenate(parts[at : at + COLUMNS], axis=1) for at in range(0, len(parts), COLUMNS)]
-    picture = np.concatenate(rows)
-    arguments.out.write_bytes(bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]))
-    say(f"{arguments.out}: {arguments.out.stat().st_size / 1e3:.0f} kB")
+    write_sheet(arguments.out, parts, COLUMNS, QUALITY)
 
 
 if __name__ == "__main__":

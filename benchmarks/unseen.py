@@ -18,7 +18,9 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.pictures import write_sheet
 from pipeline.console import say, track
+from pipeline.evaluation.pages import markdown_table
 from rdmc import load_reference
 from rdmc.checkpoint import load_model
 from rdmc.data.images import Image, read_rgb
@@ -36,13 +38,8 @@ def pairs(root: Path) -> Iterator[tuple[str, list[Match]]]:
     files = {
         "Rain100L, 50 of its test pairs": ("rain100l/rainy/rain-*.png", "rain100l/norain-*.png"),
         "Rain1400, 28 pairs of 2 scenes": ("rain1400-sample/rainy_image/*.jpg", "rain1400-sample/ground_truth/*.jpg"),
-        **{
-            f"Rain200H, {count} pairs ({part})": (
-                f"rain200h-samples/{part}/small/rain/*",
-                f"rain200h-samples/{part}/small/norain/*",
-            )
-            for part, count in (("train", 20), ("test", 5))
-        },
+        "Rain200H, 20 pairs (train)": ("rain200h-samples/train/small/rain/*", "rain200h-samples/train/small/norain/*"),
+        "Rain200H, 5 pairs (test)": ("rain200h-samples/test/small/rain/*", "rain200h-samples/test/small/norain/*"),
     }
     for name, (rainy, clean) in files.items():
         if found := find(f"{root}/{rainy}"):
@@ -64,8 +61,8 @@ def measured(network: Restorer, matches: Sequence[Match], name: str) -> dict[str
     return {**dict(zip(names, table.mean(0).tolist(), strict=True)), "gain": gain.mean(), "least": gain.min()}
 
 
-def sheet(network: Restorer, folder: Path) -> Image:
-    """Return all photographs of a folder, each beside its derained version, both ``SIDE`` pixels high."""
+def before_and_after(network: Restorer, folder: Path) -> list[Image]:
+    """Return all photographs of a folder, each beside its derained version, both ``SIDE`` pixels high, in cells of one size."""
     shown = []
     for path in track(find(f"{folder}/*.jpg"), "real photographs"):
         rainy = read_rgb(path, convert=True)
@@ -73,10 +70,12 @@ def sheet(network: Restorer, folder: Path) -> Image:
         width = round(both.shape[1] * SIDE / both.shape[0])
         shown.append(cv2.resize(both, (width, SIDE), interpolation=cv2.INTER_AREA))
     widest = max(image.shape[1] for image in shown)
-    cells = [cv2.copyMakeBorder(i, 4, 4, 4, 4 + widest - i.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3) for i in shown]
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % COLUMNS)
-    rows = [np.concatenate(cells[at : at + COLUMNS], axis=1) for at in range(0, len(cells), COLUMNS)]
-    return np.concatenate(rows).astype(np.uint8)
+    cells = []
+    for image in shown:
+        right = 4 + widest - image.shape[1]
+        cell = cv2.copyMakeBorder(image, 4, 4, 4, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+        cells.append(np.asarray(cell, np.uint8))
+    return cells
 
 
 def main() -> None:
@@ -90,19 +89,22 @@ def main() -> None:
     torch.set_num_threads(2)
     network = load_model(arguments.model)[0] if arguments.model else load_reference()
     found = {name: measured(network, matches, name) for name, matches in pairs(arguments.data)}
-    lines = ["| pairs | rainy | derained | gain | least gain | SSIM-Y |", "|---|---|---|---|---|---|"]
-    for name, row in found.items():
-        lines.append(
-            f"| {name} | {row['rainy']:.2f} dB | {row['derained']:.2f} dB | **{row['gain']:+.2f} dB** | {row['least']:+.2f} dB "
-            f"| {row['rainy_ssim_y']:.3f} -> {row['ssim_y']:.3f} |"
-        )
-    say("\n".join(lines))
+    cells = [
+        [
+            name,
+            f"{row['rainy']:.2f} dB",
+            f"{row['derained']:.2f} dB",
+            f"**{row['gain']:+.2f} dB**",
+            f"{row['least']:+.2f} dB",
+            f"{row['rainy_ssim_y']:.3f} -> {row['ssim_y']:.3f}",
+        ]
+        for name, row in found.items()
+    ]
+    say(markdown_table(["pairs", "rainy", "derained", "gain", "least gain", "SSIM-Y"], cells))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
     if arguments.sheet:
-        picture = sheet(network, arguments.data / "real")
-        arguments.sheet.write_bytes(bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]))
-        say(f"{arguments.sheet}: {arguments.sheet.stat().st_size / 1e3:.0f} kB")
+        write_sheet(arguments.sheet, before_and_after(network, arguments.data / "real"), COLUMNS, QUALITY)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from rdmc.models.base import Restorer
 from rdmc.models.factory import NetworkConfig, build, config_of
 
 WEIGHTS, FACTS = "model.safetensors", "model.json"
+CURE = "check `network` and `architecture` in params.yaml"
+"""The advice for weights of another network, unless their owner has a better one."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -64,20 +66,26 @@ def load_model(folder: Path) -> tuple[Restorer, dict[str, Any]]:
         config = config_of(facts["network"])
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / FACTS}: not a network this version can build ({error}); train again") from None
+    return restored(config, load_tensors(folder / WEIGHTS), folder / WEIGHTS), facts
+
+
+def restored(config: NetworkConfig, weights: Mapping[str, Tensor], source: Path, cure: str = CURE) -> Restorer:
+    """Return the network of a config with these weights, in evaluation mode on the CPU. The random state stays as it was.
+
+    Raises CheckpointError as ``load_weights`` does.
+    """
     with torch.random.fork_rng(devices=[]):
         network = build(config)
-    load_weights(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
-    return network.eval(), facts
+    load_weights(network, weights, source, cure)
+    return network.eval()
 
 
-def load_weights(
-    network: nn.Module, weights: Mapping[str, Tensor], source: Path, params: str = "network` and `architecture"
-) -> None:
-    """Copy ``weights`` into ``network``.
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path, cure: str = CURE) -> None:
+    """Copy ``weights`` into ``network``, in the network's own types: float16 becomes float32.
 
-    Raises CheckpointError, which names the first key or shape that does not fit and the ``params`` to check.
+    Raises CheckpointError, which names ``source``, the first key or shape that does not fit, and the ``cure``.
     """
-    expected, cure = network.state_dict(), f"check `{params}` in params.yaml"
+    expected = network.state_dict()
     for name in sorted(set(expected) ^ set(weights)):
         what = "missing" if name in expected else "unknown"
         raise CheckpointError(f"{source}: {what} tensor {name!r}: another network's weights; {cure}")

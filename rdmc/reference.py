@@ -14,18 +14,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rdmc.checkpoint import load_weights
+from rdmc.checkpoint import restored
 from rdmc.errors import CheckpointError, ConfigError, one_line
 from rdmc.files import write_bytes
 from rdmc.models.base import Restorer
-from rdmc.models.factory import NetworkConfig, build, config_of
+from rdmc.models.factory import NetworkConfig, config_of
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMAT = 1
 """The format version of the card. A card of another version is refused."""
@@ -133,7 +136,7 @@ def load_reference(folder: Path = FOLDER) -> Restorer:
     if digest != card.sha256:
         raise CheckpointError(f"{path}: has SHA-256 {digest[:12]}…, {CARD} names {card.sha256[:12]}…; {CURE}")
     try:
-        return _built(card.network, load(data), path)
+        return restored(card.network, load(data), path, CURE)
     except (SafetensorError, TypeError, ValueError, RuntimeError) as error:  # all but the first: odd numbers in the config
         raise CheckpointError(f"{path}: {one_line(error)}; {CURE}") from None
 
@@ -143,7 +146,7 @@ def as_stored(network: Restorer) -> Restorer:
 
     Raises CheckpointError if a weight is not finite in float16.
     """
-    return _built(network.config, _halved(network), Path(WEIGHTS))
+    return restored(network.config, _halved(network), Path(WEIGHTS), CURE)
 
 
 def write_reference(folder: Path, network: Restorer, facts: ReferenceFacts) -> ReferenceCard:
@@ -187,17 +190,6 @@ def _halved(network: Restorer) -> dict[str, Tensor]:
     return halved
 
 
-def _built(config: NetworkConfig, weights: Mapping[str, Tensor], source: Path) -> Restorer:
-    with torch.random.fork_rng(devices=[]):
-        network = build(config)
-    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-    try:
-        load_weights(network, floats, source)
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(error).partition(';')[0]}; {CURE}") from None
-    return network.eval()
-
-
 def _card(data: dict[str, Any]) -> ReferenceCard:
     """The card in plain data. Raises KeyError, TypeError, ValueError or ConfigError for anything else."""
     rest = {name: value for name, value in data.items() if name not in ("format", "sha256", "network")}
@@ -218,14 +210,14 @@ def _all_figures(data: Any) -> dict[str, ReferenceFigures]:
     return {str(name): _made(ReferenceFigures, group) for name, group in data.items()}
 
 
-Made = TypeVar("Made")
+Made = TypeVar("Made", bound="DataclassInstance")
 KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "Mapping": (dict,)}
 """The types of a JSON value for each type of a field."""
 
 
 def _made(cls: type[Made], data: Any, **inner: Callable[[Any], Any]) -> Made:
     """A dataclass from plain data with exactly its fields; ``inner`` makes the fields that are not plain values."""
-    wanted = {field.name: str(field.type).partition("[")[0] for field in fields(cls)}  # type: ignore[arg-type]
+    wanted = {field.name: str(field.type).partition("[")[0] for field in fields(cls)}
     if not isinstance(data, dict) or data.keys() != wanted.keys():
         raise ValueError(f"{cls.__name__} has exactly the keys {', '.join(wanted)}")
     for name, kind in wanted.items():

@@ -103,14 +103,9 @@ class Paths:
         """Ray's storage for running trainings. Not a DVC out, so a stopped run can resume."""
         return self.root / "runs"
 
-    @property
-    def reference(self) -> Path:
-        """``reference``: a folder with the files of the stages that make the reference model, apart from this project's."""
-        return self.root / "runs/reference"
-
     def profile(self, name: str) -> Path:
-        """``profile``: a folder with the files of the stages for a profile, apart from this project's."""
-        return self.root / "runs" / name
+        """``profile`` and ``reference``: a folder with the files of the stages for a profile, apart from this project's."""
+        return self.runs / name
 
     @property
     def served(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rdmc.errors import ConfigError
+from rdmc.files import write_text
 
 
 def markdown_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -35,3 +36,8 @@ def read_page(path: Path, name: str) -> str:
         raise ConfigError(f"{path}: {error}; name a text file with the table's markers, such as docs/{name}.md") from None
     between_markers(text, name, "", str(path))
     return text
+
+
+def fill_page(path: Path, name: str, content: str) -> None:
+    """Write ``content`` between the markers of ``name`` in a page. Raises ConfigError as ``read_page`` does."""
+    write_text(path, between_markers(read_page(path, name), name, content, str(path)))

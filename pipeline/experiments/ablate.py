@@ -24,7 +24,7 @@ from pipeline.config.recipe import flatten, trial_params, with_architecture
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, measured, open_tests, summary
-from pipeline.evaluation.pages import between_markers, read_page
+from pipeline.evaluation.pages import fill_page, read_page
 from pipeline.evaluation.plots import seed_dots
 from pipeline.experiments.ablation import (
     Figures,
@@ -192,8 +192,7 @@ def _publish(project: Project[Params], trials: Sequence[Trial], parent: Tracker,
     if write:
         shown = write.with_suffix(picture.suffix)
         shutil.copyfile(picture, shown)
-        content = markdown(columns, cells, below, shown.name)
-        write_text(write, between_markers(read_page(write, MARKERS), MARKERS, content, str(write)))
+        fill_page(write, MARKERS, markdown(columns, cells, below, shown.name))
     parent.log(_means(variants), params.ablation.steps)
     attach_files(project.settings, parent.run_id, [page, picture])
     table("ablation: test images, mean ± standard deviation over seeds", columns, cells)

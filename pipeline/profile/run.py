@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Paths
 from pipeline.config.project import Project
-from pipeline.config.recipe import with_architecture
 from pipeline.console import say, table
-from pipeline.profile.stages import run_stages
+from pipeline.profile.stages import run_stages, set_apart
 
 COLUMNS = ["test images", "number", "rainy PSNR-Y, dB", "derained", "gain", "rainy SSIM-Y", "derained"]
 
@@ -25,7 +22,7 @@ def run(project: Project[Params], name: str) -> None:
 
     A stopped command resumes, and steps whose inputs have not changed are skipped. Raises the errors of the stages.
     """
-    project = replace(project, params=with_architecture(project.params), paths=Paths(project.paths.profile(name)))
+    project = set_apart(project, name)
     run_stages(project)
     paths = project.paths
     table(f"profile {name}: mean over test images", COLUMNS, rows(json.loads(paths.evaluate_metrics.read_text())))

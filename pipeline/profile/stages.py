@@ -6,6 +6,7 @@ resumes, and steps whose inputs have not changed are skipped.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
-from pipeline.config.recipe import fingerprint
+from pipeline.config.recipe import fingerprint, with_architecture
 from pipeline.config.schema import Strict
 from pipeline.profile.steps import Steps
 from pipeline.stages import evaluate, leaks, pack, prepare, train
@@ -23,10 +24,18 @@ RECORD = "steps.json"
 """The record of finished steps, in the folder."""
 
 
+def set_apart(project: Project[Params], name: str) -> Project[Params]:
+    """The project as ``run_stages`` takes it: params narrowed to their architecture, and all files below ``runs/name``.
+
+    Raises ConfigError if the architecture cannot be read or does not fit.
+    """
+    return replace(project, params=with_architecture(project.params), paths=Paths(project.paths.profile(name)))
+
+
 def run_stages(project: Project[Params]) -> None:
     """Run prepare, leaks, pack, train and evaluate, as dvc.yaml has them, except for what is finished.
 
-    The params have to be narrowed to their architecture (``with_architecture``). Raises the errors of the stages.
+    The project comes from ``set_apart``. Raises the errors of the stages.
     """
     params, paths = project.params, project.paths
     code = {stage: code_digest(stage=stage) for stage in ("train", "evaluate")}  # that of now, which the process has imported

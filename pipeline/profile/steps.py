@@ -1,7 +1,7 @@
 """A record of finished steps, so that a command which was stopped repeats only what has changed.
 
 A step is finished if its inputs have the digest that they had when it ran, and its files the one that it left. DVC does this
-for a project's own files; the reference model is made outside of them.
+for a project's own files; those of a profile lie outside of them.
 """
 
 from __future__ import annotations

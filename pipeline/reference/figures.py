@@ -9,7 +9,7 @@ import torch
 from pipeline.config.recipe import Evaluate
 from pipeline.evaluation.evaluator import ImageResult, measured
 from rdmc.data.loader import PairStore
-from rdmc.data.pairs import sha256
+from rdmc.datasets.checks import pixel_digest
 from rdmc.inference import derain_image
 from rdmc.metrics import psnr_y
 from rdmc.models.base import Restorer
@@ -24,24 +24,29 @@ def reference_figures(
 ) -> dict[str, ReferenceFigures]:
     """The figures over the pairs of each store, by dataset, and over all of them as ``overall``.
 
-    ``overall`` counts every pair once. Each clean image is derained once, however many pairs share it.
+    ``overall`` counts every pair once. Each clean image is derained once, however many pairs and datasets share it.
     """
     results = {name: list(measured(network, store, name, rules, device)) for name, store in stores.items()}
-    kept = {name: _kept(network, store, rules, device) for name, store in stores.items()}
+    seen: dict[str, float] = {}
+    kept = {name: _kept(network, store, rules, device, seen) for name, store in stores.items()}
     figures = {name: _figures(found, kept[name]) for name, found in results.items()}
     everything = [result for found in results.values() for result in found]
     return {**figures, "overall": _figures(everything, min(kept.values()))}
 
 
-def _kept(network: Restorer, store: PairStore, rules: Evaluate, device: torch.device) -> float:
-    """The lowest PSNR-Y (dB) of the store's clean images after they went through the network."""
-    seen: dict[str, float] = {}
+def _kept(network: Restorer, store: PairStore, rules: Evaluate, device: torch.device, seen: dict[str, float]) -> float:
+    """The lowest PSNR-Y (dB) of the store's clean images after they went through the network.
+
+    ``seen`` has that of each image by its digest; images that are missing there are added.
+    """
+    found = []
     for index in range(len(store)):
         clean = store[index].clean
-        name = sha256(str(clean.shape).encode() + clean.tobytes())
-        if name not in seen:
-            seen[name] = psnr_y(derain_image(network, clean, rules.tile, device), clean)
-    return min(seen.values())
+        digest = pixel_digest(clean)
+        if digest not in seen:
+            seen[digest] = psnr_y(derain_image(network, clean, rules.tile, device), clean)
+        found.append(seen[digest])
+    return min(found)
 
 
 def _figures(results: Sequence[ImageResult], clean: float) -> ReferenceFigures:

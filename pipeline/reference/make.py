@@ -6,19 +6,15 @@ checkpoints and metrics stay as they are. A stopped command resumes, and steps w
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.params import Params
-from pipeline.config.paths import Paths
 from pipeline.config.project import Project
-from pipeline.config.recipe import flatten, with_architecture
-from pipeline.config.schema import Strict
+from pipeline.config.recipe import flatten
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
 from pipeline.evaluation.pages import read_page
-from pipeline.profile.stages import run_stages
+from pipeline.profile.stages import run_stages, set_apart
 from pipeline.reference.figures import reference_figures
 from pipeline.reference.page import COLUMNS, MARKERS, rows, write_page
 from pipeline.storage.datasets import read_manifests
@@ -37,6 +33,8 @@ from rdmc.reference import (
     write_reference,
 )
 
+REFERENCE = "reference"
+"""Name of the folder below ``runs``, whichever profile is used."""
 HALF = 2
 """Bytes of a weight in float16."""
 SECTIONS = ("architecture", "loss.", "train.")
@@ -49,12 +47,13 @@ def run(project: Project[Params], out: Path = FOLDER, write: Path | None = None)
     Returns the card. Raises, before anything starts, ConfigError for a network whose weights are too large for the package and
     for a page without markers; afterwards the errors of the stages.
     """
-    project = replace(project, params=with_architecture(project.params), paths=Paths(project.paths.reference))
+    project = set_apart(project, REFERENCE)
     _require_small(project.params)
     if write:
         read_page(write, MARKERS)
+    code = code_digest()  # before the hours in which somebody may edit it: that of now is what this process has imported
     run_stages(project)
-    card = _write(project, out)
+    card = _write(project, out, code)
     table(f"reference: version {card.version} on test images", COLUMNS, rows(card))
     size = (out / WEIGHTS).stat().st_size / 1e6
     say(f"reference: {out / WEIGHTS} ({size:.2f} MB) and its card; pictures of the test images: {project.paths.pictures}")
@@ -72,23 +71,18 @@ def _require_small(params: Params) -> None:
         )
 
 
-def _plain(section: Strict) -> dict[str, Any]:
-    return section.model_dump(mode="json")
-
-
-def _write(project: Project[Params], out: Path) -> ReferenceCard:
-    """Measure the trained model with the weights that are stored, and write it."""
+def _write(project: Project[Params], out: Path, code: str) -> ReferenceCard:
+    """Measure the trained model with the weights that are stored, and write it. ``code`` is the digest of what trained it."""
     params = project.params
     trained, facts = load_model(project.paths.best)
     network = as_stored(trained)
     figures = reference_figures(network, open_tests(project), params.evaluate, device_of(project.settings))
-    plain = flatten(params)
     training = ReferenceTraining(
         seed=params.seed,
         steps=params.train.steps,
         best_step=int(facts["step"]),
-        datasets={name: _plain(rule) for name, rule in params.datasets.items()},
-        params={name: value for name, value in plain.items() if name.startswith(SECTIONS)},
+        datasets={name: rule.model_dump(mode="json") for name, rule in params.datasets.items()},
+        params={name: value for name, value in flatten(params).items() if name.startswith(SECTIONS)},
     )
     data = {name: manifest.digest for name, manifest in read_manifests(project).items()}
-    return write_reference(out, network, ReferenceFacts(data, code_digest(), training, figures))
+    return write_reference(out, network, ReferenceFacts(data, code, training, figures))

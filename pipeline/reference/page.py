@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from pipeline.evaluation.pages import between_markers, markdown_table, read_page
-from rdmc.files import write_text
+from pipeline.evaluation.pages import fill_page, markdown_table
 from rdmc.models.cost import SIDE, cost
 from rdmc.reference import FORMAT, ReferenceCard
 
@@ -45,7 +44,7 @@ def rows(card: ReferenceCard) -> list[list[str]]:
 
 def write_page(path: Path, card: ReferenceCard) -> None:
     """Write what ``page`` returns between the markers of a page. Raises ConfigError for a page without them."""
-    write_text(path, between_markers(read_page(path, MARKERS), MARKERS, page(card), str(path)))
+    fill_page(path, MARKERS, page(card))
 
 
 def page(card: ReferenceCard) -> str:

@@ -25,8 +25,6 @@ REFERENCE = "reference"
 """How a user names the reference model. A folder of this name is ``./reference``."""
 NAMES = Register(model="rdmc", alias="candidate", champion=CHAMPION)
 """The names in the registry, where no params file gives others."""
-PACKAGED = "comes with the package"
-"""Where the reference model comes from."""
 HINT = f"or name another model: --model {REFERENCE}"
 
 
@@ -50,12 +48,12 @@ class NamedModel:
     version: str
     """Version in the registry, or of the reference model; empty for a folder or a file."""
     source: str
-    """Where it comes from, for the user."""
+    """Its ``origin``."""
     sha256: str
     """SHA-256 of the weights; empty if it is not known."""
 
     def __str__(self) -> str:
-        return f"{self.name} version {self.version} ({self.source})" if self.version else self.source
+        return described(self.name, self.version, self.source)
 
 
 def choose(names: Register, settings: Settings) -> ModelChoice:
@@ -89,25 +87,32 @@ def uri(names: Register, alias: str) -> str:
     return f"{SCHEME}{names.model}@{alias}"
 
 
+def origin(model: str, settings: Settings) -> str:
+    """Where the model that a user names comes from, for the user: the registry, the package, or its own path."""
+    if model == REFERENCE:
+        return "comes with the package"
+    return f"{model}, MLflow at {shown_uri(settings.tracking_uri)}" if model.startswith(SCHEME) else model
+
+
+def described(name: str, version: str, source: str) -> str:
+    """A model for the user: its name, version and ``origin``. A model without a version is its ``origin`` alone."""
+    return f"{name} version {version} ({source})" if version else source
+
+
 def load_named(model: str, settings: Settings) -> NamedModel:
     """Load the model that a user names: ``models:/…``, ``reference``, a model folder, or a file of published weights.
 
     Raises ServiceError or CheckpointError if there is no such model or it cannot be loaded.
     """
+    source = origin(model, settings)
     if model == REFERENCE:
-        return load_packaged()
+        card = reference_card()
+        return NamedModel(load_reference(), REFERENCE, card.version, source, card.sha256)
     if model.startswith(SCHEME):
         version = named_version(model, settings)
-        source = f"{model}, MLflow at {shown_uri(settings.tracking_uri)}"
         return NamedModel(load_version(version, settings), version.model, str(version.number), source, version.digest)
     path = Path(model)
     if path.is_file():
-        return NamedModel(load_published(path), path.name, "", model, file_digest(path))
+        return NamedModel(load_published(path), path.name, "", source, file_digest(path))
     network = load_model(path)[0]
-    return NamedModel(network, path.name, "", model, file_digest(path / WEIGHTS))
-
-
-def load_packaged() -> NamedModel:
-    """Load the reference model. Raises CheckpointError if it cannot be loaded."""
-    card = reference_card()
-    return NamedModel(load_reference(), REFERENCE, card.version, PACKAGED, card.sha256)
+    return NamedModel(network, path.name, "", source, file_digest(path / WEIGHTS))

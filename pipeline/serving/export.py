@@ -27,7 +27,7 @@ def run(model: str, folder: Path, form: str, settings: Settings) -> None:
     """
     if folder.exists():
         raise DataError(f"{folder}: is there already; name another folder or remove it")
-    if Path(model).is_file():
+    if model != REFERENCE and Path(model).is_file():
         raise CheckpointError(f"{model}: is a file; name a registered model, {REFERENCE}, or a model folder")
     found = load_named(model, settings)
     facts = {"model": found.name, "version": found.version} if found.version else {"model": model}

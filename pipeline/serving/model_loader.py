@@ -24,7 +24,7 @@ import numpy as np
 from pipeline.config.settings import Settings
 from pipeline.registry.client import model_folder
 from pipeline.registry.versions import Version, load_registered, named_version
-from pipeline.serving.choice import REFERENCE, SCHEME, load_packaged
+from pipeline.serving.choice import REFERENCE, SCHEME, load_named
 from pipeline.tracking.client import shown_uri, sqlite_path
 from rdmc.checkpoint import load_model
 from rdmc.errors import CheckpointError, MissingError, RdmcError, ServiceError, one_line
@@ -90,7 +90,7 @@ class FollowedModel:
 
     def _first(self) -> Loaded:
         if self.uri == REFERENCE:
-            own = load_packaged()
+            own = load_named(REFERENCE, self.settings)
             return Loaded(own.name, own.version, own.sha256, own.sha256, _tried(own.network))
         if not self.uri.startswith(SCHEME):
             return Loaded(Path(self.uri).name, "", self.uri, "", _tried(load_model(Path(self.uri))[0]))

@@ -11,10 +11,19 @@ from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.serving.app import serving
-from pipeline.serving.choice import NAMES, PACKAGED, REFERENCE, SCHEME, ModelChoice, choose, store_is_missing, uri
+from pipeline.serving.choice import (
+    NAMES,
+    REFERENCE,
+    SCHEME,
+    ModelChoice,
+    choose,
+    described,
+    origin,
+    store_is_missing,
+    uri,
+)
 from pipeline.serving.model_loader import has_copy
-from pipeline.serving.types import ModelStatus, ServingConfig
-from pipeline.tracking.client import shown_uri
+from pipeline.serving.types import ServingConfig
 from pipeline.tracking.ui import check_port
 from rdmc.errors import ServiceError
 
@@ -41,7 +50,9 @@ def run(config: ServingConfig, settings: Settings, names: Register = NAMES) -> N
         if served.model.problem:
             say(f"the model is the last one that was cached here: {served.model.problem}")
         address = served.address
-        say(f"model: {_described(served.model, config.model, choice, settings)}")
+        model = described(served.model.model, served.model.version, origin(config.model, settings))
+        stays = f"; {choice.why}, and this server stays with its choice until it is started again" if choice.why else ""
+        say(f"model: {model}{stays}")
         say(f"serving {config.model} at {address} (Ctrl-C ends it)")
         say(f"page:      {address}/")
         say(f"from here: curl --fail --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {address}/derain -o dry.png")
@@ -55,26 +66,21 @@ def choose_to_serve(names: Register, settings: Settings, cache: Path) -> ModelCh
     A SQLite store that is gone, although a model of it is cached, cannot be asked either. Raises ServiceError.
     """
     try:
-        choice, problem = choose(names, settings), None
-    except ServiceError as error:
-        choice, problem = ModelChoice(""), error
-    if problem or store_is_missing(settings):
-        unknown = f"MLflow cannot say whether there is a {names.champion}"
-        for alias, why in ((names.champion, ""), (names.alias, unknown)):
-            if has_copy(uri(names, alias), settings, cache):
-                return ModelChoice(uri(names, alias), why)
-    if problem:
-        raise problem
-    return choice
+        choice = choose(names, settings)
+    except ServiceError:
+        if cached := _cached(names, settings, cache):
+            return cached
+        raise
+    return (_cached(names, settings, cache) if store_is_missing(settings) else None) or choice
 
 
-def _described(model: ModelStatus, name: str, choice: ModelChoice, settings: Settings) -> str:
-    """The model at the start: its name and version, where it comes from, and why it is this one."""
-    if not model.version:
-        return name
-    source = f"{name}, MLflow at {shown_uri(settings.tracking_uri)}" if name.startswith(SCHEME) else PACKAGED
-    stays = f"; {choice.why}, and this server stays with its choice until it is started again" if choice.why else ""
-    return f"{model.model} version {model.version} ({source}){stays}"
+def _cached(names: Register, settings: Settings, cache: Path) -> ModelChoice | None:
+    """The champion, else the candidate, of which the cache has a copy; None if it has neither."""
+    unknown = f"MLflow cannot say whether there is a {names.champion}"
+    for alias, why in ((names.champion, ""), (names.alias, unknown)):
+        if has_copy(uri(names, alias), settings, cache):
+            return ModelChoice(uri(names, alias), why)
+    return None
 
 
 def _absolute(model: str) -> str:

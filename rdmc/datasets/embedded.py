@@ -185,7 +185,7 @@ def _check_version(package: str) -> None:
 
 def _installed(package: str) -> str:
     """Return a package's name for pip and its installed version, such as ``scikit-image 0.26.0``."""
-    name = DISTRIBUTIONS.get(package, package)
+    name = DISTRIBUTIONS[package]
     try:
         return f"{name} {version(name)}"
     except PackageNotFoundError:
@@ -193,7 +193,7 @@ def _installed(package: str) -> str:
 
 
 def _unusable(package: str, what: str) -> DataError:
-    name = DISTRIBUTIONS.get(package, package)
+    name = DISTRIBUTIONS[package]
     return DataError(f"{what}; the embedded dataset needs it: run `pip install --force-reinstall -c constraints.txt {name}`")
 
 

@@ -151,7 +151,7 @@ def flat_streaks(height: int, width: int, bars: Bars, rng: np.random.Generator) 
     for index, (corner, value) in enumerate(zip(points, (255 * level).round().tolist(), strict=True)):
         cv2.fillConvexPoly(sheets[index % 2], corner, value, kind, 4)
     drawn = np.asarray(cv2.add(sheets[0], sheets[1]), np.uint8)
-    return as_layer(cv2.GaussianBlur(drawn, (0, 0), bars.blur) if bars.blur else drawn)
+    return _as_layer(cv2.GaussianBlur(drawn, (0, 0), bars.blur) if bars.blur else drawn)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def blurred_grain(height: int, width: int, look: Grain, rng: np.random.Generator
     kept = _stretch(noise, 1 - look.share, 1 - 0.1 * look.share)
     for reach in (look.length, 0.3 * look.length):  # the second makes the ends fade
         kept = np.asarray(cv2.blur(kept, (1, max(1, round(reach)))), np.uint16)
-    return as_layer(_turn((_stretch(kept, 0.1, 0.99) >> 8).astype(np.uint8), height, width, look.angle))
+    return _as_layer(_turn((_stretch(kept, 0.1, 0.99) >> 8).astype(np.uint8), height, width, look.angle))
 
 
 def _turn(square: npt.NDArray[np.uint8], height: int, width: int, angle: float) -> npt.NDArray[np.uint8]:
@@ -202,10 +202,10 @@ def _turn(square: npt.NDArray[np.uint8], height: int, width: int, angle: float) 
 def gusts(height: int, width: int, rng: np.random.Generator) -> Layer:
     """Return the density of the rain over the image, (H, W), 0 to 1: smooth, with a few dense and a few thin places."""
     coarse = rng.integers(0, 256, (4, 4), np.uint8)
-    return as_layer(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR_EXACT))
+    return _as_layer(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR_EXACT))
 
 
-def as_layer(levels: npt.ArrayLike) -> Layer:
+def _as_layer(levels: npt.ArrayLike) -> Layer:
     """Return 8-bit levels (H, W) as a layer, 0 to 1."""
     return np.asarray(levels, np.float32) / np.float32(255)
 

@@ -43,22 +43,22 @@ class Wild:
     steep: float = 16.0
     """Standard deviation, in degrees, of most directions. Rain falls more or less straight down."""
     slanted: float = 0.25
-    """Share of directions that are drawn evenly from ``angle``."""
+    """Share of directions that are drawn uniformly from ``angle``."""
     angle: Range = (-60.0, 60.0)
     """Degrees from the vertical."""
     cross: float = 0.4
     """Share of further layers with a direction of their own. The others differ from the first by a few degrees."""
     amplitude: Range = (0.12, 0.95)
-    """Brightness of the brightest streaks of a layer, drawn evenly in its logarithm for grain and evenly otherwise. Rain200H's
+    """Brightness of the brightest streaks of a layer, log-uniform for grain and uniform otherwise. Rain200H's
     bars are bright, while in half the images of Rain800 and Rain1400 99 % of the pixels gain less than a sixth of white."""
     length: Range = (6.0, 160.0)
-    """Pixels along a streak, drawn evenly in its logarithm."""
+    """Pixels along a streak, log-uniform."""
     thickness: Range = (0.5, 6.0)
-    """Pixels across a streak, drawn evenly in its logarithm."""
+    """Pixels across a streak, log-uniform."""
     density: Range = (1.0, 8.0)
-    """Physical streaks per 1,000 pixels, drawn evenly in its logarithm."""
+    """Physical streaks per 1,000 pixels, log-uniform."""
     cover: Range = (0.03, 0.8)
-    """Sum of the bars' areas over that of the image, drawn evenly in its logarithm."""
+    """Sum of the bars' areas over that of the image, log-uniform."""
     curtain: float = 0.45
     """Share of layers of bars that are a dense curtain instead: streaks cover most of the image, as in Rain200H."""
     dense: Range = (0.8, 2.4)
@@ -68,7 +68,7 @@ class Wild:
     beaded: float = 0.4
     """Share of layers of bars whose brightness varies along the streaks: a drop oscillates (Garg & Nayar, see ``rain``)."""
     share: Range = (0.03, 0.5)
-    """Share of the noise that becomes grain, drawn evenly in its logarithm."""
+    """Share of the noise that becomes grain, log-uniform."""
     modes: tuple[float, float, float] = (0.45, 0.25, 0.3)
     """Shares of images whose streaks are added, screened (towards white), and blended (towards the colour of the sky)."""
     sky: Range = (0.55, 1.0)
@@ -105,6 +105,8 @@ class Wild:
 
 PHYSICAL, BARS, GRAIN = range(3)
 """Manners of drawing, in the order of ``Wild.manners``."""
+ADDED, SCREENED, BLENDED = range(3)
+"""Ways to lay streaks over the scene, in the order of ``Wild.modes``."""
 FURTHER = 0.75
 """Brightness of each further layer relative to the one before it, because its drops are farther away."""
 
@@ -114,7 +116,7 @@ def render_wild(clean: Image, wild: Wild, rng: np.random.Generator) -> Image:
     height, width = clean.shape[:2]
     scene = _photograph(clean, wild, rng)
     weakness = rng.uniform(0.03, 0.2) if rng.random() < wild.faint else 1.0
-    mode = rng.choice(3, p=wild.modes)
+    mode = int(rng.choice(3, p=wild.modes))
     sky = (rng.uniform(*wild.sky) + wild.tint * rng.standard_normal(3)).clip(0, 1).astype(np.float32)
     manner, angle = int(rng.choice(3, p=wild.manners)), _direction(wild, rng)
     for index in range(1 + int(rng.choice(3, p=wild.layers))):
@@ -122,13 +124,13 @@ def render_wild(clean: Image, wild: Wild, rng: np.random.Generator) -> Image:
             manner = int(rng.choice(3, p=wild.manners)) if rng.random() < wild.another else manner
             angle = _direction(wild, rng) if rng.random() < wild.cross else angle + 6 * rng.standard_normal()
         layer = _draw(height, width, manner, angle, wild, rng)
-        amplitude = _even(rng, wild.amplitude) if manner == GRAIN else rng.uniform(*wild.amplitude)
+        amplitude = _log_uniform(rng, wild.amplitude) if manner == GRAIN else rng.uniform(*wild.amplitude)
         if manner == GRAIN and rng.random() < wild.signed:
             layer = layer - np.float32(rng.uniform(*wild.pedestal)) * layer.mean(dtype=np.float64).astype(np.float32)
         if rng.random() < wild.uneven:
             layer = layer * gusts(height, width, rng)
         layer = layer * np.float32(weakness * amplitude * FURTHER**index)
-        scene = _compose(scene, layer[..., None], int(mode), sky)
+        scene = _compose(scene, layer[..., None], mode, sky)
     if rng.random() < wild.noisy:
         scene = scene + np.float32(rng.uniform(*wild.noise)) * rng.standard_normal(scene.shape, np.float32)
     levels: Image = np.clip(np.rint(scene * 255), 0, 255).astype(np.uint8)
@@ -157,14 +159,14 @@ def _direction(wild: Wild, rng: np.random.Generator) -> float:
 def _draw(height: int, width: int, manner: int, angle: float, wild: Wild, rng: np.random.Generator) -> Layer:
     """Return one layer of rain, (H, W), 0 to 1."""
     if manner == PHYSICAL:
-        density, rate = _even(rng, wild.density), _even(rng, (2, 80))  # mm/h: from drizzle to a downpour
+        density, rate = _log_uniform(rng, wild.density), _log_uniform(rng, (2, 80))  # mm/h: from drizzle to a downpour
         look = Rain((rate,) * 2, (density,) * 2, (0.3, 1.0), (angle,) * 2, float(rng.uniform(0, 3)), (0, 0))
         return streak_layer(height, width, look, rng)
-    length, thickness = _even(rng, wild.length), _even(rng, wild.thickness)
+    length, thickness = _log_uniform(rng, wild.length), _log_uniform(rng, wild.thickness)
     length = max(length, 2 * thickness)  # a streak is longer than wide
     if manner == GRAIN:
         # the grain's width at half its height is about 2.4 standard deviations, and the threshold narrows it
-        grain = Grain(length, size=thickness / 3, share=_even(rng, wild.share), angle=angle)
+        grain = Grain(length, size=thickness / 3, share=_log_uniform(rng, wild.share), angle=angle)
         return blurred_grain(height, width, grain, rng)
     layer = flat_streaks(height, width, _bars(length, thickness, angle, wild, rng), rng)
     if rng.random() < wild.beaded:
@@ -177,7 +179,7 @@ def _bars(length: float, thickness: float, angle: float, wild: Wild, rng: np.ran
     """Return the look of one layer of bars, for a mean length and thickness in pixels and a direction in degrees."""
     low, high = (0.6, 1.4) if rng.random() < 0.7 else (0.2, 2.0)  # alike, or near and far mixed
     return Bars(
-        cover=rng.uniform(*wild.dense) if rng.random() < wild.curtain else _even(rng, wild.cover),
+        cover=rng.uniform(*wild.dense) if rng.random() < wild.curtain else _log_uniform(rng, wild.cover),
         length=(0.5 * length, 1.5 * length),
         thickness=(max(low * thickness, wild.thickness[0]), min(max(high * thickness, 1.0), wild.thickness[1])),
         angle=angle,
@@ -188,16 +190,16 @@ def _bars(length: float, thickness: float, angle: float, wild: Wild, rng: np.ran
     )
 
 
-def _even(rng: np.random.Generator, span: Range) -> float:
-    """Return a number drawn evenly in its logarithm."""
+def _log_uniform(rng: np.random.Generator, span: Range) -> float:
+    """Return a number whose logarithm is uniform over that of ``span``."""
     return math.exp(rng.uniform(math.log(span[0]), math.log(span[1])))
 
 
 def _compose(scene: Scene, layer: Scene, mode: int, sky: Scene) -> Scene:
-    """Return the scene with one layer (H, W, 1) added (mode 0), screened (1) or blended towards ``sky`` (2), 0 to 1."""
-    if mode == 0:
+    """Return the scene with one layer (H, W, 1) added, screened or blended towards ``sky``, by ``mode``; 0 to 1."""
+    if mode == ADDED:
         return (scene + layer).clip(0, 1)
-    if mode == 1:
+    if mode == SCREENED:
         return (scene + layer * (1 - scene)).clip(0, 1)
     return (scene + layer * (sky - scene)).clip(0, 1)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 from rdmc.models.base import Restorer, cropped, pad_to_multiple, recomputed
+from rdmc.models.blocks import pyramid
 
 UNET_LEVELS = 4
 
@@ -130,7 +131,7 @@ class UNet(Restorer):
         """Return its one estimate, (N, 3, H, W)."""
         height, width = rainy.shape[-2:]
         x = F.pixel_unshuffle(pad_to_multiple(rainy, self.config.multiple), self.config.stem)
-        *sides, out = self._encode(x, UNET_LEVELS)
+        *sides, out = pyramid(self.down, x, UNET_LEVELS)
         for block in self.up:
             larger = F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
             out = block(torch.cat([larger, sides.pop()], 1))
@@ -138,14 +139,8 @@ class UNet(Restorer):
 
     def features(self, image: Tensor, levels: int) -> list[Tensor]:
         """Return the encoder's first levels; level l is (N, width * 2**l, H / stem / 2**l, W / stem / 2**l)."""
-        return self._encode(F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem), levels)
-
-    def _encode(self, x: Tensor, levels: int) -> list[Tensor]:
-        found: list[Tensor] = []
-        for block in list(self.down)[:levels]:
-            x = block(F.max_pool2d(x, 2) if found else x)
-            found.append(x)
-        return found
+        x = F.pixel_unshuffle(pad_to_multiple(image, self.config.multiple), self.config.stem)
+        return pyramid(self.down, x, levels)
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:

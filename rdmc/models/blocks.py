@@ -5,6 +5,7 @@ Tensors are (N, C, H, W) floats. The facts are from arXiv 2305.18092 and its jou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 
-Edge = Literal["zeros", "replicate"]
+Padding = Literal["zeros", "replicate"]
 NORMS = ("none", "group", "batch")
 MIXES = ("mix", "bilinear", "bicubic")
 
@@ -34,19 +35,19 @@ def norm(kind: str, channels: int) -> nn.Module:
 class DoubleBlock(nn.Sequential):
     """Twice conv3x3-norm-ReLU. ``dilation`` widens the second convolution. Height and width stay the same.
 
-    ``slope`` is the gradient of the activation below zero: 0 for ReLU. ``edge`` says how a map continues beyond its edge, as
-    ``padding_mode`` of torch's convolutions.
+    ``slope`` is the gradient of the activation below zero: 0 for ReLU. ``padding`` is the ``padding_mode`` of torch's
+    convolutions: how a map continues beyond its border.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kind: str, dilation: int = 1, slope: float = 0.0, edge: Edge = "zeros"
+        self, inputs: int, outputs: int, kind: str, dilation: int = 1, slope: float = 0.0, padding: Padding = "zeros"
     ) -> None:
         bias = kind == "none"
         super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=edge),
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=padding),
             norm(kind, outputs),
             activation(slope),
-            nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, padding_mode=edge),
+            nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, padding_mode=padding),
             norm(kind, outputs),
             activation(slope),
         )
@@ -55,6 +56,15 @@ class DoubleBlock(nn.Sequential):
 def activation(slope: float) -> nn.Module:
     """Return ReLU for a ``slope`` of 0, else LeakyReLU with that gradient below zero."""
     return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+
+
+def pyramid(blocks: Iterable[nn.Module], x: Tensor, levels: int) -> list[Tensor]:
+    """Apply the first ``levels`` blocks with 2x2 max-pooling between them; level l is (N, C_l, H / 2**l, W / 2**l)."""
+    found: list[Tensor] = []
+    for block in list(blocks)[:levels]:
+        x = block(F.max_pool2d(x, 2) if found else x)
+        found.append(x)
+    return found
 
 
 class Upsample(nn.Module):

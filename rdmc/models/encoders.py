@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.models.blocks import Edge, norm
+from rdmc.models.blocks import Padding, norm, pyramid
 
 SLOPE = 0.1
 """Gradient of the mixed form's activations below zero. A ReLU's of 0 let whole networks die at the start (decision 0010)."""
-EDGE: Edge = "replicate"
-"""How the mixed form's convolutions continue a map beyond its edge. A training crop's deep maps have 4x4 positions, so most
-of what a dilated convolution sees there is beyond the edge. Zeros would be a world that no whole image has (decision 0010)."""
+PADDING: Padding = "replicate"
+"""How the mixed form's convolutions continue a map beyond its border. A training crop's deep maps have 4x4 positions, so most
+of what a dilated convolution sees there is padding. Zeros would be a world that no whole image has (decision 0010)."""
 GREY = 0.45
 """What the mixed form subtracts from the rainy image: else brightness drowns the streaks in the first convolution."""
-KEEN = 3.0
+FIRST_GAIN = 3.0
 """Factor on the initial weights of the first convolution, whose filters have a mean of zero and so see edges only."""
-QUIET = 0.5
+DILATED_GAIN = 0.5
 """Factor on the initial weights of the dilated convolutions, so that a block begins near its dense part."""
 
 
@@ -37,11 +37,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, levels: int) -> list[Tensor]:
         """Encode (N, inputs, H, W) to the first ``levels`` levels; level l is (N, widths[l], H / 2**l, W / 2**l)."""
-        found: list[Tensor] = []
-        for block in list(self.blocks)[:levels]:
-            x = block(F.max_pool2d(x, 2) if found else x)
-            found.append(x)
-        return found
+        return pyramid(self.blocks, x, levels)
 
 
 class MixedBlock(nn.Module):
@@ -54,18 +50,18 @@ class MixedBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, kind: str, dilations: Sequence[int]) -> None:
         super().__init__()
         bias = kind == "none"
-        self.dense = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=EDGE)
+        self.dense = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=PADDING)
         self.scales = nn.ModuleList(
-            nn.Conv2d(outputs, share, 3, padding=d, dilation=d, bias=bias, padding_mode=EDGE)
+            nn.Conv2d(outputs, share, 3, padding=d, dilation=d, bias=bias, padding_mode=PADDING)
             for d, share in zip(dilations, shares(outputs, len(dilations)), strict=True)
         )
         self.norms = nn.ModuleList((norm(kind, outputs), norm(kind, outputs)))
 
     def initialise(self) -> None:
-        """Make the dilated convolutions quiet. Their weights have to be initialised before."""
+        """Reduce the dilated convolutions by ``DILATED_GAIN``. Their weights have to be initialised before."""
         with torch.no_grad():
             for scale in self.scales:
-                scale.get_parameter("weight").mul_(QUIET)
+                scale.get_parameter("weight").mul_(DILATED_GAIN)
 
     def initialise_first(self, colours: int) -> None:
         """Make the dense convolution, the network's first, a set of edge filters.
@@ -78,7 +74,7 @@ class MixedBlock(nn.Module):
             shape = (self.dense.out_channels, -1, colours, 3, 3)  # outputs, colours of both images, folded pixels, window
             filters = self.dense.weight.view(shape)
             edges = (filters - filters.mean((2, 3, 4), keepdim=True)).flatten(1, 2)
-            self.dense.weight.copy_(KEEN * edges)
+            self.dense.weight.copy_(FIRST_GAIN * edges)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H, W)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rdmc.checkpoint import load_weights
+from rdmc.checkpoint import restored
 from rdmc.errors import CheckpointError, one_line
 from rdmc.models.base import Restorer
 from rdmc.models.baselines import PReNet, PReNetConfig
@@ -31,10 +31,7 @@ def load_published(path: Path) -> Restorer:
         raise CheckpointError(
             f"{path}: {what} tensor {odd!r}: not PReNet, the one network known by its tensors; name its weights"
         )
-    with torch.random.fork_rng(devices=[]):
-        network = PReNet(PReNetConfig(width=max(1, weights["conv0.0.bias"].numel())))
-    load_weights(network, weights, path)
-    return network.eval()
+    return restored(PReNetConfig(width=max(1, weights["conv0.0.bias"].numel())), weights, path)
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ learns faster and costs less (docs/decisions/0010).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -24,18 +24,16 @@ from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
 from rdmc.models.base import Restorer, cropped, pad_to_multiple, recomputed, statistics_kept
-from rdmc.models.blocks import MIXES, NORMS, DoubleBlock, Downward, Edge, Upsample, Upward
-from rdmc.models.encoders import EDGE, GREY, SLOPE, Encoder, MixedBlock
+from rdmc.models.blocks import MIXES, NORMS, DoubleBlock, Downward, Upsample, Upward
+from rdmc.models.encoders import GREY, PADDING, SLOPE, Encoder, MixedBlock
 
 FORMS = ("separate", "mixed")
 STEMS = (1, 2, 4)
-PUBLISHED_EDGE: Edge = "zeros"
 MULTIPLES = {"separate": (1, 2, 4, 8, 8), "mixed": (1, 2, 3, 4, 4)}
 """Channels of one encoder's five levels, in units of the width. A shallower network has the first few."""
 DECODED = {"separate": (1.5, 3, 6, 12), "mixed": (1, 2, 3, 4)}
 """Channels of the decoder at levels 1 to 4, in units of the width: 48, 96, 192 and 384 in the published form at width 32."""
-MOST = 5
-"""Levels of the deepest network."""
+MAX_DEPTH = 5
 CONNECTIONS = (
     "input->dec1",
     "enc1->dec2",
@@ -86,8 +84,8 @@ class RDMCConfig:
             if getattr(self, name) not in known:
                 listed = ", ".join(map(str, known))
                 raise ConfigError(f"network.{name}: {getattr(self, name)!r} is not one of {listed}; choose one of them")
-        if not 2 <= self.depth <= MOST:
-            raise ConfigError(f"network.depth: {self.depth} is not within 2 to {MOST}; choose one of these")
+        if not 2 <= self.depth <= MAX_DEPTH:
+            raise ConfigError(f"network.depth: {self.depth} is not within 2 to {MAX_DEPTH}; choose one of these")
         if not 0 <= self.refine < self.depth:
             raise ConfigError(f"network.refine: {self.refine} is not within 0 to {self.depth - 1}; choose one of these")
         if not self.dilations or min(self.dilations) < 1:
@@ -132,14 +130,14 @@ class RDMC(Restorer):
     def __init__(self, config: RDMCConfig) -> None:
         super().__init__(config)
         colours, wide, dec = 3 * config.stem**2, config.encoded, config.decoded
-        slope, edge = (SLOPE, EDGE) if config.form == "mixed" else (0.0, PUBLISHED_EDGE)
+        double: Callable[..., DoubleBlock] = DoubleBlock
+        if config.form == "mixed":
+            double = partial(DoubleBlock, slope=SLOPE, padding=PADDING)
         upwards = range(config.depth - 2, -1, -1)  # the decoder's levels, deep to shallow, counted from 0
         self.encoders = nn.ModuleList(_encoders(config, 2 * colours))
         self.upsample = Upsample(config.upsample)
         self.decoders = nn.ModuleList(
-            DoubleBlock(
-                (wide if level == upwards[0] else dec)[level + 1] + wide[level], dec[level], config.norm, 1, slope, edge
-            )
+            double((wide if level == upwards[0] else dec)[level + 1] + wide[level], dec[level], config.norm)
             for level in upwards
         )
         self.head = nn.Conv2d(dec[0], colours, 1)
@@ -153,7 +151,7 @@ class RDMC(Restorer):
 
         The head is small and not zero: a residual of exactly zero makes denormal gradients, which are slow on CPUs.
         """
-        slope = 0.0 if self.config.form == "separate" else SLOPE
+        slope = SLOPE if self.config.form == "mixed" else 0.0
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=slope, nonlinearity="leaky_relu")

@@ -240,7 +240,7 @@ class Run:
             if seed != self.seed:
                 raise CheckpointError(f"{folder}: trained with seed {seed}, not {self.seed}; start a new run instead")
             load_weights(self.network, _under("network/", state), folder / STATE)
-            load_weights(self.heads, _under("prior/", state), folder / STATE, "loss")
+            load_weights(self.heads, _under("prior/", state), folder / STATE, "check `loss` in params.yaml")
             load_weights(self.average, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
             for name, parameter, optimiser in self._optimised():
                 kept = {moment: state[f"{moment}/{name}"].to(self.device) for moment in moments(optimiser)}

@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from benchmarks import equal_time
 from benchmarks.equal_runs import entry, parse_overrides, step_seconds, train_and_test
@@ -18,7 +17,7 @@ from pipeline.config.paths import Paths
 from rdmc.data.loader import PairStore
 from rdmc.datasets.rain import render
 from rdmc.errors import ConfigError
-from tests.support.data import make_dataset, scene, tiny_params
+from tests.support.data import make_dataset, scene, tiny_params, write_tiny_params
 from tests.support.imports import ROOT
 
 SMALL = {"network.width": 3, "network.depth": 2, "network.refine": 0, "network.unet.width": 4, "train.lr": 3e-3}
@@ -28,8 +27,7 @@ SMALL = {"network.width": 3, "network.depth": 2, "network.refine": 0, "network.u
 def params_file(tmp_path: Path) -> Path:
     """A params file of tiny networks."""
     path = tmp_path / "params.yaml"
-    plain = tiny_params({**SMALL, "architecture": str(ROOT / "architectures/full")}).model_dump(mode="json", by_alias=True)
-    YAML(typ="safe", pure=True).dump(plain, path)
+    write_tiny_params(path, {**SMALL, "architecture": str(ROOT / "architectures/full")})
     return path
 
 

@@ -12,6 +12,7 @@ import torch
 from rdmc.checkpoint import FACTS, WEIGHTS, load_model, write_model
 from rdmc.errors import CheckpointError
 from rdmc.models.rdmc import RDMC, RDMCConfig
+from tests.support.loading import damage, random_state_kept
 
 CONFIG = RDMCConfig(width=2, passes=2)
 
@@ -35,11 +36,8 @@ def test_a_model_is_loaded_as_written(model: Path) -> None:
 
 
 def test_loading_does_not_change_the_random_state(model: Path) -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    load_model(model)
-    assert torch.equal(torch.rand(1), expected)
+    with random_state_kept():
+        load_model(model)
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
@@ -50,10 +48,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [WEIGHTS, FACTS])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 50, None])
 def test_a_damaged_file_is_named(model: Path, name: str, content: bytes | None) -> None:
-    if content is None:
-        (model / name).unlink()
-    else:
-        (model / name).write_bytes(content)
+    damage(model / name, content)
     with pytest.raises(CheckpointError, match=name) as error:
         load_model(model)
     assert "\n" not in str(error.value)

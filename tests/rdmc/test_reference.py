@@ -37,6 +37,7 @@ from rdmc.reference import (
     reference_card,
     write_reference,
 )
+from tests.support.loading import damage, random_state_kept
 
 FIGURES = ReferenceFigures(4, 27.5, 0.81, 31.25, 0.9, -0.5, 40.0)
 TRAINING = ReferenceTraining(0, 100, 80, {"light": {"source": "embedded", "rain": "light", "variants": 2}}, {"train.lr": 0.001})
@@ -102,11 +103,8 @@ def test_the_same_model_is_written_as_the_same_bytes_without_a_date(folder: Path
 
 
 def test_loading_does_not_change_the_random_state(folder: Path) -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    load_reference(folder)
-    assert torch.equal(torch.rand(1), expected)
+    with random_state_kept():
+        load_reference(folder)
 
 
 def test_other_kinds_of_network_can_be_the_reference(tmp_path: Path) -> None:
@@ -117,10 +115,7 @@ def test_other_kinds_of_network_can_be_the_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [WEIGHTS, CARD])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 50, b"\xff", None])
 def test_a_missing_or_damaged_file_is_named(folder: Path, name: str, content: bytes | None) -> None:
-    if content is None:
-        (folder / name).unlink()
-    else:
-        (folder / name).write_bytes(content)
+    damage(folder / name, content)
     with pytest.raises(CheckpointError, match=f"{name}: .*; restore it with `git checkout rdmc/weights`") as error:
         load_reference(folder)
     assert "\n" not in str(error.value)

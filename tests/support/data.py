@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from ruamel.yaml import YAML
 
 from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
@@ -56,6 +58,11 @@ def tiny_params(overrides: Mapping[str, Any] | None = None) -> Params:
     """The project's params, made small enough to train in a moment."""
     rains = {name: {"source": "embedded", "rain": name, "variants": 1} for name in ("light", "heavy")}
     return with_overrides(read_params(ROOT / "params.yaml"), {**TINY, "datasets": rains, **(overrides or {})})
+
+
+def write_tiny_params(path: Path, overrides: Mapping[str, Any] | None = None) -> None:
+    """Write ``tiny_params`` as a params file."""
+    YAML(typ="safe", pure=True).dump(tiny_params(overrides).model_dump(mode="json", by_alias=True), path)
 
 
 def toy_project(settings: Settings, paths: Paths, *datasets: str) -> Project[Params]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.pages import between_markers, markdown_table, read_page
+from pipeline.evaluation.pages import between_markers, fill_page, markdown_table, read_page
 from rdmc.errors import ConfigError
 from tests.support.imports import ROOT
 
@@ -24,6 +24,13 @@ def test_content_replaces_the_text_between_the_markers() -> None:
     for bad in ("", BEGIN, f"{END}{BEGIN}", text.replace("fruit", "other")):
         with pytest.raises(ConfigError, match=rf"^page\.md: needs the lines {BEGIN} and {END} in this order"):
             between_markers(bad, "fruit", "new\n", "page.md")
+
+
+def test_a_page_is_filled_between_its_markers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    fill_page(page, "fruit", "new\n")
+    assert page.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
 
 
 @pytest.mark.parametrize("name", ["ablation", "reference"])

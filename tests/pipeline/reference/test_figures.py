@@ -32,9 +32,12 @@ CLOSE = 0.02
 
 
 class Darker(Restorer):
-    """Takes one of 255 levels from every pixel."""
+    """Takes one of 255 levels from every pixel, and counts the images."""
+
+    images = 0
 
     def estimates(self, rainy: Tensor) -> list[Tensor]:
+        self.images += len(rainy)
         return [rainy - 1 / 255]
 
 
@@ -66,6 +69,12 @@ def test_figures_are_means_and_worst_cases_over_the_images(stores: dict[str, Pai
             "clean_psnr_y": min(clean),
         }
         assert asdict(found[name]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_clean_image_that_datasets_share_is_derained_once(stores: dict[str, PairStore]) -> None:
+    network = Darker(RDMCConfig(width=2))
+    reference_figures(network, stores, RULES, CPU)
+    assert network.images == 3 + 3 + 3, "the rainy images of both datasets, and the clean ones once"
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
@@ -19,7 +18,7 @@ from pipeline.config.settings import Settings
 from pipeline.reference import make
 from rdmc.errors import ConfigError
 from rdmc.reference import CARD, WEIGHTS, load_reference, reference_card
-from tests.support.data import tiny_params
+from tests.support.data import tiny_params, write_tiny_params
 from tests.support.imports import ROOT
 
 PATIENCE = 600
@@ -33,9 +32,7 @@ PAGE = "# Reference\n\n<!-- reference: begin -->\n<!-- reference: end -->\n"
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A project's folder with params, a profile, and files of the user's own run."""
-    with (tmp_path / "params.yaml").open("w") as file:
-        plain = tiny_params({**LIGHT, "train.validate_every": EVERY}).model_dump(mode="json", by_alias=True)
-        YAML(typ="safe", pure=True).dump(plain, file)
+    write_tiny_params(tmp_path / "params.yaml", {**LIGHT, "train.validate_every": EVERY})
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/reference.yaml").write_text(f"train: {{steps: {STEPS}}}\n")
     (tmp_path / "page.md").write_text(PAGE)

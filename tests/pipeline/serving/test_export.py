@@ -63,6 +63,8 @@ def test_the_reference_is_exported_with_its_version_and_digest(
     exported: list[Restorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reference").write_bytes(b"")  # a file of this name would be ./reference
     export.run("reference", tmp_path / "out", "onnx", Settings())
     card = reference_card()
     facts = {"model": "reference", "version": card.version, "sha256": card.sha256}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.models.encoders import GREY, KEEN, QUIET, SLOPE, Encoder, MixedBlock, shares
+from rdmc.models.encoders import DILATED_GAIN, FIRST_GAIN, GREY, SLOPE, Encoder, MixedBlock, shares
 from rdmc.models.rdmc import RDMC, RDMCConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,7 +73,7 @@ def test_the_dilated_convolutions_start_quieter_than_the_dense_one() -> None:
     assert isinstance(block, MixedBlock)
     expected = (2 / (1 + SLOPE**2) / (9 * 96)) ** 0.5  # He initialisation for a fan-in of 9 * 96
     for scale in block.scales:
-        assert scale.get_parameter("weight").std().item() == pytest.approx(QUIET * expected, rel=0.05)
+        assert scale.get_parameter("weight").std().item() == pytest.approx(DILATED_GAIN * expected, rel=0.05)
 
 
 @pytest.mark.parametrize("stem", [1, 2])
@@ -82,7 +82,7 @@ def test_the_first_filters_of_the_mixed_form_ignore_even_areas_and_answer_to_edg
     first = network.get_submodule("encoders.0.blocks.0.dense")
     even = torch.tensor([0.9, 0.2, 0.5, 0.1, 0.3, 0.7]).repeat_interleave(stem**2)[None, :, None, None].expand(1, -1, 8, 8)
     assert first(even).abs().max() < 1e-5
-    expected = KEEN * (2 / (1 + SLOPE**2) / (9 * 6 * stem**2)) ** 0.5 * (1 - 1 / (9 * stem**2)) ** 0.5
+    expected = FIRST_GAIN * (2 / (1 + SLOPE**2) / (9 * 6 * stem**2)) ** 0.5 * (1 - 1 / (9 * stem**2)) ** 0.5
     assert isinstance(first, nn.Conv2d)
     assert first.weight.std().item() == pytest.approx(expected, rel=0.1)
 

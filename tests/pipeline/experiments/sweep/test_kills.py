@@ -15,10 +15,9 @@ import numpy as np
 import psutil
 import pytest
 from mlflow import MlflowClient
-from ruamel.yaml import YAML
 
 from pipeline.config.paths import Paths
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import make_dataset, write_tiny_params
 from tests.support.imports import ROOT
 from tests.support.ray_head import ray_head, ray_node
 
@@ -81,8 +80,7 @@ def paths(tmp_path: Path) -> Paths:
     """A folder with pairs to train on and params.yaml."""
     made = Paths(tmp_path)
     make_dataset(made, "heavy")
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML(typ="safe", pure=True).dump(tiny_params(CHANGES).model_dump(mode="json", by_alias=True), file)
+    write_tiny_params(tmp_path / "params.yaml", CHANGES)
     return made
 
 
