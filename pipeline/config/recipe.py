@@ -85,6 +85,15 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _truncation_is_possible(self) -> Recipe:
+        if self.loss.recursion == "truncated" and isinstance(self.network, RDMCConfig) and self.network.refine:
+            raise ConfigError(
+                "loss.recursion: truncated needs whole passes, and network.refine is "
+                f"{self.network.refine}; set network.refine: 0, or loss.recursion: unrolled"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_name_datasets(self) -> Recipe:
         if unknown := self.train.weights.keys() - self.datasets.keys():
             raise ConfigError(

@@ -55,6 +55,8 @@ def test_the_default_file_is_read(params: Params) -> None:
         ("loss.features", "vgg19", "loss.vgg19_weights: '' and loss.features is vgg19"),
         ("loss.temperature", 0, "loss.temperature: 0.0 is not above 0"),
         ("loss.levels", 6, "loss.levels: 6 exceeds the 4 levels that the network has"),
+        ("loss.recursion", "truncated", "loss.recursion: truncated needs whole passes, and network.refine is 1; set"),
+        ("train.optimiser", "sgd", "train.optimiser: 'sgd' is not one of adamw, muon"),
         ("architecture", "", "architecture: ''"),
         ("search.held_out", 1.0, "search.held_out: 1.0 is not between 0 and 1"),
         ("search.betas", [0.5], "search.betas.1: missing"),
