@@ -73,6 +73,16 @@ def clean_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:MAX_NAME] or "pair"
 
 
+def scene_name(split: str, identity: str) -> str:
+    """Return a scene's name: its split, and ``identity`` in the letters of ``clean_name``.
+
+    Names often start at 1 in every split, so the split belongs to it. If the letters cannot hold the whole identity, a part of
+    its SHA-256 follows: 公园 and 河边 are two scenes.
+    """
+    shown = clean_name(identity)
+    return f"{split}-{shown}" if shown == identity else f"{split}-{shown[:40]}-{sha256(identity.encode())[:10]}"
+
+
 def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> PairEntry:
     """Write both pictures below ``folder`` and return their entry. Raises DataError if they cannot be a pair."""
     check_sizes(rainy, clean)

@@ -56,15 +56,15 @@ def test_files_without_a_partner_are_faults() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png", "3.png"), paths("c", "2.png", "3.png", "4.png"))
     assert [match.name for match in matches] == ["2", "3"]
     assert faults == [
-        Fault("r/1.png", "has no clean image (named 1); add it or remove the rainy one", "unmatched"),
-        Fault("c/4.png", "has no rainy image; add it or remove the clean one", "unmatched"),
+        Fault("r/1.png", "has no clean image of its name; add it, or make the names agree", "unmatched"),
+        Fault("c/4.png", "has no rainy image of its name; add it, or make the names agree", "unmatched"),
     ]
 
 
 def test_two_clean_images_of_one_name_are_a_fault() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png"), paths("c", "1.png", "1.jpg", "2.png"))
     assert [match.name for match in matches] == ["2"]
-    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; remove one of them", "unmatched")]
+    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; rename one, or narrow the globs", "unmatched")]
 
 
 def test_a_file_that_both_globs_match_is_refused() -> None:
