@@ -48,7 +48,7 @@ class Fault:
     file: str
     reason: str
     kind: str = "unreadable"
-    """unreadable, size, unmatched, duplicate, identical, misaligned or swapped."""
+    """unreadable, size, unmatched, duplicate, identical, misaligned, swapped, scene, turned, blank, channels or enlarged."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Match:
         except DataError as error:
             return Made(fault=self._fault(error, "size"), split=self.split)
         found, digest = examine(rainy.pixels, clean.pixels), pixel_digest(rainy.pixels)
-        strange = Fault(str(self.rainy), found.reason, found.kind) if found.kind else None
+        strange = Fault(str(self.rainy), found.reason.replace("{clean}", self.clean.name), found.kind) if found.kind else None
         if strange and found.certain and (judge_sides or found.kind != "swapped"):
             return Made(fault=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
         entry = write_pair(folder, self.split, self.name, self.scene, rainy, clean)
