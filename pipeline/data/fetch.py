@@ -14,6 +14,7 @@ from pipeline.versioning.dvc import run_dvc
 from rdmc.datasets.archives import safe_name, unpack
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.datasets.layouts import Hints, find_pairs
+from rdmc.datasets.review import lacking
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, new_folder
 
@@ -84,6 +85,11 @@ def _advise(source: str, dest: Path) -> None:
         say(f"{error}")
         return
     say(f"{dest}: {found}")
+    for line in (*found.notes, *lacking(str(dest), found.counts(), None)):
+        say(line)
+    for kind in sorted({fault.reason for fault in found.faults}):
+        files = [Path(fault.file).name for fault in found.faults if fault.reason == kind]
+        say(f"{dest}: {len(files)} pictures left over ({', '.join(files[:2])}{', …' if len(files) > 2 else ''}): {kind}")
     names = candidates(dest, source)
     if found.matches and names:
         part = ", partial: true" if names[0] in partly(found.counts()) else ""

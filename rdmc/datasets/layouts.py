@@ -67,6 +67,8 @@ class Found:
     faults: Sequence[Fault] = ()
     left: str = ""
     """The left half of side-by-side files, clean or rainy; empty for other layouts."""
+    notes: Sequence[str] = ()
+    """What a user should know about the files beside the faults, one line each."""
 
     def counts(self) -> dict[str, int]:
         """Return the number of pairs of each split that has any."""
@@ -87,16 +89,37 @@ def find_pairs(root: Path, hints: Hints) -> Found:
     lists = read_lists(root)
     if lists:
         found = [_listed(root, path, hints, pair) for path, pairs in lists.items() for pair in pairs]
-        return Found("list", distinct(found))
+        return Found("list", distinct(found), notes=_unlisted(root, files, found))
+    notes = _two_splits(root, files)
     for names_only in (False, True):
         places = [_place(root, path, hints, names_only) for path in files]
         if {"rainy", "clean"} <= {place.role for place in places}:
-            return _from_places(root, places)
+            return replace(_from_places(root, places), notes=notes)
     sides = [side for path in files[:: max(len(files) // SAMPLED, 1)] if (side := clean_side(path)) is not None]
     if 2 * len(sides) > min(len(files), SAMPLED):
         left = hints.left or ("clean" if sum(sides) > 0 else "rainy")
-        return _from_halves(places, left)
-    return Found("unpaired", [])
+        return replace(_from_halves(places, left), notes=notes)
+    return Found("unpaired", [], notes=notes)
+
+
+def _unlisted(root: Path, files: Sequence[Path], matches: Sequence[Match]) -> list[str]:
+    named = {path for match in matches for path in (match.rainy, match.clean)}
+    rest = [path for path in files if path not in named]
+    return [f"{root}: {len(rest)} pictures are in no list and not used (first: {rest[0].relative_to(root)})"] if rest else []
+
+
+def _two_splits(root: Path, files: Sequence[Path]) -> list[str]:
+    """Return a line for each two folders above a picture that name different splits."""
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for folder, count in Counter(path.parent.relative_to(root).parts for path in files).items():
+        named = [name for name in reversed(folder) if split_of(name)]
+        for outer in named[1:]:
+            if split_of(outer) != split_of(named[0]):
+                found[named[0], outer] += count
+    return [
+        f"{root}: {count} pictures are below {outer} ({split_of(outer)}) and {inner} ({split_of(inner)}); the nearest folder counts"
+        for (inner, outer), count in found.items()
+    ]
 
 
 def clean_side(path: Path) -> float | None:

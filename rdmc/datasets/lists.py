@@ -147,4 +147,4 @@ def _lines(path: Path) -> Iterator[_Line]:
             number += not open_line
             open_line = not text.endswith("\n") and len(text) > LONGEST
             if text.strip():
-                yield _Line(number, text.rstrip("\n"))
+                yield _Line(number, text.rstrip("\n").lstrip("\ufeff"))

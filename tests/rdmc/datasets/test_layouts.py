@@ -109,7 +109,7 @@ def test_a_list_names_the_pairs(tmp_path: Path) -> None:
     assert (found.layout, found.counts()) == ("list", {"train": 1, "test": 1})
     assert ("train", "real_world/000/000-1/000-1_0_0.png", "real_world_gt/000/000_0_0.png") in pairs(found, tmp_path)
     (tmp_path / "real_world.txt").write_text("../../etc/a.png b.png\n")
-    with pytest.raises(DataError, match=r"real_world\.txt: .* is outside"):
+    with pytest.raises(DataError, match=r"real_world\.txt: line 1: .* is outside"):
         find_pairs(tmp_path, PLAIN)
 
 
