@@ -79,14 +79,18 @@ def doubt_view(rainy: Image, clean: Image) -> Doubt | None:
 def doubt_scene(rainy: Image, clean: Image) -> Doubt | None:
     """Return a doubt if the pictures (H, W, 3) show different scenes."""
     coarse = [_small(image, COARSE) for image in (rainy, clean)]
-    if min(float(copy.std()) for copy in coarse) < SEEN:
-        return None
-    whole = correlation(*coarse)
     bands = [_band(_small(image, SIDE)) for image in (rainy, clean)]
-    band = correlation(*bands)
-    if (whole >= SAME and (band >= ALIKE or _hidden(*bands))) or band >= SURE:
+    whole, band = correlation(*coarse), correlation(*bands)
+    structure = min(float(copy.std()) for copy in coarse)
+    if structure < SEEN or (band < ALIKE and _hidden(*bands)):  # grey decides nothing, the colours may
+        colours = doubt_colours(rainy, clean)
+        certain = colours is not None and colours.certain
+        if colours is None and (structure < SEEN or whole >= SAME):
+            return None
+    elif (whole >= SAME and band >= ALIKE) or band >= SURE:
         return None
-    certain = (whole < SAME or (band < ALIKE and whole < LOOK)) and min(float(copy.std()) for copy in coarse) >= STRUCTURE
+    else:
+        certain = whole < LOOK and structure >= STRUCTURE
     reason = f"shows another scene than {{clean}} (correlation {whole:.2f}, detail {band:.2f}); give it its own clean image"
     return Doubt("scene", reason, certain)
 
