@@ -79,7 +79,4 @@ class TrainingDisplay:
         loss, psnr = f"{row['loss']:.4f}", "-" if self.psnr is None else f"{self.psnr:.2f} dB"
         self.progress.update(self.task, completed=row["step"], loss=loss, psnr=psnr, speed=row["images_per_second"])
         if validated and not console.is_terminal:
-            say(
-                f"step {row['step']:.0f}/{self.steps}  loss {loss}  PSNR-Y {psnr}  "
-                f"{row['images_per_second']:.0f} images/s"
-            )
+            say(f"step {row['step']:.0f}/{self.steps}  loss {loss}  PSNR-Y {psnr}  {row['images_per_second']:.0f} images/s")

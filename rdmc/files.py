@@ -17,7 +17,6 @@ from pathlib import Path
 
 from rdmc.errors import DataError
 
-
 SUFFIX = re.compile(r"(?<=\.)[A-Za-z0-9]+$")
 PICTURES = frozenset(
     [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp", ".gif"]
@@ -75,7 +74,9 @@ def globbed(pattern: str, any_case: bool = False) -> list[Path]:
     With ``any_case``, the letters after the last dot match in upper and lower case: ``*.jpg`` finds ``1.JPG``.
     """
     if any_case:
-        pattern = SUFFIX.sub(lambda found: "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in found[0]), pattern)
+        pattern = SUFFIX.sub(
+            lambda found: "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in found[0]), pattern
+        )
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob refuses absolute patterns and matches hidden files
     return [path for path in map(Path, sorted(names)) if not path.is_dir()]
 

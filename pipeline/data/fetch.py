@@ -7,6 +7,7 @@ import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.console import say
 from pipeline.data.downloads import download
@@ -34,8 +35,10 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
         raise ConfigError(
             f"{source}: a folder of a bucket; run `dvc import-url {source} {dest}`, which downloads and versions it"
         )
+    if source.startswith("s3://") and not urlsplit(source).path.strip("/"):
+        raise ConfigError(f"{source}: names a bucket and no object; add the archive's key, s3://bucket/path/name.zip")
     if "://" in source:
-        files = unpack(download(source, CACHE, sha256), dest)
+        files = _unpack_download(download(source, CACHE, sha256), dest)
     elif Path(source).is_dir():
         if sha256:
             raise ConfigError("--sha256: is for archives, a folder has no digest; leave it out")
@@ -54,6 +57,15 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
         say(f"added to DVC; commit it: git add {dest}.dvc {dest.parent / '.gitignore'}")
     else:
         say(f"to version it: dvc add {dest}")
+
+
+def _unpack_download(archive: Path, dest: Path) -> int:
+    """Unpack what was downloaded. An archive that cannot be unpacked is deleted, so that the next fetch asks for it again."""
+    try:
+        return unpack(archive, dest)
+    except DataError:
+        archive.unlink()
+        raise
 
 
 def copy(source: Path, dest: Path) -> int:

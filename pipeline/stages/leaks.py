@@ -67,7 +67,10 @@ def scenes_of(dataset: str, folder: Path) -> list[Scene]:
 
 
 def files(place: str) -> list[Path]:
-    """The files of a folder and the pictures of its subfolders, or the files that a glob matches, sorted. Raises DataError where there are none."""
+    """The files of a folder and the pictures of its subfolders, or the files that a glob matches, sorted.
+
+    Raises DataError where there are none.
+    """
     inside = Path(place).is_dir()
     found = _inside(Path(place)) if inside else sorted(path for path in globbed(place) if not path.name.startswith("."))
     if not found:

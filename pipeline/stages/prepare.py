@@ -151,8 +151,8 @@ def _say_unvalidated(name: str, entries: Sequence[PairEntry], share: float) -> N
     scenes = {entry.scene for entry in entries if entry.split == "train"}
     if scenes and share and all(entry.split != "validation" for entry in entries):
         say(
-            f"{name}: no validation pairs, because all training pairs show {len(scenes)} scene; unless another dataset has some, "
-            "training cannot choose its best step: add scenes, or name a validation split"
+            f"{name}: no validation pairs, because all training pairs show {len(scenes)} scene; unless another dataset has "
+            "some, training cannot choose its best step: add scenes, or name a validation split"
         )
 
 

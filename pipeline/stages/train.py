@@ -46,7 +46,7 @@ def run(project: Project[Recipe]) -> None:
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
         say(f"train: {params.loss.described}")
         if not len(validation):
-            say("train: no validation pairs, so the weights of the last step are taken as they are; `dvc repro prepare` says why")
+            say("train: no validation pairs, so the weights of the last step are taken; `dvc repro prepare` says why")
         tags = {**commit_tags(), "stage": "train"}
         with (
             Tracker.start(settings, name, _shown(params), tags, run_id=log.run_id) as tracker,

@@ -31,9 +31,7 @@ from rdmc.datasets.names import file_role, folder_role, split_of
 from rdmc.errors import DataError
 from rdmc.files import PICTURES, pictures
 
-RAINY = frozenset(
-    ["rain", "rainy", "rainy_image", "rainy_images", "rain_image", "rain_images", "in", "input", "inputs", "lq"]
-)
+RAINY = frozenset(["rain", "rainy", "rainy_image", "rainy_images", "rain_image", "rain_images", "in", "input", "inputs", "lq"])
 CLEAN = frozenset(
     ["norain", "no_rain", "clean", "gt", "groundtruth", "ground_truth", "target", "targets", "label", "labels", "hq"]
 )
@@ -81,8 +79,11 @@ class Found:
 
 
 def find_pairs(root: Path, hints: Hints) -> Found:
-    """Return the pairs below ``root``. Raises DataError if there are no pictures, if their split is unclear, if a list cannot
-    be understood, or if no rainy picture matches a clean one."""
+    """Return the pairs below ``root``.
+
+    Raises DataError if there are no pictures, if their split is unclear, if a list cannot be understood, or if no rainy picture
+    matches a clean one.
+    """
     files = pictures(root)
     if not files:
         raise DataError(f"{root}: holds no pictures ({' '.join(sorted(PICTURES))}); name the folder of an unpacked copy")
@@ -117,7 +118,7 @@ def _two_splits(root: Path, files: Sequence[Path]) -> list[str]:
             if split_of(outer) != split_of(named[0]):
                 found[named[0], outer] += count
     return [
-        f"{root}: {count} pictures are below {outer} ({split_of(outer)}) and {inner} ({split_of(inner)}); the nearest folder counts"
+        f"{root}: {count} pictures are below {outer} ({split_of(outer)}) and {inner} ({split_of(inner)}); the nearer one counts"
         for (inner, outer), count in found.items()
     ]
 
@@ -226,6 +227,8 @@ def _listed(root: Path, path: Path, hints: Hints, pair: tuple[Path, Path]) -> Ma
     split = split_of(path.stem) or hints.split or "train"
     relative = PurePosixPath(clean.relative_to(root).as_posix())
     folder = relative.parent.name
-    is_scene = len(relative.parts) > 2 and folder.lower() not in RAINY | CLEAN and not folder_role(folder) and not split_of(folder)
+    is_scene = (
+        len(relative.parts) > 2 and folder.lower() not in RAINY | CLEAN and not folder_role(folder) and not split_of(folder)
+    )
     identity = relative.parent if is_scene else relative.with_suffix("")
     return Match(split, clean_name(rainy.stem), scene_name(split, str(identity)), rainy, clean)

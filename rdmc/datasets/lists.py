@@ -1,8 +1,8 @@
 """Read lists of pairs: text files that name a rainy and a clean file per line.
 
 Understood are blank lines, comments, a byte order mark, Windows and old Macintosh line ends, a line of column names, names with
-spaces, commas, semicolons or tabs between the names, backslashes, quotes, and folders that hold one picture and are named in its
-place. A line of a list that is not understood is an error with file and line.
+spaces, commas, semicolons or tabs between the names, backslashes, quotes, and folders that hold one picture and stand
+for it. A line of a list that is not understood is an error with file and line.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def _mentions(root: Path, text: str) -> bool:
 def _columns(text: str) -> tuple[str, ...]:
     """Return the roles that a line of column names gives, such as ``rainy,clean``; empty if it is no such line."""
     names = [set(words(part)) - {"+", "path", "file", "image", "name"} for part in GAPS[1].split(text.strip())]
-    roles = tuple("clean" if name and name <= CLEAN_WORDS else "rainy" if name and name <= RAINY_WORDS else "" for name in names)
+    roles = tuple(
+        "clean" if name and name <= CLEAN_WORDS else "rainy" if name and name <= RAINY_WORDS else "" for name in names
+    )
     return roles if sorted(roles) == ["clean", "rainy"] else ()
 
 
@@ -132,7 +134,9 @@ def _file(root: Path, path: Path, line: _Line, name: PurePosixPath) -> Path:
     if found.is_dir():
         inside = pictures(found)
         if len(inside) != 1:
-            raise DataError(f"{where} is a folder of {len(inside)} pictures, the rule is a file, or a folder of one; fix the list")
+            raise DataError(
+                f"{where} is a folder of {len(inside)} pictures, the rule is a file, or a folder of one; fix the list"
+            )
         return inside[0]
     return found
 

@@ -9,7 +9,7 @@ names, and the next four that the rainy name begins with the clean one, so that 
 3. without the roles at either end: ``rain-1`` and ``norain-001``, ``001_in`` and ``001_GT``
 4. also without the words that all names of one side share: ``rain_img_5`` and ``photo_5``
 5. without roles at any place: ``pie-rd-rain-5`` and ``pie-norain-5``
-6. to 9. begins with, after 2. to 5.: ``901_14`` and ``901``, ``im_0001_s80_a04`` and ``im_0001``, ``norain-1x2`` and ``norain-1``
+6. to 9. begins with, after 2. to 5.: ``901_14`` and ``901``, ``im_1_s80_a04`` and ``im_1``, ``norain-1x2`` and ``norain-1``
 10. frames of a video: ``X-R-007`` and ``X-C-000``
 
 Folders count too: names of folders that occur on both sides must agree. Only if nothing matches so, names alone decide.
@@ -91,18 +91,13 @@ def find(pattern: str) -> list[Path]:
 
     Raises DataError if there are none.
     """
-    if Path(pattern).is_dir():
-        found = pictures(Path(pattern))
-    else:
-        found = globbed(pattern, any_case=True)
+    found = pictures(Path(pattern)) if Path(pattern).is_dir() else globbed(pattern, any_case=True)
     if not found:
         raise DataError(f"{pattern}: matches no file, a dataset needs at least one; correct the glob in params.yaml")
     return found
 
 
-def match_files(
-    split: str, rainy: Sequence[Path], clean: Sequence[Path], within: str = ""
-) -> tuple[list[Match], list[Fault]]:
+def match_files(split: str, rainy: Sequence[Path], clean: Sequence[Path], within: str = "") -> tuple[list[Match], list[Fault]]:
     """Match files by name. Files without a partner, and clean files that share a name, become faults.
 
     ``within`` is the part of the dataset that the files belong to. It distinguishes their scenes from those of other parts.
@@ -129,7 +124,9 @@ def match_files(
             faults.append(Fault(str(path), "has no clean image of its name; add it, or make the names agree", "unmatched"))
     used = {path for found in pairs for path in found}
     alone = [path for path in clean if path not in used]
-    faults += [Fault(str(path), "has no rainy image of its name; add it, or make the names agree", "unmatched") for path in alone]
+    faults += [
+        Fault(str(path), "has no rainy image of its name; add it, or make the names agree", "unmatched") for path in alone
+    ]
     return distinct(matches), faults
 
 

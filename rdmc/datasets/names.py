@@ -14,7 +14,7 @@ Word = str | int
 Key = tuple[Word, ...]
 
 GLUE = "+"
-"""Stands between letters and digits without a separator: ``park2`` is another place than ``park``, ``park_2`` may be the same."""
+"""Stands between letters and digits without a separator: ``park2`` is not ``park``, ``park_2`` may be."""
 TOKEN = re.compile(r"\d+|[^\d\s\-_.,;()\[\]{}+~#@!&=…]+")
 PHRASES = (
     (re.compile(r"(?<![^\W_])(no[-_ ]?rain|rain[-_ ]?free|without[-_ ]?rain)(?![^\W\d_])"), "norain"),
@@ -28,8 +28,32 @@ ROLES = RAINY_WORDS | CLEAN_WORDS
 ANYWHERE = ROLES | {"rd", "r", "c"}
 """Words that are also left out in the middle of a name."""
 PLAIN = frozenset(
-    ["image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "frame", "frames", "patch"]
-    + ["patches", "crop", "crops", "set", "data", "folder", "files", "png", "jpg", "small", "full"]
+    [
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "photo",
+        "photos",
+        "frame",
+        "frames",
+        "patch",
+        "patches",
+        "crop",
+        "crops",
+        "set",
+        "data",
+        "folder",
+        "files",
+        "png",
+        "jpg",
+        "small",
+        "full",
+    ]
 )
 """Words in the name of a folder that say nothing about its role."""
 LAYER = re.compile(r"^rain[-_ ]?(streak|region)s?[-_ ]?\d", re.IGNORECASE)

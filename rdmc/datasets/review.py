@@ -66,9 +66,7 @@ def lacking(name: str, counts: Mapping[str, int], known: Mapping[str, int] | Non
     if len(present) != 1 or (known and set(known) <= set(present)):
         return []
     others = " and ".join(split for split in SPLITS if split not in present and (split != "validation" or present != ["train"]))
-    return [
-        f"{name}: all {counts[present[0]]} pairs are {present[0]}, none is {others}; folders called train or test give the split"
-    ]
+    return [f"{name}: all {counts[present[0]]} pairs are {present[0]}, none is {others}; folders named train or test decide"]
 
 
 def check_sides(name: str, made: Sequence[Made]) -> None:

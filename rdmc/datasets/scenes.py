@@ -63,7 +63,9 @@ def doubt_view(rainy: Image, clean: Image) -> Doubt | None:
     spread = [float(copy.std()) for copy in small]
     for name, one, other in (("rainy", *spread), ("clean", *spread[::-1])):
         if one < FLAT and other > SEEN:
-            return Doubt("blank", f"the {name} picture shows nothing, all of it has one level; replace or remove the pair", True)
+            return Doubt(
+                "blank", f"the {name} picture shows nothing, all of it has one level; replace or remove the pair", True
+            )
     if min(spread) < SEEN:
         return None
     bands = [_band(copy) for copy in small]
@@ -72,7 +74,9 @@ def doubt_view(rainy: Image, clean: Image) -> Doubt | None:
     margin = found[best] - found[VIEWS[0]]
     if margin < TURNED[0] or found[best] < SURE:
         return None
-    reason = f"clean fits better {NAMES[best]} ({found[best]:.2f}, as it is {found[VIEWS[0]]:.2f}); turn it back or remove the pair"
+    reason = (
+        f"clean fits better {NAMES[best]} ({found[best]:.2f}, as it is {found[VIEWS[0]]:.2f}); turn it back or remove the pair"
+    )
     return Doubt("turned", reason, margin >= TURNED[1])
 
 
@@ -117,7 +121,9 @@ def doubt_colours(rainy: Image, clean: Image) -> Doubt | None:
     if margin < CHANNELS[0]:
         return None
     names = "".join("RGB"[channel] for channel in best)
-    return Doubt("channels", f"the channels of clean look exchanged (RGB is {names}); save one of them again", margin >= CHANNELS[1])
+    return Doubt(
+        "channels", f"the channels of clean look exchanged (RGB is {names}); save one of them again", margin >= CHANNELS[1]
+    )
 
 
 def doubt_detail(rainy: Plane, clean: Plane) -> Doubt | None:
@@ -130,7 +136,9 @@ def doubt_detail(rainy: Plane, clean: Plane) -> Doubt | None:
         relative = ratios[1] / max(ratios[0], 1e-3)
         if ratios[1] < ENLARGED[0][0] and relative < ENLARGED[0][1]:
             certain = ratios[1] < ENLARGED[1][0] and relative < ENLARGED[1][1]
-            reason = f"clean looks enlarged by {factor} or more (fine detail {ratios[1]:.2f}, rainy {ratios[0]:.2f}); find the original"
+            reason = (
+                f"clean looks enlarged by {factor} or more (detail {ratios[1]:.2f}, rainy {ratios[0]:.2f}); find the original"
+            )
             found = Doubt("enlarged", reason, certain)
         rainy, clean = (_halved(plane) for plane in (rainy, clean))
     return found

@@ -85,7 +85,9 @@ def test_names_that_do_not_match_are_an_error_with_examples(tmp_path: Path) -> N
     for half, names in (("rain", "ab"), ("norain", "cd")):
         for old, new in zip(("x.png", "y.png"), names, strict=True):
             (tmp_path / half / old).rename(tmp_path / half / f"{new}.png")
-    with pytest.raises(DataError, match=r"none of 2 rainy pictures \(a\.png, b\.png\) matches one of 2 clean ones \(c\.png, d\."):
+    with pytest.raises(
+        DataError, match=r"none of 2 rainy pictures \(a\.png, b\.png\) matches one of 2 clean ones \(c\.png, d\."
+    ):
         prepared(tmp_path, folders(tmp_path, "rain/*.png", "norain/*.png"))
 
 

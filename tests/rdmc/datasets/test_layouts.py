@@ -162,15 +162,17 @@ def test_folders_that_name_different_splits_are_said(tmp_path: Path) -> None:
     touch(tmp_path, "train_set/test/rain/1.png", "train_set/test/norain/1.png")
     found = find_pairs(tmp_path, PLAIN)
     assert found.counts() == {"test": 1}
-    assert list(found.notes) == [
-        f"{tmp_path}: 2 pictures are below train_set (train) and test (test); the nearest folder counts"
-    ]
+    assert list(found.notes) == [f"{tmp_path}: 2 pictures are below train_set (train) and test (test); the nearer one counts"]
 
 
 @pytest.mark.parametrize(
     ("rainy", "clean", "scenes"),
     [
-        ([f"rain_data_train_Heavy/rain/X2/norain-{i}x2.png" for i in (1, 2)], ["norain/norain-1.png", "norain/norain-2.png"], 2),
+        (
+            [f"rain_data_train_Heavy/rain/X2/norain-{i}x2.png" for i in (1, 2)],
+            ["norain/norain-1.png", "norain/norain-2.png"],
+            2,
+        ),
         ([f"in/im_0001_s{s}_a04.png" for s in (80, 85)], ["gt/im_0001.png"], 1),
         (["rain/rain-1.png", "rain/rain-2.png"], ["norain/norain-001.png", "norain/norain-002.png"], 2),
         (["001_in.png", "002_in.png"], ["001_GT.png", "002_GT.png"], 2),

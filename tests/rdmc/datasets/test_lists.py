@@ -69,7 +69,9 @@ def test_names_with_spaces_are_found_where_they_are(root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["foo", "rain/1.png", "rain/1.png gt/1.png 0.5 train", "rain/1.png gt/1.png gt/2.png", "x" * 9000])
+@pytest.mark.parametrize(
+    "line", ["foo", "rain/1.png", "rain/1.png gt/1.png 0.5 train", "rain/1.png gt/1.png gt/2.png", "x" * 9000]
+)
 @pytest.mark.parametrize("place", [0, 2, 5])
 def test_a_line_that_is_not_understood_is_an_error_with_file_and_line(root: Path, line: str, place: int) -> None:
     text = "\n".join([*LINES[:place], line, *LINES[place:]])

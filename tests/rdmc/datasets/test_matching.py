@@ -64,7 +64,9 @@ def test_files_without_a_partner_are_faults() -> None:
 def test_two_clean_images_of_one_name_are_a_fault() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png"), paths("c", "1.png", "1.jpg", "2.png"))
     assert [match.name for match in matches] == ["2"]
-    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; rename one, or narrow the globs", "unmatched")]
+    assert faults == [
+        Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; rename one, or narrow the globs", "unmatched")
+    ]
 
 
 def test_folders_below_the_roles_tell_equal_names_apart() -> None:

@@ -22,7 +22,10 @@ from rdmc.datasets.names import (
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        *((name, "") for name in ("GTRain", "gtrain", "GTrain", "LightRain", "latest", "contest", "terrain", "interval", "eval")),
+        *(
+            (name, "")
+            for name in ("GTRain", "gtrain", "GTrain", "LightRain", "latest", "contest", "terrain", "interval", "eval")
+        ),
         *((name, "") for name in ("train_and_test", "trainval", "Attestation", "strain", "backtest", "")),
         *((name, "train") for name in ("train", "TRAIN", "RainTrainH", "GT-RAIN_train", "train_set", "trainset", "Rain12600")),
         *((name, "train") for name in ("rain_data_train_Heavy", "train2017", "Training Data", "raintrainl", "GTRain_train")),
@@ -37,7 +40,10 @@ def test_a_split_is_named_by_whole_words(name: str, split: str) -> None:
 @pytest.mark.parametrize(
     ("name", "role"),
     [
-        *((name, "clean") for name in ("norain", "gt", "train_clean", "clean_images", "GT images", "no_rain", "rain-free", "hq")),
+        *(
+            (name, "clean")
+            for name in ("norain", "gt", "train_clean", "clean_images", "GT images", "no_rain", "rain-free", "hq")
+        ),
         *((name, "rainy") for name in ("rain", "in", "rainy_train", "LQ", "input_images")),
         *((name, "") for name in ("GT-RAIN_train", "Rain100H", "images", "train", "rain_data_heavy", "outdoor")),
     ],
@@ -50,7 +56,10 @@ def test_a_folder_has_a_role_if_all_its_words_say_so(name: str, role: str) -> No
     ("stem", "role"),
     [
         *((stem, "rainy") for stem in ("rain-1", "001_in", "5_rainy", "rain_street", "A_0-Webcam-R-007", "x_lq")),
-        *((stem, "clean") for stem in ("norain-1", "001_GT", "5_clean", "A_0-Webcam-C-000", "gt_12", "norain_x2", "1_rain_free")),
+        *(
+            (stem, "clean")
+            for stem in ("norain-1", "001_GT", "5_clean", "A_0-Webcam-C-000", "gt_12", "norain_x2", "1_rain_free")
+        ),
         *((stem, "") for stem in ("teaser", "terrain-1", "12", "brain_1", "street_c")),
         *((stem, "layer") for stem in ("rainstreak-1", "rainregion-001")),
     ],
