@@ -61,7 +61,7 @@ def doubt_view(rainy: Image, clean: Image) -> Doubt | None:
     """Return a doubt if one picture shows nothing, or if the clean one is mirrored or turned; both (H, W, 3), RGB."""
     small = [_small(image, SIDE) for image in (rainy, clean)]
     spread = [float(copy.std()) for copy in small]
-    for name, one, other in (("rainy", *spread), ("clean", *spread[::-1])):
+    for name, one, other in (("rainy", spread[0], spread[1]), ("clean", spread[1], spread[0])):
         if one < FLAT and other > SEEN:
             return Doubt(
                 "blank", f"the {name} picture shows nothing, all of it has one level; replace or remove the pair", True
