@@ -50,19 +50,19 @@ class TrainingDisplay:
     """Shows a training's progress: a live bar on a terminal, a line per validation elsewhere. Call it with each report."""
 
     def __init__(self, steps: int) -> None:
-        self.psnr = float("nan")
+        self.psnr: float | None = None
         self.progress = Progress(
             TextColumn("train"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  PSNR-Y {task.fields[psnr]:.2f} dB  {task.fields[speed]:.0f} images/s"),
+            TextColumn("loss {task.fields[loss]}  PSNR-Y {task.fields[psnr]}  {task.fields[speed]:.0f} images/s"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.progress.add_task("train", total=steps, loss=float("nan"), psnr=self.psnr, speed=0.0)
+        self.task = self.progress.add_task("train", total=steps, loss="-", psnr="-", speed=0.0)
         self.steps = steps
 
     def __enter__(self) -> TrainingDisplay:
@@ -76,9 +76,7 @@ class TrainingDisplay:
         """Show one report (see ``rdmc.training.loop.Report.flat``)."""
         validated = "psnr_y" in row
         self.psnr = row.get("psnr_y", self.psnr)
-        self.progress.update(self.task, completed=row["step"], loss=row["loss"], psnr=self.psnr, speed=row["images_per_second"])
+        loss, psnr = f"{row['loss']:.4f}", "-" if self.psnr is None else f"{self.psnr:.2f} dB"
+        self.progress.update(self.task, completed=row["step"], loss=loss, psnr=psnr, speed=row["images_per_second"])
         if validated and not console.is_terminal:
-            say(
-                f"step {row['step']:.0f}/{self.steps}  loss {row['loss']:.4f}  PSNR-Y {self.psnr:.2f} dB  "
-                f"{row['images_per_second']:.0f} images/s"
-            )
+            say(f"step {row['step']:.0f}/{self.steps}  loss {loss}  PSNR-Y {psnr}  {row['images_per_second']:.0f} images/s")

@@ -8,11 +8,20 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rdmc.errors import DataError
+
+SUFFIX = re.compile(r"(?<=\.)[A-Za-z0-9]+$")
+PICTURES = frozenset(
+    [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp", ".gif"]
+)
+"""Suffixes of picture files, in lower case."""
 
 
 @contextmanager
@@ -59,7 +68,41 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def globbed(pattern: str) -> list[Path]:
-    """Return the files that match a glob, sorted. ``**`` matches folders; hidden files match only if the pattern names them."""
+def globbed(pattern: str, any_case: bool = False) -> list[Path]:
+    """Return the files that match a glob, sorted. ``**`` matches folders; hidden files match only if the pattern names them.
+
+    With ``any_case``, the letters after the last dot match in upper and lower case: ``*.jpg`` finds ``1.JPG``.
+    """
+    if any_case:
+        pattern = SUFFIX.sub(
+            lambda found: "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in found[0]), pattern
+        )
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob refuses absolute patterns and matches hidden files
     return [path for path in map(Path, sorted(names)) if not path.is_dir()]
+
+
+def walk(folder: Path) -> list[Path]:
+    """Return the files below ``folder``, sorted by folder and name, without hidden ones and without ``__MACOSX``.
+
+    Links to folders are followed. Raises DataError for a link that leads back to a folder above it.
+    """
+    return list(_files(folder, ()))
+
+
+def _files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield the files below a folder. ``above`` has the device and inode of each folder on the way to it."""
+    status = folder.stat()
+    here = status.st_dev, status.st_ino
+    if here in above:
+        raise DataError(f"{folder}: a link to a folder above it, the rule is no loops; remove the link")
+    with os.scandir(folder) as entries:
+        shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        folders = [entry.name for entry in shown if entry.is_dir() and entry.name != "__MACOSX"]
+        yield from (folder / entry.name for entry in shown if not entry.is_dir())
+    for name in folders:
+        yield from _files(folder / name, (*above, here))
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Return the files of ``walk`` with a suffix of ``PICTURES``, in any case."""
+    return [path for path in walk(folder) if path.suffix.lower() in PICTURES]

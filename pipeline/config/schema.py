@@ -55,6 +55,9 @@ def parse(model: type[Section], data: Any, source: str) -> Section:
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"is a {type(data).__name__}, not a map of params"
         raise ConfigError(f"{source}: {what}; write the params that pipeline/config/params.py describes")
+    named = data.get("datasets")
+    for key in (key for key in named if not isinstance(key, str)) if isinstance(named, dict) else ():
+        raise ConfigError(f"{source}: datasets: {key!r}: a name that YAML reads as a {type(key).__name__}; write it in quotes")
     try:
         return model.model_validate_json(json.dumps(data))  # JSON mode is strict, yet reads a list as a tuple
     except ConfigError as error:

@@ -24,7 +24,9 @@ SCHEMES = {"https": ("https",), "http": ("http", "https"), "s3": ()}
 
 
 def download(url: str, folder: Path, sha256: str) -> Path:
-    """Download the file at ``url`` into ``folder``, under its own name. A complete file is not downloaded again.
+    """Download the file at ``url`` into ``folder``, under its own name.
+
+    A complete file is not downloaded again if it has the digest, or if the server says that it still has this version.
 
     ``sha256`` (hex) is the digest that the file must have, or empty. Raises ConfigError for an address that may not be used,
     DataError for a wrong digest, ServiceError if the server cannot be reached or the connection breaks ``ATTEMPTS`` times.
@@ -38,12 +40,13 @@ def download(url: str, folder: Path, sha256: str) -> Path:
     target = place / (Path(parts.path).name or "file")
     part, tags = place / ".part", place / ".tag"
     place.mkdir(parents=True, exist_ok=True)
-    if not target.is_file():
-        _receive(url, open_object if parts.scheme == "s3" else _open_http, part, tags)
-        _verify(url, part, sha256)
-        part.rename(target)
-    else:
-        _verify(url, target, sha256)
+    if target.is_file():
+        if sha256 and file_digest(target) == sha256.lower():
+            return target
+        target.rename(part)  # complete, if the server still has this version
+    _receive(url, open_object if parts.scheme == "s3" else _open_http, part, tags)
+    _verify(url, part, sha256)
+    part.rename(target)
     return target
 
 

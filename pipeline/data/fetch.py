@@ -7,6 +7,7 @@ import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.console import say
 from pipeline.data.downloads import download
@@ -14,6 +15,7 @@ from pipeline.versioning.dvc import run_dvc
 from rdmc.datasets.archives import safe_name, unpack
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.datasets.layouts import Hints, find_pairs
+from rdmc.datasets.review import lacking
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, new_folder
 
@@ -33,8 +35,10 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
         raise ConfigError(
             f"{source}: a folder of a bucket; run `dvc import-url {source} {dest}`, which downloads and versions it"
         )
+    if source.startswith("s3://") and not urlsplit(source).path.strip("/"):
+        raise ConfigError(f"{source}: names a bucket and no object; add the archive's key, s3://bucket/path/name.zip")
     if "://" in source:
-        files = unpack(download(source, CACHE, sha256), dest)
+        files = _unpack_download(download(source, CACHE, sha256), dest)
     elif Path(source).is_dir():
         if sha256:
             raise ConfigError("--sha256: is for archives, a folder has no digest; leave it out")
@@ -53,6 +57,15 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
         say(f"added to DVC; commit it: git add {dest}.dvc {dest.parent / '.gitignore'}")
     else:
         say(f"to version it: dvc add {dest}")
+
+
+def _unpack_download(archive: Path, dest: Path) -> int:
+    """Unpack what was downloaded. An archive that cannot be unpacked is deleted, so that the next fetch asks for it again."""
+    try:
+        return unpack(archive, dest)
+    except DataError:
+        archive.unlink()
+        raise
 
 
 def copy(source: Path, dest: Path) -> int:
@@ -84,6 +97,11 @@ def _advise(source: str, dest: Path) -> None:
         say(f"{error}")
         return
     say(f"{dest}: {found}")
+    for line in (*found.notes, *lacking(str(dest), found.counts(), None)):
+        say(line)
+    for kind in sorted({fault.reason for fault in found.faults}):
+        files = [Path(fault.file).name for fault in found.faults if fault.reason == kind]
+        say(f"{dest}: {len(files)} pictures left over ({', '.join(files[:2])}{', …' if len(files) > 2 else ''}): {kind}")
     names = candidates(dest, source)
     if found.matches and names:
         part = ", partial: true" if names[0] in partly(found.counts()) else ""

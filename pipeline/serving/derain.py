@@ -12,9 +12,8 @@ from pipeline.console import say, track
 from pipeline.serving.choice import NAMES, ModelChoice, choose, load_named
 from rdmc.data.images import read_rgb, write_png
 from rdmc.errors import DataError
+from rdmc.files import PICTURES, walk
 from rdmc.inference import best_device, derain_image
-
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".mpo", ".bmp", ".ppm", ".tif", ".tiff", ".webp", ".gif"}
 
 
 def run(source: Path, out: Path, model: str, settings: Settings, tile: int = 1024, names: Register = NAMES) -> None:
@@ -77,15 +76,15 @@ def plan(source: Path, out: Path) -> dict[Path, Path]:
 def _plan_folder(source: Path, out: Path) -> dict[Path, Path]:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, a folder's pictures need a folder; name another place")
-    inside = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    inside = walk(source)
     results = out.resolve()
     if results != source.resolve():
         inside = [path for path in inside if results not in path.resolve().parents]  # the results of an earlier run
-    pictures = [path for path in inside if path.suffix.lower() in EXTENSIONS]
+    pictures = [path for path in inside if path.suffix.lower() in PICTURES]
     if skipped := len(inside) - len(pictures):
         say(f"{source}: {skipped} files without a picture's extension are left out")
     if not pictures:
-        raise DataError(f"{source}: no pictures ({' '.join(sorted(EXTENSIONS))}); name a folder that has some")
+        raise DataError(f"{source}: no pictures ({' '.join(sorted(PICTURES))}); name a folder that has some")
     targets = {path: (out / path.relative_to(source)).with_suffix(".png") for path in pictures}
     taken = Counter(targets.values())  # a.jpg and a.png must not get the same result
     return {path: out / f"{path.relative_to(source)}.png" if taken[t] > 1 else t for path, t in targets.items()}

@@ -14,7 +14,7 @@ from pipeline.data.leak_report import draw_sheets, write_report
 from rdmc.data.pairs import SPLITS, Fault, PairEntry, read_index
 from rdmc.datasets.leakage import Look, Part, Scene, Twin, distinct, find_twins, look_at_all
 from rdmc.errors import ConfigError, DataError
-from rdmc.files import globbed
+from rdmc.files import PICTURES, globbed, walk
 
 PARTS: dict[Layout, Part] = {Layout.CLEAN: "whole", Layout.CLEAN_LEFT: "left", Layout.CLEAN_RIGHT: "right"}
 """The part of a file that is the clean image, for each layout of a folder's files."""
@@ -48,7 +48,7 @@ def check(
     if len(layouts) not in (1, len(places)):
         raise ConfigError(f"--layout: given {len(layouts)} times for {len(places)} folders; give one, or one for each in order")
     scenes = [
-        Scene(place, split, path.name, path, PARTS[layout])
+        Scene(place, split, _name(place, path), path, PARTS[layout])
         for (split, place), layout in zip(places, cycle(layouts), strict=False)
         for path in files(place)
     ]
@@ -67,16 +67,25 @@ def scenes_of(dataset: str, folder: Path) -> list[Scene]:
 
 
 def files(place: str) -> list[Path]:
-    """The files of a folder, or the files that a glob matches, sorted. Raises DataError where there are none."""
+    """The files of a folder and the pictures of its subfolders, or the files that a glob matches, sorted.
+
+    Raises DataError where there are none.
+    """
     inside = Path(place).is_dir()
-    found = sorted(path for path in (Path(place).iterdir() if inside else globbed(place)) if _counts(path))
+    found = _inside(Path(place)) if inside else sorted(path for path in globbed(place) if not path.name.startswith("."))
     if not found:
         raise DataError(f"{place}: no files, a comparison needs images; name a folder or quote a glob")
     return found
 
 
-def _counts(path: Path) -> bool:
-    return not path.is_dir() and not path.name.startswith(".")
+def _name(place: str, path: Path) -> str:
+    """A file's name within its place: with its subfolders, because they may hold files of the same name."""
+    return path.relative_to(place).as_posix() if Path(place).is_dir() else path.name
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The files of a folder, and the pictures of its subfolders. A subfolder's other files are no matter of a comparison."""
+    return [path for path in walk(folder) if path.parent == folder or path.suffix.lower() in PICTURES]
 
 
 def _compare(scenes: Sequence[Scene], score: float, report: Path | None, pictures: Path | None) -> bool:

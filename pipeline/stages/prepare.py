@@ -27,8 +27,8 @@ from rdmc.datasets.benchmarks.registry import benchmark, recognise
 from rdmc.datasets.checks import Made
 from rdmc.datasets.embedded import Shower, showers
 from rdmc.datasets.layouts import find_pairs
-from rdmc.datasets.matching import Match, find, match_files, match_halves
-from rdmc.datasets.review import check_share, check_sides, findings, measured, repeated
+from rdmc.datasets.matching import Match, find, match_files, match_halves, no_match
+from rdmc.datasets.review import check_share, check_sides, findings, lacking, measured, repeated
 from rdmc.errors import DataError
 from rdmc.files import new_folder
 
@@ -45,6 +45,8 @@ class Plan:
     jobs: Sequence[Shower | Match]
     faults: Sequence[Fault] = ()
     layout: str = ""
+    notes: Sequence[str] = ()
+    """Lines about the files that a user should read."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
     planned = plan(dataset, seed)
     if planned.layout:
         say(f"{name}: found {planned.layout}")
+    for line in planned.notes:
+        say(line)
     with new_folder(out) as folder:
         jobs = planned.jobs
         made = list(track(_make_all(jobs, folder, rules, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
@@ -84,6 +88,7 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
     _report(out).unlink(missing_ok=True)
     table(f"{name}: pairs", ["split", "pairs", "scenes"], _summary(entries))
     if not isinstance(dataset, Embedded):
+        _say_unvalidated(name, entries, dataset.validation_share)
         say(f"{name}: after a change to these files, run `dvc repro -f prepare@{name}`")
 
 
@@ -127,13 +132,28 @@ def _plan_benchmark(dataset: Published) -> Plan:
         raise DataError(
             f"{root}: {found.layout}, training and measuring need pairs; use `python -m pipeline derain {root} OUT`"
         )
-    return Plan(found.matches, found.faults, str(found))
+    single = lacking(dataset.name, found.counts(), entry.copies[0].pairs if entry.copies else None)
+    return Plan(found.matches, found.faults, str(found), [*found.notes, *single])
 
 
 def _match(split: str, source: PairFolders | SideBySide) -> tuple[list[Match], list[Fault]]:
     if isinstance(source, SideBySide):
         return match_halves(split, find(source.images), source.left), []
-    return match_files(split, find(source.rainy), find(source.clean))
+    rainy, clean = find(source.rainy), find(source.clean)
+    matches, faults = match_files(split, rainy, clean)
+    if not matches:
+        raise no_match(f"datasets, {split}", rainy, clean)
+    return matches, faults
+
+
+def _say_unvalidated(name: str, entries: Sequence[PairEntry], share: float) -> None:
+    """Say that there are training pairs and no validation pairs, and why."""
+    scenes = {entry.scene for entry in entries if entry.split == "train"}
+    if scenes and share and all(entry.split != "validation" for entry in entries):
+        say(
+            f"{name}: no validation pairs, because all training pairs show {len(scenes)} scene; unless another dataset has "
+            "some, training cannot choose its best step: add scenes, or name a validation split"
+        )
 
 
 def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, processes: int) -> Iterator[Made]:

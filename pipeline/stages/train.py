@@ -26,6 +26,7 @@ from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, genotype_for
 
 HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
+UNKNOWN = "not measured: no validation pairs"
 TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
 """Terms of the loss; the history has those that the training reports."""
 
@@ -44,6 +45,8 @@ def run(project: Project[Recipe]) -> None:
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
         say(f"train: {params.loss.described}")
+        if not len(validation):
+            say("train: no validation pairs, so the weights of the last step are taken; `dvc repro prepare` says why")
         tags = {**commit_tags(), "stage": "train"}
         with (
             Tracker.start(settings, name, _shown(params), tags, run_id=log.run_id) as tracker,
@@ -106,7 +109,7 @@ def _summary(network: str, rows: dict[int, Row], best: Row, start: float, steppi
     last = rows[max(rows)]
     share = 100 * stepping / (total - start)
     time_line = f"{total:.0f} s: Ray up {start:.0f}, training steps {stepping:.0f} ({share:.0f} % of the rest)"
-    quality = f"{best.get('psnr_y', float('nan')):.2f} dB at step {best.get('step', last['step']):.0f}"
+    quality = f"{best['psnr_y']:.2f} dB at step {best.get('step', last['step']):.0f}" if "psnr_y" in best else UNKNOWN
     lines = [
         ["network", network],
         ["best validation PSNR-Y", quality],

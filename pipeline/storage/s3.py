@@ -118,9 +118,11 @@ def open_object(url: str, start: int, tag: str) -> tuple[Iterator[bytes], int, s
                 raise DataError(f"{url}: no such object; fix the address") from None
             raise
         current = str(head["ETag"])
-        start = start if current == tag and start < head["ContentLength"] else 0
+        start = start if current == tag and start <= head["ContentLength"] else 0
         body = (
-            client.get_object(Bucket=parts.netloc, Key=key, Range=f"bytes={start}-")["Body"] if head["ContentLength"] else None
+            client.get_object(Bucket=parts.netloc, Key=key, Range=f"bytes={start}-")["Body"]
+            if start < head["ContentLength"]
+            else None
         )
     return _chunks(body) if body else iter(()), start, current
 

@@ -48,7 +48,7 @@ class Fault:
     file: str
     reason: str
     kind: str = "unreadable"
-    """unreadable, size, unmatched, duplicate, identical, misaligned or swapped."""
+    """unreadable, size, unmatched, duplicate, identical, misaligned, swapped, scene, turned, blank, channels or enlarged."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,16 @@ NONE = Findings()
 def clean_name(text: str) -> str:
     """Return ``text`` as a pair's name: [a-z0-9_-]+, which is safe as a key in a WebDataset tar."""
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:MAX_NAME] or "pair"
+
+
+def scene_name(split: str, identity: str) -> str:
+    """Return a scene's name: its split, and ``identity`` in the letters of ``clean_name``.
+
+    Names often start at 1 in every split, so the split belongs to it. If the letters cannot hold the whole identity, a part of
+    its SHA-256 follows: 公园 and 河边 are two scenes.
+    """
+    shown = clean_name(identity)
+    return f"{split}-{shown}" if shown == identity else f"{split}-{shown[:40]}-{sha256(identity.encode())[:10]}"
 
 
 def write_pair(folder: Path, split: str, name: str, scene: str, rainy: Picture, clean: Picture) -> PairEntry:

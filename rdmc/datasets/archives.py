@@ -1,6 +1,8 @@
 """Unpack untrusted archives: only plain files and folders, only below the target, only up to a limit.
 
-Refused are: names that are absolute, climb out (``..``) or contain backslashes, drive letters or control characters; links,
+A zip whose names have backslashes and no slash was written on Windows: they are its separators. A Mac's AppleDouble files are
+left out. Refused are: names that are absolute, climb out (``..``) or contain other backslashes, drive letters or control
+characters; links,
 devices, encrypted and sparse members; a name twice, or twice on a file system that ignores case; a file in the place of a
 folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Every file gets mode
 0644, whatever the archive says. Members are limited by their actual content, not by the sizes that they announce.
@@ -12,6 +14,7 @@ import bz2
 import errno
 import gzip
 import lzma
+import re
 import stat
 import tarfile
 import unicodedata
@@ -39,6 +42,10 @@ HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """Errors of this machine's disk, which the archive did not cause."""
 
 
+PART = re.compile(r"\.(\d{2,3}|[a-z]{2}|part[a-z0-9]+|(?P<zip>z\d\d))$", re.IGNORECASE)
+"""The last suffix of a part: real_world.zip.001, whole.tar.gz.aa, data.z01."""
+TARS = {".gz", ".xz"}
+"""Suffixes of whole archives that ``PART`` would take for a part."""
 HERE = {".", "./"}
 """Names of the archive's own root, with which many tars begin."""
 
@@ -80,7 +87,21 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> 
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno in HOST:
                 raise
+            if archive.suffix not in TARS and (part := PART.search(archive.name)):
+                raise _is_part(archive, part) from None
             raise DataError(f"{archive}: damaged archive ({one_line(error)}); fetch it again") from None
+
+
+def _is_part(archive: Path, part: re.Match[str]) -> DataError:
+    whole = archive.name[: part.start()]
+    first = f"{archive.parent / whole}."
+    if part["zip"]:
+        how = f"`zip -s 0 {archive.parent / whole}.zip --out {first}joined.zip`"
+    else:
+        how = f"`cat {first}* > {archive.parent / whole}`"
+    return DataError(
+        f"{archive}: a part of a split archive, the rule is a whole one; join the parts with {how}, then fetch that"
+    )
 
 
 def safe_name(name: str) -> PurePosixPath:
@@ -106,7 +127,9 @@ def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -
             raise DataError(f"{archive}: {member.name!r} is {member.refused}, the rule is files and folders; get another copy")
         if member.content is None and member.name in HERE:
             continue
-        path = safe_name(member.name)
+        path = _checked(archive, member.name)
+        if path.name.startswith("._") or path.parts[0] == "__MACOSX":  # AppleDouble: a Mac's notes about each file
+            continue
         _take(archive, path, member.content is None, taken)
         if member.content is None:
             (folder / path).mkdir(parents=True, exist_ok=True)
@@ -122,6 +145,13 @@ def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -
     if not files:
         raise DataError(f"{archive}: holds no files; fetch it again")
     return files
+
+
+def _checked(archive: Path, name: str) -> PurePosixPath:
+    try:
+        return safe_name(name)
+    except DataError as error:
+        raise DataError(f"{archive}: {error}") from None
 
 
 def _take(archive: Path, path: PurePosixPath, is_folder: bool, taken: dict[str, bool]) -> None:
@@ -152,6 +182,8 @@ def _members(archive: Path, file: BinaryIO, bound: int) -> Iterator[Member]:
         return _of_tar(_Guard(lzma.LZMAFile(file), most))
     if _is_tar(file):
         return _of_tar(_Guard(file, most))
+    if part := PART.search(archive.name):
+        raise _is_part(archive, part)
     raise DataError(
         f"{archive}: not a zip or tar (first bytes {head!r}), perhaps a web page instead of the archive; "
         "look at it, unpack other formats with their own program and fetch the folder"
@@ -166,7 +198,11 @@ def _is_tar(file: BinaryIO) -> bool:
 
 def _of_zip(file: BinaryIO) -> Iterator[Member]:
     with zipfile.ZipFile(file) as opened:
-        for info in opened.infolist():
+        infos = opened.infolist()
+        windows = any("\\" in info.filename for info in infos) and not any("/" in info.filename for info in infos)
+        for info in infos:
+            if windows:  # some programs of Windows write its separator, against the format
+                info.filename = info.filename.replace("\\", "/")
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 yield Member(info.filename, None, "a link or device")

@@ -1,4 +1,4 @@
-"""Check whether a rainy and a clean picture are a pair: find identical, shifted and exchanged ones.
+"""Check whether a rainy and a clean picture are a pair: find identical, shifted and exchanged ones, and what ``scenes`` finds.
 
 Rain adds thin bright streaks. So the rainy picture has more fine detail (what a Gaussian of ``FINE`` pixels removes), and its
 detail that the clean one does not share is mostly bright: its skewness is above zero. Exchanging the pair changes both
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rdmc.data.images import Image
 from rdmc.data.pairs import Fault, PairEntry, sha256
+from rdmc.datasets import scenes
 from rdmc.metrics import psnr_y
 
 Plane = NDArray[np.float32]
@@ -46,7 +47,7 @@ class PairVerdict:
     psnr_y: float
     """PSNR in dB of the rainy picture's luma, which identifies copies of a benchmark."""
     kind: str = ""
-    """identical, misaligned or swapped; empty if nothing is wrong."""
+    """identical, misaligned, swapped or a kind of ``scenes.Doubt``; empty if nothing is wrong."""
     reason: str = ""
     certain: bool = True
     """False: warn about the pair, but do not set it aside."""
@@ -73,17 +74,23 @@ def examine(rainy: Image, clean: Image) -> PairVerdict:
         return PairVerdict(measured, "identical", "rainy and clean are the same picture; one of them is a copy by mistake")
     if min(rainy.shape[:2]) < LEAST:
         return PairVerdict(measured)
+    if found := scenes.doubt_view(rainy, clean):
+        return PairVerdict(measured, found.kind, found.reason, found.certain)
     planes = _luma(rainy), _luma(clean)
     (down, right), gain = shift(*planes)
-    if gain >= BETTER:
+    if gain >= BETTER and scenes.same_scene(*_overlap(*planes, (down, right), (abs(down) + 1, abs(right) + 1))):
         reason = f"clean lies {down} pixels lower and {right} to the right of rainy ({gain:.1f} dB); shift or remove the pair"
         return PairVerdict(measured, "misaligned", reason, certain=gain >= CLEARLY)
+    if found := scenes.doubt_scene(rainy, clean) or scenes.doubt_colours(rainy, clean):
+        return PairVerdict(measured, found.kind, found.reason, found.certain)
     lean = leaning(*planes)
     if lean[0] < SUSPECT[0] and lean[1] < SUSPECT[1]:
         reason = (
             f"the clean one has the streaks (skewness {lean[0]:.2f}, detail {lean[1]:.2f}); exchange them or remove the pair"
         )
         return PairVerdict(measured, "swapped", reason, certain=lean[0] < CERTAIN[0] and lean[1] < CERTAIN[1])
+    if found := scenes.doubt_detail(*planes):
+        return PairVerdict(measured, found.kind, found.reason, found.certain)
     return PairVerdict(measured)
 
 

@@ -6,43 +6,36 @@
 - ``list``: a text file names a rainy and a clean file per line
 - ``unpaired``: pictures without a partner
 
-The names of folders give the split too (``train``, ``test``, ``RainTrainH``, ``train_set`` …). Pictures are matched only
+The names of folders give the split too, by whole words (``train``, ``test``, ``RainTrainH``, ``train_set`` …); the folder
+nearest to the picture wins. Pictures are matched only
 within a group of sibling folders, so ``Test100/input/1.png`` is never paired with ``Rain100H/target/1.png``.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
 from rdmc.data.images import read_rgb
-from rdmc.data.pairs import SPLITS, Fault, clean_name
+from rdmc.data.pairs import SPLITS, Fault, clean_name, scene_name
 from rdmc.datasets.checks import leaning
-from rdmc.datasets.matching import Match, distinct, match_files, match_halves
+from rdmc.datasets.lists import read_lists
+from rdmc.datasets.matching import Match, distinct, match_files, match_halves, no_match
+from rdmc.datasets.names import file_role, folder_role, split_of
 from rdmc.errors import DataError
+from rdmc.files import PICTURES, pictures
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp"}
-RAINY = frozenset(["rain", "rainy", "rainy_image", "rainy_images", "rain_image", "input", "inputs", "lq", "data"])
-CLEAN = frozenset(["norain", "clean", "gt", "groundtruth", "ground_truth", "target", "targets", "label", "labels"])
+RAINY = frozenset(["rain", "rainy", "rainy_image", "rainy_images", "rain_image", "rain_images", "in", "input", "inputs", "lq"])
+CLEAN = frozenset(
+    ["norain", "no_rain", "clean", "gt", "groundtruth", "ground_truth", "target", "targets", "label", "labels", "hq"]
+)
 """Names of folders with clean pictures, in lower case. ``RAINY`` has those with rainy ones."""
-NAMED = {
-    "layer": re.compile(r"^rain(streak|region)s?[-_ ]?\d", re.IGNORECASE),  # the rain itself, in old copies
-    "clean": re.compile(r"^norain|[-_](clean|norain|gt)$|-C-\d+$", re.IGNORECASE),
-    "rainy": re.compile(r"^rain[-_ ]?\d|[-_]rain(y)?$|-R-\d+$", re.IGNORECASE),
-}
-"""Patterns of file names, without extension, by role."""
-SPLIT_NAMES = {"train": re.compile(r"train|^rain12600$"), "test": re.compile(r"test"), "validation": re.compile(r"(^|[-_])val")}
-"""Patterns of the lower-case names of folders and lists, by split."""
-LONGEST = 4096
-"""Most characters that are read of a line in a list."""
 SAMPLED = 9
 """How many files are opened to check whether they hold two halves."""
 ALIKE = 0.5
@@ -72,6 +65,8 @@ class Found:
     faults: Sequence[Fault] = ()
     left: str = ""
     """The left half of side-by-side files, clean or rainy; empty for other layouts."""
+    notes: Sequence[str] = ()
+    """What a user should know about the files beside the faults, one line each."""
 
     def counts(self) -> dict[str, int]:
         """Return the number of pairs of each split that has any."""
@@ -84,20 +79,48 @@ class Found:
 
 
 def find_pairs(root: Path, hints: Hints) -> Found:
-    """Return the pairs below ``root``. Raises DataError if there are no pictures, or if their split is unclear."""
-    files = list(_pictures(root))
+    """Return the pairs below ``root``.
+
+    Raises DataError if there are no pictures, if their split is unclear, if a list cannot be understood, or if no rainy picture
+    matches a clean one.
+    """
+    files = pictures(root)
     if not files:
         raise DataError(f"{root}: holds no pictures ({' '.join(sorted(PICTURES))}); name the folder of an unpacked copy")
-    if listed := [match for path in sorted(root.glob("*.txt")) for match in _from_list(root, path, hints)]:
-        return Found("list", distinct(listed))
-    places = [_place(root, path, hints) for path in files]
-    if {"rainy", "clean"} <= {place.role for place in places}:
-        return _from_places(places)
+    lists = read_lists(root)
+    if lists:
+        found = [_listed(root, path, hints, pair) for path, pairs in lists.items() for pair in pairs]
+        return Found("list", distinct(found), notes=_unlisted(root, files, found))
+    notes = _two_splits(root, files)
+    for names_only in (False, True):
+        places = [_place(root, path, hints, names_only) for path in files]
+        if {"rainy", "clean"} <= {place.role for place in places}:
+            return replace(_from_places(root, places), notes=notes)
     sides = [side for path in files[:: max(len(files) // SAMPLED, 1)] if (side := clean_side(path)) is not None]
     if 2 * len(sides) > min(len(files), SAMPLED):
         left = hints.left or ("clean" if sum(sides) > 0 else "rainy")
-        return _from_halves(places, left)
-    return Found("unpaired", [])
+        return replace(_from_halves(places, left), notes=notes)
+    return Found("unpaired", [], notes=notes)
+
+
+def _unlisted(root: Path, files: Sequence[Path], matches: Sequence[Match]) -> list[str]:
+    named = {path for match in matches for path in (match.rainy, match.clean)}
+    rest = [path for path in files if path not in named]
+    return [f"{root}: {len(rest)} pictures are in no list and not used (first: {rest[0].relative_to(root)})"] if rest else []
+
+
+def _two_splits(root: Path, files: Sequence[Path]) -> list[str]:
+    """Return a line for each two folders above a picture that name different splits."""
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for folder, count in Counter(path.parent.relative_to(root).parts for path in files).items():
+        named = [name for name in reversed(folder) if split_of(name)]
+        for outer in named[1:]:
+            if split_of(outer) != split_of(named[0]):
+                found[named[0], outer] += count
+    return [
+        f"{root}: {count} pictures are below {outer} ({split_of(outer)}) and {inner} ({split_of(inner)}); the nearer one counts"
+        for (inner, outer), count in found.items()
+    ]
 
 
 def clean_side(path: Path) -> float | None:
@@ -126,21 +149,26 @@ class _Place:
     group: PurePosixPath
 
 
-def _place(root: Path, path: Path, hints: Hints) -> _Place:
+def _place(root: Path, path: Path, hints: Hints, names_only: bool) -> _Place:
+    """Return a picture's place. ``names_only``: the folders do not give the role."""
     relative = PurePosixPath(path.relative_to(root).as_posix())
-    split = _split(relative.parts[:-1]) or _by_number(path.stem, hints) or _split([root.name]) or hints.split
+    nearest = relative.parts[-2::-1]
+    split = _split(nearest) or _by_number(path.stem, hints) or _split([root.name]) or hints.split
     if not split:
         raise DataError(f"{path}: no folder name gives the split; set `split: train` or `split: test` for this dataset")
-    for folder in relative.parents:
-        role = "rainy" if folder.name.lower() in RAINY | hints.rainy else "clean" if folder.name.lower() in CLEAN else ""
-        if role:
+    for folder in () if names_only else relative.parents:
+        word = folder.name.lower()
+        if role := "rainy" if word in RAINY | hints.rainy else "clean" if word in CLEAN else "":
             return _Place(path, role, split, folder.parent)
-    role = next((role for role, pattern in NAMED.items() if pattern.search(path.stem)), "")
+    role = file_role(path.stem)
+    for folder in () if names_only else relative.parents:
+        if (weak := "rainy" if folder.name.lower() == "data" else folder_role(folder.name)) and role in ("", weak):
+            return _Place(path, weak, split, folder.parent)
     return _Place(path, role, split, relative.parent)
 
 
-def _split(names: Iterable[str]) -> str:
-    return next((split for name in names for split, word in SPLIT_NAMES.items() if word.search(name.lower())), "")
+def _split(folders: Iterable[str]) -> str:
+    return next((split for name in folders if (split := split_of(name))), "")
 
 
 def _by_number(stem: str, hints: Hints) -> str:
@@ -148,7 +176,7 @@ def _by_number(stem: str, hints: Hints) -> str:
     return ("test" if int(number[0]) >= hints.tests_from else "train") if number and hints.tests_from else ""
 
 
-def _from_places(places: Iterable[_Place]) -> Found:
+def _from_places(root: Path, places: Iterable[_Place]) -> Found:
     groups: dict[tuple[str, PurePosixPath], list[_Place]] = defaultdict(list)
     matches: list[Match] = []
     faults: list[Fault] = []
@@ -156,13 +184,20 @@ def _from_places(places: Iterable[_Place]) -> Found:
         if place.role in ("rainy", "clean"):
             groups[place.split, place.group].append(place)
         elif not place.role:
-            faults.append(Fault(str(place.path), "neither rainy nor clean by its name or folder; move it away", "unmatched"))
+            reason = "neither rainy nor clean by its name or folder; give it or its folder a name that says so, or move it away"
+            faults.append(Fault(str(place.path), reason, "unmatched"))
     groups_of = Counter(split for split, _ in groups)
+    halves: dict[str, list[Path]] = {"rainy": [], "clean": []}
     for (split, group), members in groups.items():
-        halves = {role: [place.path for place in members if place.role == role] for role in ("rainy", "clean")}
-        found, alone = match_files(split, halves["rainy"], halves["clean"])
-        matches += [_inside(match, group) for match in found] if groups_of[split] > 1 else found
+        rainy, clean = ([place.path for place in members if place.role == role] for role in halves)
+        halves["rainy"] += rainy
+        halves["clean"] += clean
+        within = group if groups_of[split] > 1 else None
+        found, alone = match_files(split, rainy, clean, str(within) if within else "")
+        matches += [_inside(match, within) for match in found] if within else found
         faults += alone
+    if not matches:
+        raise no_match(str(root), halves["rainy"], halves["clean"])
     many = len({match.clean for match in matches}) < len(matches)
     return Found("one-clean-many-rainy" if many else "folder", distinct(matches), faults)
 
@@ -174,36 +209,26 @@ def _from_halves(places: Sequence[_Place], left: str) -> Found:
     groups_of = Counter(split for split, _ in groups)
     matches: list[Match] = []
     for (split, group), files in groups.items():
-        found = match_halves(split, files, left)
-        matches += [_inside(match, group) for match in found] if groups_of[split] > 1 else found
+        within = group if groups_of[split] > 1 else None
+        found = match_halves(split, files, left, str(within) if within else "")
+        matches += [_inside(match, within) for match in found] if within else found
     return Found("side-by-side", distinct(matches), left=left)
 
 
 def _inside(match: Match, group: PurePosixPath) -> Match:
     """Return the match with its group's name before its own, because other groups of the split count from 1 as well."""
     word = clean_name(group.name)
-    name = match.name if match.name.startswith(word) else clean_name(f"{word}-{match.name}")
-    return replace(match, name=name, scene=clean_name(f"{match.split}-{word}-{match.scene.removeprefix(f'{match.split}-')}"))
+    return match if match.name.startswith(word) else replace(match, name=clean_name(f"{word}-{match.name}"))
 
 
-def _from_list(root: Path, path: Path, hints: Hints) -> Iterator[Match]:
-    """Yield the pairs of a list; none if the text is not a list. Raises DataError for a file outside ``root``."""
-    split = _split([path.stem]) or hints.split or "train"
-    with path.open(errors="replace") as lines:
-        for line in iter(partial(lines.readline, LONGEST), ""):
-            names = [PurePosixPath(word.lstrip("/")) for word in line.split()]
-            if len(names) != 2 or any(name.suffix.lower() not in PICTURES for name in names):
-                return
-            if any(".." in name.parts for name in names):
-                raise DataError(f"{path}: {line.strip()}: is outside {root}; fix the list")
-            rainy, clean = names
-            yield Match(split, clean_name(rainy.stem), clean_name(f"{split}-{clean.parent.name}"), root / rainy, root / clean)
-
-
-def _pictures(root: Path) -> Iterator[Path]:
-    """Yield every picture below ``root``, sorted, without hidden files and without the extra files of macOS archives."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield from (
-            Path(folder, name) for name in sorted(names) if not name.startswith(".") and Path(name).suffix.lower() in PICTURES
-        )
+def _listed(root: Path, path: Path, hints: Hints, pair: tuple[Path, Path]) -> Match:
+    """Return the match of a line in a list. Its scene is the folder of the clean picture, as in SPA-Data, or the picture."""
+    rainy, clean = pair
+    split = split_of(path.stem) or hints.split or "train"
+    relative = PurePosixPath(clean.relative_to(root).as_posix())
+    folder = relative.parent.name
+    is_scene = (
+        len(relative.parts) > 2 and folder.lower() not in RAINY | CLEAN and not folder_role(folder) and not split_of(folder)
+    )
+    identity = relative.parent if is_scene else relative.with_suffix("")
+    return Match(split, clean_name(rainy.stem), scene_name(split, str(identity)), rainy, clean)

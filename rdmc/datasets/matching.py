@@ -1,32 +1,40 @@
-"""Match rainy and clean images by file name, and read pairs, also those that share one file.
+"""Match rainy and clean images by name, and read pairs, also those that share one file.
 
-Names are compared in nine ways. The way that matches the most pairs, the first of equal ones, is used for all of them:
+Names are compared in ten ways (``WAYS``). The first way that matches nearly as many pairs as the best one is used for all of
+them: a looser way that adds one pair in twenty is more likely to be wrong about it. Each of the first five requires equal
+names, and the next four that the rainy name begins with the clean one, so that one clean image has many rainy ones:
 
-1. the whole name: ``rain/12.png`` and ``clean/12.png``
-2. without a leading word: ``rain-002`` and ``norain-002``
-3. without anything before the first digit: ``rain_img_5`` and ``img_5``
-4. to 6. the same as 1. to 3., with a final number on the rainy name only: ``901_1`` to ``901_14`` and ``901``
-7. without the words that state the role: ``5_rain`` and ``5_clean``, ``pie-rd-rain-5`` and ``pie-norain-5``
-8. and 9. the same as 7., with a final number on the rainy name only, or on both: ``X-R-007`` and ``X-C-000``
+1. as they are: ``rain/12.png`` and ``clean/12.png``
+2. as words and numbers: ``im-1`` and ``IM_001``
+3. without the roles at either end: ``rain-1`` and ``norain-001``, ``001_in`` and ``001_GT``
+4. also without the words that all names of one side share: ``rain_img_5`` and ``photo_5``
+5. without roles at any place: ``pie-rd-rain-5`` and ``pie-norain-5``
+6. to 9. begins with, after 2. to 5.: ``901_14`` and ``901``, ``im_1_s80_a04`` and ``im_1``, ``norain-1x2`` and ``norain-1``
+10. frames of a video: ``X-R-007`` and ``X-C-000``
 
-In each way one clean image may have several rainy ones.
+Folders count too: names of folders that occur on both sides must agree. Only if nothing matches so, names alone decide.
 """
 
 from __future__ import annotations
 
-import re
+import os
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rdmc.data.images import Picture, as_png, read_picture
-from rdmc.data.pairs import Fault, check_sizes, clean_name, write_pair
+from rdmc.data.pairs import Fault, check_sizes, clean_name, scene_name, write_pair
+from rdmc.datasets import names
 from rdmc.datasets.checks import Made, examine, pixel_digest
 from rdmc.errors import DataError
-from rdmc.files import globbed
+from rdmc.files import globbed, pictures
 
-Key = Callable[[str], str]
+NEARLY = 0.9
+"""A way is good enough if it matches this share of the pairs that the best one matches."""
+SHOWN = 2
+"""Names of each side in an error."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Match:
         except DataError as error:
             return Made(fault=self._fault(error, "size"), split=self.split)
         found, digest = examine(rainy.pixels, clean.pixels), pixel_digest(rainy.pixels)
-        strange = Fault(str(self.rainy), found.reason, found.kind) if found.kind else None
+        strange = Fault(str(self.rainy), found.reason.replace("{clean}", self.clean.name), found.kind) if found.kind else None
         if strange and found.certain and (judge_sides or found.kind != "swapped"):
             return Made(fault=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
         entry = write_pair(folder, self.split, self.name, self.scene, rainy, clean)
@@ -79,104 +87,153 @@ class Match:
 
 
 def find(pattern: str) -> list[Path]:
-    """Return the paths that match a glob, sorted; ``**`` matches folders. Raises DataError if there are none."""
-    found = globbed(pattern)
+    """Return the paths that match a glob, with its suffix in any case, or the pictures below a folder; sorted.
+
+    Raises DataError if there are none.
+    """
+    found = pictures(Path(pattern)) if Path(pattern).is_dir() else globbed(pattern, any_case=True)
     if not found:
         raise DataError(f"{pattern}: matches no file, a dataset needs at least one; correct the glob in params.yaml")
     return found
 
 
-def match_files(split: str, rainy: Sequence[Path], clean: Sequence[Path]) -> tuple[list[Match], list[Fault]]:
+def match_files(split: str, rainy: Sequence[Path], clean: Sequence[Path], within: str = "") -> tuple[list[Match], list[Fault]]:
     """Match files by name. Files without a partner, and clean files that share a name, become faults.
 
+    ``within`` is the part of the dataset that the files belong to. It distinguishes their scenes from those of other parts.
     Raises DataError if a file is in both lists.
     """
     if both := sorted(set(rainy) & set(clean)):
         raise DataError(f"{both[0]}: matches the globs of rainy and of clean images; narrow one of them in params.yaml")
-    found = [_match(split, rainy, clean, *way) for way in WAYS]
-    matches, faults = max(found, key=lambda result: len(result[0]))  # max takes the first of equal ones
+    pairs = _best(rainy, clean, _shared_folders(rainy, clean)) or _best(rainy, clean, frozenset())
+    scenes = _identities(clean)
+    matches, faults = [], []
+    for path, found in zip(rainy, pairs or [[] for _ in rainy], strict=True):
+        if len(found) == 1:
+            scene = scene_name(split, f"{within}/{scenes[found[0]]}" if within else scenes[found[0]])
+            matches.append(Match(split, clean_name(path.stem), scene, path, found[0]))
+        elif found:
+            faults.append(
+                Fault(
+                    str(path),
+                    f"has two clean images, {found[0]} and {found[1]}; rename one, or narrow the globs",
+                    "unmatched",
+                )
+            )
+        else:
+            faults.append(Fault(str(path), "has no clean image of its name; add it, or make the names agree", "unmatched"))
+    used = {path for found in pairs for path in found}
+    alone = [path for path in clean if path not in used]
+    faults += [
+        Fault(str(path), "has no rainy image of its name; add it, or make the names agree", "unmatched") for path in alone
+    ]
     return distinct(matches), faults
 
 
-def match_halves(split: str, files: Sequence[Path], left: str) -> list[Match]:
-    """Return one pair per file, with the clean or the rainy half on the ``left``."""
-    return distinct([Match(split, clean_name(path.stem), _scene(split, path.stem), path, path, left) for path in files])
+def no_match(place: str, rainy: Sequence[Path], clean: Sequence[Path]) -> DataError:
+    """Return the error for a place where no rainy picture has a clean one: examples of both sides, and what was tried."""
+    sides = [", ".join(path.name for path in side[:SHOWN]) + (", …" if len(side) > SHOWN else "") for side in (rainy, clean)]
+    return DataError(
+        f"{place}: none of {len(rainy)} rainy pictures ({sides[0]}) matches one of {len(clean)} clean ones ({sides[1]}); tried "
+        "equal names, numbers as numbers, names without rain, norain, in, gt, …, without what all names of a side share, and "
+        "clean names with something added; rename one side so that the names agree (docs/data.md, How names are matched)"
+    )
 
 
-def _scene(split: str, key: str) -> str:
-    """Return a scene's name with its split. Names often start at 1 in every split: train/1.jpg and test/1.jpg differ."""
-    return f"{split}-{clean_name(key)}"
+def match_halves(split: str, files: Sequence[Path], left: str, within: str = "") -> list[Match]:
+    """Return one pair per file, with the clean or the rainy half on the ``left``. ``within`` is as in ``match_files``."""
+    scenes = _identities(files)
+    return distinct(
+        [
+            Match(
+                split,
+                clean_name(path.stem),
+                scene_name(split, f"{within}/{scenes[path]}" if within else scenes[path]),
+                path,
+                path,
+                left,
+            )
+            for path in files
+        ]
+    )
 
 
-def _whole(stem: str) -> str:
-    return stem
-
-
-def _without_word(stem: str) -> str:
-    return re.sub(r"^[A-Za-z]+(?:[-_. ]+|(?=\d))", "", stem) or stem
-
-
-def _from_digit(stem: str) -> str:
-    return re.sub(r"^\D+(?=\d)", "", stem)
-
-
-def _without_number(stem: str) -> str:
-    return re.sub(r"(?<=.)[-_. ]\d+$", "", stem)
-
-
-def _without_role(stem: str) -> str:
-    parts = [part for part in re.split(r"[-_. ]+", stem) if part.lower() not in ROLES]
-    return "-".join(parts) or stem
-
-
-def _many(key: Key) -> Key:
-    return lambda stem: _without_number(key(stem))
-
-
-ROLES = frozenset(["rain", "rainy", "norain", "clean", "gt", "rd", "input", "target", "r", "c"])
-"""Words of a name that state whether a picture is the rainy or the clean one."""
-ONE: tuple[Key, ...] = (_whole, _without_word, _from_digit)
-WAYS: tuple[tuple[Key, Key], ...] = (
-    *((key, key) for key in ONE),
-    *((_many(key), key) for key in ONE),
-    (_without_role, _without_role),
-    (_many(_without_role), _without_role),
-    (_many(_without_role), _many(_without_role)),
+EQUAL: tuple[names.Keys, ...] = (names.as_words, names.without_ends, names.without_common, names.without_roles)
+WAYS: tuple[tuple[names.Keys, bool], ...] = (
+    (names.exact, False),
+    *((keys, False) for keys in EQUAL),
+    *((keys, True) for keys in EQUAL),
+    (names.of_video, False),
 )
-"""The nine ways: functions of the rainy and of the clean name whose results must be equal."""
+"""The ten ways: what is compared, and whether the rainy name may continue after the clean one."""
 
 
-def _match(
-    split: str, rainy: Iterable[Path], clean: Iterable[Path], rainy_key: Key, clean_key: Key
-) -> tuple[list[Match], list[Fault]]:
-    cleans: dict[str, list[Path]] = defaultdict(list)
-    for path in clean:
-        cleans[clean_key(path.stem)].append(path)
-    matches, faults, used = [], [], set()
-    for path in rainy:
-        key = rainy_key(path.stem)
-        found = cleans.get(key, [])
-        used.add(key)
-        if len(found) == 1:
-            matches.append(Match(split, clean_name(path.stem), _scene(split, key), path, found[0]))
-        elif found:
-            faults.append(Fault(str(path), f"has two clean images, {found[0]} and {found[1]}; remove one of them", "unmatched"))
-        else:
-            faults.append(Fault(str(path), f"has no clean image (named {key}); add it or remove the rainy one", "unmatched"))
-    alone = [path for key, paths in cleans.items() if key not in used for path in paths]
-    return matches, faults + [
-        Fault(str(path), "has no rainy image; add it or remove the clean one", "unmatched") for path in alone
+def _best(rainy: Sequence[Path], clean: Sequence[Path], shared: frozenset[names.Key]) -> list[list[Path]]:
+    """Return the clean files of each rainy one, by the first way that is good enough; an empty list if nothing matches."""
+    folders = [[_folder(path, shared) for path in side] for side in (rainy, clean)]
+    found = [_candidates(rainy, clean, folders, *way) for way in WAYS]
+    counts = [sum(len(paths) == 1 for paths in candidates) for candidates in found]
+    most = max(counts)
+    if not most:
+        return max(found, key=lambda candidates: sum(map(bool, candidates))) if any(map(any, found)) else []
+    return next(candidates for candidates, count in zip(found, counts, strict=True) if count >= NEARLY * most)
+
+
+def _candidates(
+    rainy: Sequence[Path], clean: Sequence[Path], folders: Sequence[Sequence[names.Key]], keys: names.Keys, begins: bool
+) -> list[list[Path]]:
+    """Return the clean files with the key of each rainy one; if it ``begins`` with several, those of the longest."""
+    cleans: dict[tuple[names.Key, names.Key], list[Path]] = defaultdict(list)
+    for path, folder, key in zip(clean, folders[1], keys([path.stem for path in clean]), strict=True):
+        if key is not None:
+            cleans[folder, key].append(path)
+    return [
+        _longest(cleans, folder, key, begins) if key is not None else []
+        for folder, key in zip(folders[0], keys([path.stem for path in rainy]), strict=True)
     ]
+
+
+def _longest(
+    cleans: dict[tuple[names.Key, names.Key], list[Path]], folder: names.Key, key: names.Key, begins: bool
+) -> list[Path]:
+    for end in range(len(key), 0 if begins else len(key) - 1, -1):
+        if (end == len(key) or key[end] != names.GLUE) and (found := cleans.get((folder, key[:end]))):
+            return found
+    return []
+
+
+def _shared_folders(rainy: Sequence[Path], clean: Sequence[Path]) -> frozenset[names.Key]:
+    """Return the folder names, as words, that occur above rainy and above clean files."""
+    sides = [{part for parent in {path.parent for path in side} for part in parent.parts} for side in (rainy, clean)]
+    one, other = ({names.words(part) for part in side} for side in sides)
+    return frozenset(one & other)
+
+
+def _folder(path: Path, shared: frozenset[names.Key]) -> names.Key:
+    """Return the folders above a file that count, as one key."""
+    return tuple(str(key) for part in path.parent.parts if (key := names.words(part)) in shared) if shared else ()
+
+
+def _identities(files: Sequence[Path]) -> dict[Path, str]:
+    """Return each file's path below the folder that all share, without its extension and in one Unicode form."""
+    if not files:
+        return {}
+    base = os.path.commonpath([path.parent for path in files])
+    return {
+        path: unicodedata.normalize("NFC", Path(os.path.relpath(path.parent, base), path.stem).as_posix()) for path in files
+    }
 
 
 def distinct(matches: Sequence[Match]) -> list[Match]:
     """Add a number to repeated names, in the order of the files."""
     taken: set[str] = set()
+    following: dict[str, int] = {}
     found = []
     for match in matches:
-        name, number = match.name, 2
+        name, number = match.name, following.get(match.name, 2)
         while name in taken:
             name, number = f"{match.name}-{number}", number + 1
+        following[match.name] = number
         taken.add(name)
         found.append(replace(match, name=name))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -58,6 +58,15 @@ def findings(made: Sequence[Made], entries: Sequence[PairEntry], warnings: Seque
         if kept[split] or split in figures
     }
     return Findings(warnings, splits, layout)
+
+
+def lacking(name: str, counts: Mapping[str, int], known: Mapping[str, int] | None) -> list[str]:
+    """Return a line if all pairs are of one split, unless ``known`` (the pairs by split of a copy) has no other."""
+    present = [split for split, count in counts.items() if count]
+    if len(present) != 1 or (known and set(known) <= set(present)):
+        return []
+    others = " and ".join(split for split in SPLITS if split not in present and (split != "validation" or present != ["train"]))
+    return [f"{name}: all {counts[present[0]]} pairs are {present[0]}, none is {others}; folders named train or test decide"]
 
 
 def check_sides(name: str, made: Sequence[Made]) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rdmc.files import new_folder, write_bytes, write_text
+from rdmc.errors import DataError
+from rdmc.files import globbed, new_folder, pictures, walk, write_bytes, write_text
 from tests.support.imports import ROOT
 
 
@@ -74,3 +75,24 @@ def test_dvc_does_not_see_what_a_killed_process_leaves() -> None:
     ignored = ["data/shards/.light.k1ll3d/train-00000.tar", "data/shards/light/.manifest.json.123"]
     command = [sys.executable, "-m", "dvc", "check-ignore", *ignored, "data/shards/light/manifest.json"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() == ignored
+
+
+def test_links_to_folders_are_followed_and_a_loop_is_an_error(tmp_path: Path) -> None:
+    for name in ("set/train/1.png", "store/test/2.PNG", "store/test/.hidden.png", "store/test/notes.md", "set/__MACOSX/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "set/test").symlink_to("../store/test")
+    found = [path.relative_to(tmp_path / "set").as_posix() for path in walk(tmp_path / "set")]
+    assert found == ["test/2.PNG", "test/notes.md", "train/1.png"]
+    assert [path.name for path in pictures(tmp_path / "set")] == ["2.PNG", "1.png"]
+    (tmp_path / "store/test/back").symlink_to(tmp_path / "set")
+    with pytest.raises(DataError, match="back: a link to a folder above it, the rule is no loops; remove the link"):
+        walk(tmp_path / "set")
+
+
+def test_a_glob_may_match_suffixes_in_any_case(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.JPG", "3.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in globbed(f"{tmp_path}/*.jpg", any_case=True)] == ["1.jpg", "2.JPG"]
+    assert [path.name for path in globbed(f"{tmp_path}/*.jpg")] == ["1.jpg"]
+    assert len(globbed(f"{tmp_path}/*", any_case=True)) == 3

@@ -68,6 +68,8 @@ def _recognise(entry: Benchmark, found: Measured, partial: bool) -> str:
     known = [copy for copy in entry.copies if found.split in copy.pairs]
     counted = [copy for copy in known if copy.pairs[found.split] == found.pairs]
     fitting = [copy for copy in counted if _near(copy, found) is not False]
+    if not counted and (partial or not known) and (other := _other(found)):
+        raise DataError(f"{entry.name}: {found}{other}, which is another dataset; name the right benchmark in params.yaml")
     if not known:
         return f"{entry.name}: {found}; no count is published for this split, so it cannot be verified"
     if fitting and (fitting[0].whole or partial):

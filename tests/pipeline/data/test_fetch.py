@@ -66,6 +66,7 @@ def test_a_folder_with_links_is_refused(rain12: Path, tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("none", "none: no such file, folder or address"),
+        ("s3://bucket", "names a bucket and no object; add the archive's key"),
         ("s3://bucket/sets/", "run `dvc import-url s3://bucket/sets/ .*`, which downloads"),
     ],
 )

@@ -189,3 +189,39 @@ def test_damaged_archives_give_a_one_line_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ten_thousand_damaged_archives_give_a_one_line_error(tmp_path: Path) -> None:
     check_mutations(tmp_path, range(1000, 11_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("real_world.zip.001", r"`cat .*real_world\.zip\.\* > .*real_world\.zip`"),
+        ("whole.tar.gz.aa", r"`cat .*whole\.tar\.gz\.\* > .*whole\.tar\.gz`"),
+        ("data.z01", r"`zip -s 0 .*data\.zip --out .*data\.joined\.zip`"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_part_of_a_split_archive_is_called_that(name: str, how: str, first: bool, tmp_path: Path) -> None:
+    build = make_zip if ".z" in name else lambda path: make_tar(path, mode="w:gz")
+    whole = build(tmp_path / "whole").read_bytes()
+    part = tmp_path / name
+    part.write_bytes(whole[: len(whole) // 2] if first else whole[len(whole) // 2 :])
+    with pytest.raises(DataError, match=f"a part of a split archive, the rule is a whole one; join the parts with {how}"):
+        unpack(part, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_separators_of_windows_become_folders(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "w.zip", {"set\\rain\\": b"", "set\\rain\\1.png": b"one", "set\\norain\\1.png": b"two"})
+    assert unpack(archive, tmp_path / "out") == 2
+    assert (tmp_path / "out/set/rain/1.png").read_bytes() == b"one"
+    for name in ("..\\1.png", "C:\\1.png", "\\1.png"):
+        with pytest.raises(DataError, match=r"w\.zip: .*(absolute|drive|climbs out)"):
+            unpack(make_zip(tmp_path / "w.zip", {name: b"x"}), tmp_path / "bad")
+    with pytest.raises(DataError, match=r"w\.zip: .*backslash"):
+        unpack(make_zip(tmp_path / "w.zip", {"a\\1.png": b"x", "a/2.png": b"x"}), tmp_path / "bad")
+
+
+def test_the_notes_of_a_mac_are_left_out(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "m.zip", {"a/1.png": b"one", "a/._1.png": b"note", "__MACOSX/a/1.png": b"note"})
+    assert unpack(archive, tmp_path / "out") == 1
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["1.png"]

@@ -80,4 +80,5 @@ def test_noise_of_any_size_is_never_an_exception(tmp_path: Path) -> None:
         for name in ("r", "c"):
             Pillow.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / name, "PNG")
         found = Match("train", "x", "x", tmp_path / "r", tmp_path / "c").make(tmp_path / "out")
-        assert (found.entry is None) == (min(shape[:2]) < 16)
+        assert (found.entry is None) == (found.fault is not None)
+        assert (found.fault is not None and found.fault.kind == "size") == (min(shape[:2]) < 16)

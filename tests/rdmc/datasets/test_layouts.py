@@ -109,7 +109,7 @@ def test_a_list_names_the_pairs(tmp_path: Path) -> None:
     assert (found.layout, found.counts()) == ("list", {"train": 1, "test": 1})
     assert ("train", "real_world/000/000-1/000-1_0_0.png", "real_world_gt/000/000_0_0.png") in pairs(found, tmp_path)
     (tmp_path / "real_world.txt").write_text("../../etc/a.png b.png\n")
-    with pytest.raises(DataError, match=r"real_world\.txt: .* is outside"):
+    with pytest.raises(DataError, match=r"real_world\.txt: line 1: .* is outside"):
         find_pairs(tmp_path, PLAIN)
 
 
@@ -145,3 +145,69 @@ def test_a_folder_without_pictures_or_split_is_refused(tmp_path: Path) -> None:
 def test_the_name_of_the_given_folder_may_give_the_split(tmp_path: Path) -> None:
     touch(tmp_path / "RainTrainL", "rain-1.png", "norain-1.png")
     assert find_pairs(tmp_path / "RainTrainL", TEST).counts() == {"train": 1}
+
+
+def test_the_split_is_a_whole_word_of_the_nearest_folder(tmp_path: Path) -> None:
+    for outer in ("GTRain", "LightRain", "latest", "gtrain"):
+        for split in ("train", "test"):
+            touch(tmp_path / outer, f"{split}/input/{split}-1.png", f"{split}/target/{split}-1.png")
+        for root in (tmp_path / outer, tmp_path):
+            found = find_pairs(root, PLAIN)
+            assert all(match.rainy.stem.startswith(match.split) for match in found.matches)
+    assert find_pairs(tmp_path, PLAIN).counts() == {"train": 4, "test": 4}
+    assert list(find_pairs(tmp_path, PLAIN).notes) == []
+
+
+def test_folders_that_name_different_splits_are_said(tmp_path: Path) -> None:
+    touch(tmp_path, "train_set/test/rain/1.png", "train_set/test/norain/1.png")
+    found = find_pairs(tmp_path, PLAIN)
+    assert found.counts() == {"test": 1}
+    assert list(found.notes) == [f"{tmp_path}: 2 pictures are below train_set (train) and test (test); the nearer one counts"]
+
+
+@pytest.mark.parametrize(
+    ("rainy", "clean", "scenes"),
+    [
+        (
+            [f"rain_data_train_Heavy/rain/X2/norain-{i}x2.png" for i in (1, 2)],
+            ["norain/norain-1.png", "norain/norain-2.png"],
+            2,
+        ),
+        ([f"in/im_0001_s{s}_a04.png" for s in (80, 85)], ["gt/im_0001.png"], 1),
+        (["rain/rain-1.png", "rain/rain-2.png"], ["norain/norain-001.png", "norain/norain-002.png"], 2),
+        (["001_in.png", "002_in.png"], ["001_GT.png", "002_GT.png"], 2),
+        (["LQ/1.jfif", "LQ/2.pgm"], ["HQ/1.PNG", "HQ/2.jpe"], 2),
+        (["s1/rain.png", "s2/rain.png"], ["s1/clean.png", "s2/clean.png"], 2),
+        (["train_rain/1.png"], ["train_clean/1.png"], 1),
+    ],
+)
+def test_names_of_real_datasets_are_matched(rainy: list[str], clean: list[str], scenes: int, tmp_path: Path) -> None:
+    base = "rain_data_train_Heavy/" if rainy[0].startswith("rain_data") else ""
+    found = find_pairs(touch(tmp_path, *rainy, *(base + name for name in clean)), Hints(split="train"))
+    assert (len(found.matches), list(found.faults)) == (len(rainy), [])
+    assert len({match.scene for match in found.matches}) == scenes
+
+
+def test_parts_with_equal_names_keep_their_scenes_apart(tmp_path: Path) -> None:
+    for part in ("a/x", "b/x", "公园", "河边"):
+        touch(tmp_path, f"train/{part}/rain/1.png", f"train/{part}/norain/1.png")
+    found = find_pairs(tmp_path, PLAIN)
+    assert len({match.scene for match in found.matches}) == len({match.name for match in found.matches}) == 4
+
+
+def test_a_linked_folder_belongs_to_the_dataset(tmp_path: Path) -> None:
+    touch(tmp_path / "set", "train/rain/1.png", "train/norain/1.png")
+    touch(tmp_path / "store", "test/rain/1.png", "test/norain/1.png")
+    (tmp_path / "set/test").symlink_to("../store/test")
+    assert find_pairs(tmp_path / "set", PLAIN).counts() == {"train": 1, "test": 1}
+
+
+def test_names_that_do_not_agree_are_shown_with_what_was_tried(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"rain/street-{word}.png" for word in "abc"), "norain/park-d.png", "norain/park-e.png")
+    with pytest.raises(
+        DataError,
+        match=r"none of 3 rainy pictures \(street-a\.png, street-b\.png, …\) matches one of 2 clean ones \(park-d\.png, park-e",
+    ) as caught:
+        find_pairs(tmp_path, TEST)
+    assert "tried equal names, numbers as numbers" in str(caught.value)
+    assert "remove" not in str(caught.value)

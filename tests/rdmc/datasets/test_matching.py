@@ -56,15 +56,48 @@ def test_files_without_a_partner_are_faults() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png", "3.png"), paths("c", "2.png", "3.png", "4.png"))
     assert [match.name for match in matches] == ["2", "3"]
     assert faults == [
-        Fault("r/1.png", "has no clean image (named 1); add it or remove the rainy one", "unmatched"),
-        Fault("c/4.png", "has no rainy image; add it or remove the clean one", "unmatched"),
+        Fault("r/1.png", "has no clean image of its name; add it, or make the names agree", "unmatched"),
+        Fault("c/4.png", "has no rainy image of its name; add it, or make the names agree", "unmatched"),
     ]
 
 
 def test_two_clean_images_of_one_name_are_a_fault() -> None:
     matches, faults = match_files("train", paths("r", "1.png", "2.png"), paths("c", "1.png", "1.jpg", "2.png"))
     assert [match.name for match in matches] == ["2"]
-    assert faults == [Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; remove one of them", "unmatched")]
+    assert faults == [
+        Fault("r/1.png", "has two clean images, c/1.png and c/1.jpg; rename one, or narrow the globs", "unmatched")
+    ]
+
+
+def test_folders_below_the_roles_tell_equal_names_apart() -> None:
+    rainy = [Path(f"rain/{scene}/{i}.png") for scene in "ab" for i in range(3)]
+    matches, faults = match_files("train", rainy, [Path(f"norain/{path.parent.name}/{path.name}") for path in rainy])
+    assert faults == []
+    assert all(match.rainy.parent.name == match.clean.parent.name for match in matches)
+    assert len({match.scene for match in matches}) == 6
+
+
+def test_a_lost_clean_folder_is_a_fault_and_no_other_scene() -> None:
+    rainy = [Path(f"rain/{scene}/{i}.png") for scene in "ab" for i in range(3)]
+    matches, faults = match_files("train", rainy, [Path(f"norain/a/{i}.png") for i in range(3)])
+    assert {match.rainy.parent.name for match in matches} == {"a"}
+    assert sorted(fault.file for fault in faults) == [f"rain/b/{i}.png" for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("rainy", "clean"),
+    [(["park2", "street1"], ["park", "street1"]), (["10", "2"], ["1", "2"]), (["img_1", "img_2"], ["img_9", "img_2"])],
+)
+def test_a_name_that_only_begins_alike_is_no_partner(rainy: list[str], clean: list[str]) -> None:
+    matches, faults = match_files("train", paths("r", *(f"{n}.png" for n in rainy)), paths("c", *(f"{n}.png" for n in clean)))
+    assert [(match.rainy.stem, match.clean.stem) for match in matches] == [(rainy[1], clean[1])]
+    assert len(faults) == 2
+
+
+def test_scenes_are_keyed_by_the_whole_name() -> None:
+    names = ["公园", "河边", "n" * 70 + "1", "n" * 70 + "2", "a b", "a.b", "A-B", "a-b"]
+    matches, _ = match_files("train", paths("r", *(f"{n}.png" for n in names)), paths("c", *(f"{n}.png" for n in names)))
+    assert len({match.scene for match in matches}) == len({match.name for match in matches}) == len(names)
 
 
 def test_a_file_that_both_globs_match_is_refused() -> None:

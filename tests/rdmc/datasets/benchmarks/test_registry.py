@@ -78,3 +78,9 @@ def test_a_part_is_accepted_if_its_mean_is_near_that_of_the_whole() -> None:
 def test_looks_like_names_every_copy_with_these_counts_and_this_figure() -> None:
     assert len(looks_like(Measured("test", 100, 22.6))) == 2
     assert looks_like(Measured("test", 100, 20.0)) == looks_like(Measured("train", 100, 22.6)) == []
+
+
+@pytest.mark.parametrize("name", ["rain200l", "test1200", "gt-rain", "rain1400"])
+def test_a_known_part_is_recognised_under_any_name(name: str) -> None:
+    with pytest.raises(DataError, match="it looks like Rain100L .*, even-numbered half of the test set.*name the right"):
+        recognise(benchmark(name), [Measured("test", 50, 27.38, 3.0)], partial=True)
