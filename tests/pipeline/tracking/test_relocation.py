@@ -43,7 +43,7 @@ def project(tmp_path: Path, empty_store: Path, use: Use) -> Path:
     root = tmp_path / "my project"
     root.mkdir()
     shutil.copy(empty_store, root / "mlflow.db")
-    client = use(root)
+    use(root)
     with registry(Settings()) as client:
         run_id = open_run(client, Settings(), None, "train", "a")
         client.log_text(run_id, "first", "note.txt")
