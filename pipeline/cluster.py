@@ -54,7 +54,10 @@ def own_ray(settings: Settings) -> bool:
 
 
 def _address(settings: Settings) -> str:
-    return os.environ.get("RAY_ADDRESS") or settings.ray_address
+    """The project's own setting where it is set; else Ray's variable, which Ray sets for its jobs; else ``local``."""
+    if "ray_address" in settings.model_fields_set and settings.ray_address:
+        return settings.ray_address
+    return os.environ.get("RAY_ADDRESS") or settings.ray_address or "local"
 
 
 def _start(address: str, options: Mapping[str, Any]) -> None:
@@ -64,6 +67,10 @@ def _start(address: str, options: Mapping[str, Any]) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:
         line = one_line(error)
+        if address == "local":
+            raise ServiceError(
+                f"Ray did not start here ({line}); run the command again when the machine is less busy"
+            ) from error
         raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from error
 
 

@@ -28,6 +28,11 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Print one line on standard error, so that a program that reads the output of a command does not get it."""
+    sys.stderr.write(f"{text}\n")
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; the first column is left-aligned, the others right."""
     shown = Table(title=title, title_justify="left")

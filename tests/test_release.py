@@ -36,16 +36,17 @@ def test_release_and_rebuild(project: Path, tmp_path: Path) -> None:
     pipeline(project, "promote", "1", "--force", "--reason", "a toy")
     assert "nothing to promote" in pipeline(project, "release")
 
-    training = project / "rdmc/training/loop.py"  # code that is in no commit
-    training.write_text(training.read_text() + "# touched\n")
+    metrics = json.loads((project / "metrics/evaluate.json").read_text())
+    training, params = project / "rdmc/training/loop.py", project / "params.yaml"
+    training.write_text(training.read_text() + "# touched\n")  # code that is in no commit
+    assert params.read_text().count("  lr: 2e-3\n") == 1
+    params.write_text(params.read_text().replace("  lr: 2e-3\n", "  lr: 3e-3\n"))  # equal weights would be version 1
     pipeline(project, "release", code=3)
     assert "its code is not in the commit: rdmc/training/loop.py" in client.get_model_version("rdmc", "2").tags["verdict"]
     assert "no commit has" in pipeline(project, "rebuild", "2", str(tmp_path / "two"), code=1)
 
-    run(project, "git", "checkout", "-q", "rdmc/training/loop.py")
-    params = project / "params.yaml"
+    run(project, "git", "checkout", "-q", "rdmc/training/loop.py", "params.yaml")
     params.write_text(params.read_text().replace("seed: 0", "seed: 5"))  # other data than those of version 1
-    metrics = json.loads((project / "metrics/evaluate.json").read_text())
     shown = pipeline(project, "rebuild", "1", str(tmp_path / "one"))
     assert "Running stage 'evaluate'" in shown
     assert "Running stage 'train'" not in shown, "the weights are found by their digest"

@@ -7,7 +7,11 @@ so they cannot reach a log. MLflow's own variable ``MLFLOW_TRACKING_URI`` names 
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,12 +19,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rdmc.errors import ConfigError
 
 CPU_WORKERS = 2
+PREFIX = "RDMC_"
+FILE = "sqlite:///"
+"""How the address of a SQLite store begins. Its path follows, relative or absolute."""
+SERVICE = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""Variables that Kubernetes sets in every pod for a service whose name begins with ``rdmc-``."""
 
 
 class Settings(BaseSettings):
     """Where the pipeline runs. ``Settings()`` reads the environment; ``read_settings`` does so with a one-line error."""
 
-    model_config = SettingsConfigDict(env_prefix="RDMC_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     workers: int = Field(default=0, ge=0, le=4096)
     """Number of training workers; 0 means one per GPU, or two CPU workers without a GPU."""
@@ -58,15 +67,38 @@ class Settings(BaseSettings):
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's store: ``MLFLOW_TRACKING_URI``, or a SQLite file in the working folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        """MLflow's store: ``MLFLOW_TRACKING_URI``, or a SQLite file in the working folder.
+
+        In a DVC experiment, a relative file is that of the main checkout. An experiment may run in a temporary copy of the
+        project, which DVC deletes.
+        """
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{FILE}mlflow.db"
+        name, main = uri.removeprefix(FILE), os.environ.get("DVC_ROOT", "")
+        if dvc_experiment() and main and uri.startswith(FILE) and not name.startswith("/"):
+            return f"{FILE}{Path(main) / name}"
+        return uri
+
+
+def dvc_experiment() -> str:
+    """The name of the DVC experiment that this process is a stage of (``dvc exp run``); empty outside of one."""
+    return os.environ.get("DVC_EXP_NAME", "")
 
 
 def read_settings() -> Settings:
     """The settings of this environment. Raises ConfigError, which names the variable, its value and the rule."""
+    _require_known(os.environ)
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "RDMC_" + "_".join(str(part) for part in first["loc"]).upper()
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(f"{name}: {first['input']!r}: {first['msg']}; fix it or unset it") from None
+
+
+def _require_known(names: Iterable[str]) -> None:
+    """Raise ConfigError for a variable that looks like a setting and is none, such as a misspelt one."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in sorted(names):
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not SERVICE.fullmatch(name):
+            near = difflib.get_close_matches(name.upper(), known, 1, 0)[0]
+            raise ConfigError(f"{name}: is no setting, the nearest is {near}; fix its name or unset it (docs/cluster.md)")

@@ -11,6 +11,7 @@ from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import open_pairs
+from pipeline.storage.lease import training_lease
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import forget, opened
@@ -40,8 +41,8 @@ def run(project: Project[Recipe]) -> None:
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])
-    log = RunLog(paths.runs / f"{name}.jsonl")  # a search that was stopped resumes in the same MLflow run
-    with cluster(settings):
+    with training_lease(project, name), cluster(settings):
+        log = RunLog(paths.runs / f"{name}.jsonl")  # a search that was stopped resumes in the same MLflow run
         steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
         say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")
         tags = {**commit_tags(), "stage": "search"}
@@ -54,8 +55,8 @@ def run(project: Project[Recipe]) -> None:
             with opened(result.last) as folder:
                 genotype = write_searched(folder, params.search.keep, paths.searched)
             tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
-    if forget(project, name):
-        log.path.unlink()
+        if forget(project, name):
+            log.path.unlink()
     _summary(genotype, paths.searched)
 
 

@@ -30,7 +30,7 @@ from pipeline.storage.datasets import open_pairs
 from pipeline.storage.runs import ray_storage, run_files
 from pipeline.training.checkpoints import TrainingResult, forget
 from pipeline.training.in_process import train_here
-from pipeline.training.ray_train import launch, root_cause
+from pipeline.training.ray_train import lacks_memory, launch, out_of_memory, root_cause
 from pipeline.training.worker import Row
 from rdmc.errors import RdmcError, one_line
 
@@ -132,8 +132,9 @@ def like_worker(settings: Settings, work: Callable[..., Any], *inputs: Any) -> A
 
 
 def cause(error: BaseException | str) -> str:
-    """The cause of a trial's failure, as one line."""
-    return one_line(root_cause(error) if isinstance(error, BaseException) else error)
+    """The cause of a trial's failure, as one line, with the params that help where memory ran out."""
+    found = root_cause(error) if isinstance(error, BaseException) else error
+    return out_of_memory(found) if isinstance(found, BaseException) and lacks_memory(found) else one_line(found)
 
 
 class Validations(TuneReportCallback):

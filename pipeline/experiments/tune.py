@@ -21,13 +21,13 @@ from pipeline.console import say, table
 from pipeline.experiments.mlflow_callback import METRIC, TrialRuns
 from pipeline.experiments.sweep.algorithms import changes_weights, front
 from pipeline.experiments.sweep.ledger import PREFIX, Ledger, SweepTrial, check_same, stopped, unfinished
-from pipeline.experiments.sweep.lock import locked
 from pipeline.experiments.sweep.plots import pictures
 from pipeline.experiments.sweep.ray_tune import LedgerScheduler, LedgerSearcher, SweepController, choose
 from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.experiments.trials import cause, forget_trials, run_trials
 from pipeline.registry.publish import attach_files
 from pipeline.storage.datasets import open_pairs
+from pipeline.storage.lease import leased
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
@@ -58,7 +58,7 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
     ledger = _resumed(project, data, sweep) if resume or sweep else _new(project, data)
     tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
     concurrent = min(params.tune.concurrent, params.tune.trials)
-    with cluster(settings, trials=concurrent), locked(ledger.place):
+    with cluster(settings, trials=concurrent), leased(ledger.place):
         require_resources(settings, concurrent)
         ledger.save()  # first, so that a kill before the next save loses nothing: the run is then found by its tags
         with Tracker.start(

@@ -9,7 +9,7 @@ from pipeline.config.project import Project
 from pipeline.console import say, table
 from pipeline.promotion.champion import look
 from pipeline.registry.client import registry
-from pipeline.registry.versions import Version, all_versions, figures
+from pipeline.registry.versions import AGAIN, Version, all_versions, figures
 
 UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
@@ -24,7 +24,7 @@ def run(project: Project[Params]) -> None:
         _, difference = look(client, names)
         rows = [_row(version, figures(client, version)) for version in all_versions(client, names.model)]
     if not rows:
-        say(f"no version of {names.model!r} is registered; run `make repro`")
+        say(f"no version of {names.model!r} is registered; run `make repro`, or {AGAIN} if that has nothing to do")
         return
     columns = ["version", "aliases", "PSNR-Y", "gain", "SSIM-Y", "data", "weights", "code", "age", "verdict"]
     table(f"versions of {names.model}", columns, rows)

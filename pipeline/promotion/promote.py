@@ -21,7 +21,7 @@ from pipeline.promotion.gate import Check, Verdict, judge
 from pipeline.promotion.log import LogEntry, PromotionLog
 from pipeline.promotion.verdict import file_verdict
 from pipeline.registry.client import registry
-from pipeline.registry.versions import Version, figures, find_version, first_known, load_version
+from pipeline.registry.versions import AGAIN, Version, figures, find_version, first_known, load_version
 from pipeline.storage.datasets import read_manifests
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import sha256
@@ -45,6 +45,13 @@ class Case:
     defended: set[str]
     """The datasets that the champion was measured on."""
 
+    @property
+    def twin(self) -> Version | None:
+        """The champion, if it still has its alias and the challenger has its weights."""
+        if not self.champion or self.champion.number != self.log.champion:
+            return None
+        return self.champion if self.challenger.digest and self.challenger.digest == self.champion.digest else None
+
 
 def run(project: Project[Params], version: str, force: bool = False, reason: str = "") -> bool:
     """Judge ``version`` (a number or an alias) and promote it. Returns whether it is the champion afterwards.
@@ -66,6 +73,9 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
         case = _case(client, names, version)
     if case.log.champion == case.challenger.number:
         say(f"{case.challenger.uri} is the {names.champion} already: nothing to promote")
+        return True
+    if case.twin and not force:
+        say(f"{case.challenger.uri} has the weights of the {names.champion}, {case.twin.label}: nothing to promote")
         return True
     stores = open_tests(project)
     here = {name: manifest.digest for name, manifest in read_manifests(project).items()}
@@ -101,7 +111,7 @@ def _case(client: MlflowClient, names: Register, version: str) -> Case:
         raise ServiceError(f"{challenger.uri}: was {at} until that was lost; `python -m pipeline rollback` brings it back")
     if not challenger.run_id:
         raise ServiceError(
-            f"{challenger.uri}: has no MLflow run, so no figures and no place for a verdict; register it with `make repro`"
+            f"{challenger.uri}: has no MLflow run, so no figures and no place for a verdict; register it with {AGAIN}"
         )
     defended = benchmarks_of(champion, figures(client, champion)) if champion else set()
     return Case(challenger, champion, gone, log, defended)

@@ -60,7 +60,7 @@ def registry_for(uri: str, settings: Settings) -> Iterator[MlflowClient]:
             yield client
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise MissingError(f"{uri}: {one_line(error)}; register a model with `make repro` or name another") from None
+                raise MissingError(f"{uri}: {one_line(error)}; register a model with `make repro`, or name another") from None
             raise
 
 

@@ -66,7 +66,6 @@ class Registered:
     name: str
     version: int
     run_id: str
-    model_id: str
 
 
 def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name: str, digest: str) -> str:
@@ -226,7 +225,7 @@ def add_version(
     client.update_model_version(name, made.version, description)
     if not client.get_registered_model(name).description:
         client.update_registered_model(name, ABOUT)
-    return Registered(name, int(made.version), run_id, model_id)
+    return Registered(name, int(made.version), run_id)
 
 
 def attach_files(settings: Settings, run_id: str | None, files: Sequence[Path]) -> None:

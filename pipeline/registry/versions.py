@@ -26,6 +26,8 @@ NUMBER = re.compile(r"[0-9]{1,9}")
 """A version number in the range that MLflow's databases take."""
 CHAMPION = "champion"
 """The alias of the version in use, unless params.yaml names another."""
+AGAIN = "`dvc repro --force --single-item register`"
+"""Registers the model of a project again. DVC does not know what MLflow has, so a plain `dvc repro` may have nothing to do."""
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes for something that does not exist."""
 
@@ -110,7 +112,8 @@ def find_version(client: MlflowClient, model: str, text: str) -> Version:
     if found := known_version(client, model, number, aliases):
         return found
     known = [str(version.number) for version in all_versions(client, model)]
-    there = f"there are {', '.join([*known[-10:], *aliases])}" if known else "nothing is registered; run `make repro`"
+    nothing = f"nothing is registered; run `make repro`, or {AGAIN} if that has nothing to do"
+    there = f"there are {', '.join([*known[-10:], *aliases])}" if known else nothing
     shown = text if len(text) <= 40 else f"{text[:40]}…"
     cure = "run `python -m pipeline promote candidate`, or name another" if known and text == CHAMPION else "name another"
     raise MissingError(f"{shown}: no version or alias of {model!r} ({there}); {cure}")
@@ -192,11 +195,11 @@ def load_registered(folder: Path, name: str, digest: str) -> Restorer:
         network, _ = load_model(folder)
         actual = file_digest(folder / WEIGHTS)
     except CheckpointError as error:
-        raise CheckpointError(f"{name}: {_inside(error, folder)}; register it again or name another") from None
+        raise CheckpointError(f"{name}: {_inside(error, folder)}; register it again with {AGAIN}, or name another") from None
     if digest and actual != digest:
         raise CheckpointError(
             f"{name}: its weights have SHA-256 {actual[:12]}…, registered were {digest[:12]}…; the artifact is damaged: "
-            "register it again or name another version"
+            f"register it again with {AGAIN}, or name another version"
         )
     return network
 

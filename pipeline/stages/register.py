@@ -16,6 +16,7 @@ from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.recipe import flatten
+from pipeline.config.settings import dvc_experiment
 from pipeline.console import say, table
 from pipeline.evaluation.plots import learning_curve
 from pipeline.registry.client import registry
@@ -33,6 +34,7 @@ from pipeline.registry.publish import (
     log_model,
     open_run,
 )
+from pipeline.registry.twin import find_twin
 from pipeline.storage.datasets import dataset_folder, read_manifests
 from pipeline.storage.s3 import bucket_of, check_bucket
 from pipeline.tracking.client import send_params
@@ -52,12 +54,17 @@ from rdmc.models.rdmc import RDMC
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+EXPERIMENT = "dvc_experiment"
+"""The tag with the name of the DVC experiment that registered a version."""
 CARDS = "cards"
 """The artifact folder of a run with the model card of each version registered from it."""
 
 
 def run(project: Project[Params]) -> None:
     """Complete the training's run and register ``checkpoints/best``. The alias moves last.
+
+    A version with the same weights and data is not registered twice: it gets the alias. In a DVC experiment no alias moves,
+    because ``derain`` and ``promote candidate`` must not follow a model that is only tried.
 
     Raises DataError or CheckpointError for missing results of earlier stages, ServiceError where MLflow or the bucket fails.
     """
@@ -74,7 +81,8 @@ def run(project: Project[Params]) -> None:
     with registry(settings) as client:
         run_id = open_run(client, settings, run_id, "train", digest)
         code = attribution(client.get_run(run_id).data.tags, known)
-        facts = {"model_sha256": digest, **code, **{f"data.{data.name}": data.digest for data in datasets}}
+        experiment = {EXPERIMENT: dvc_experiment()} if dvc_experiment() else {}
+        facts = {"model_sha256": digest, **experiment, **code, **{f"data.{data.name}": data.digest for data in datasets}}
         facts |= add_provenance(client, run_id, project, manifests.values(), known.get("git_commit", ""))
         added = add_history(client, run_id, history)
         send_params(client, run_id, flatten(params), run_tags(facts))
@@ -85,21 +93,44 @@ def run(project: Project[Params]) -> None:
             add_genotype(client, run_id, genotype_of(network))
         used = [Used(data.name, data.digest, data.pairs, params.datasets[data.name]) for data in datasets]
         add_checks(client, run_id, {name: dataset_folder(project, name) for name in params.datasets})
-        model_id = log_model(client, run_id, params.register_.model, paths.best, step)
-        overall = evaluation["overall"]
-        tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
-        description = describe(evaluation)
-        made = add_version(client, params.register_.model, run_id, model_id, tags, description)
-        known_as = {**facts, "run_id": run_id, "version": str(made.version)}
-        card = add_card(client, run_id, params, network, used, paths, known_as)
-        client.set_model_version_tag(made.name, str(made.version), "card", card)
-        client.update_model_version(
-            made.name, str(made.version), f"{description}\n\nThe card {card} of its run has its inputs and its weaknesses."
-        )
-        client.set_registered_model_alias(made.name, params.register_.alias, str(made.version))
-    result = {"model": made.name, "version": made.version, "alias": params.register_.alias, "run_id": run_id}
+        twin = find_twin(client, params.register_.model, facts, settings)
+        if twin:
+            say(f"register: the weights and the data are those of {twin.label}, so there is no new version")
+            made = Registered(twin.model, twin.number, twin.run_id)
+        else:
+            made = add_model(client, project, run_id, network, used, facts, evaluation, step)
+        alias = "" if dvc_experiment() else params.register_.alias
+        if alias:
+            client.set_registered_model_alias(made.name, alias, str(made.version))
+    result = {"model": made.name, "version": made.version, "alias": alias, "run_id": made.run_id}
     write_text(paths.register_metrics, json.dumps(result, indent=2) + "\n")
-    _show(made, params.register_.alias, overall, added)
+    _show(made, alias, evaluation["overall"], added)
+
+
+def add_model(
+    client: MlflowClient,
+    project: Project[Params],
+    run_id: str,
+    network: Restorer,
+    used: list[Used],
+    facts: Mapping[str, str],
+    evaluation: dict[str, Any],
+    step: int,
+) -> Registered:
+    """Log ``checkpoints/best`` as a model of the run and register it as the next version, with its card and its tags."""
+    params, paths, overall = project.params, project.paths, evaluation["overall"]
+    name = params.register_.model
+    model_id = log_model(client, run_id, name, paths.best, step)
+    tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
+    description = describe(evaluation)
+    made = add_version(client, name, run_id, model_id, tags, description)
+    known_as = {**facts, "run_id": run_id, "version": str(made.version)}
+    card = add_card(client, run_id, params, network, used, paths, known_as)
+    client.set_model_version_tag(name, str(made.version), "card", card)
+    client.update_model_version(
+        name, str(made.version), f"{description}\n\nThe card {card} of its run has its inputs and its weaknesses."
+    )
+    return made
 
 
 def packed(project: Project[Params], manifest: Manifest, known: dict[str, str]) -> PackedDataset:
@@ -238,8 +269,9 @@ def _json(path: Path, stage: str) -> Any:
 
 
 def _show(made: Registered, alias: str, overall: dict[str, Any], added: int) -> None:
+    uri = f"models:/{made.name}@{alias}" if alias else f"models:/{made.name}/{made.version}"
     rows = [
-        ["model", f"models:/{made.name}@{alias} (version {made.version})"],
+        ["model", f"{uri} (version {made.version})" if alias else f"{uri} (of the experiment {dvc_experiment()}, no alias)"],
         ["MLflow run", made.run_id],
         ["test images", f"{overall['derained']['psnr_y']:.2f} dB PSNR-Y, {overall['gain_psnr_y']:+.2f} dB over the rainy ones"],
     ]
@@ -247,4 +279,4 @@ def _show(made: Registered, alias: str, overall: dict[str, Any], added: int) -> 
     if added:
         say(f"{added} figures that were missing in the run were added from the history")
     say("look at it:  make mlflow")
-    say(f"use it:      python -m pipeline derain photo.png out.png --model models:/{made.name}@{alias}")
+    say(f"use it:      python -m pipeline derain photo.png out.png --model {uri}")

@@ -13,6 +13,7 @@ from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import open_pairs
+from pipeline.storage.lease import training_lease
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import bring_home, forget
@@ -35,10 +36,17 @@ def run(project: Project[Recipe]) -> None:
     """Train on the cluster of the settings and write the model, its state, its history and its MLflow run."""
     started = time.monotonic()
     project = project.with_params(with_architecture(project.params))
-    params, settings, paths = project.params, project.settings, project.paths
+    params, settings = project.params, project.settings
     check_bucket(settings)
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     name = run_name(params, [pairs.digest, code_digest()])
+    with training_lease(project, name):  # a second training would delete the checkpoints of the first
+        _train(project, name, len(validation) > 0, started)
+
+
+def _train(project: Project[Recipe], name: str, validates: bool, started: float) -> None:
+    """Train as ``name``, write the results, and delete the run from Ray's storage. ``started``: the command's start (s)."""
+    params, settings, paths = project.params, project.settings, project.paths
     log = RunLog(paths.runs / f"{name}.jsonl")  # a training that was stopped resumes in the same MLflow run
     with cluster(settings):
         ready = time.monotonic()
@@ -55,7 +63,7 @@ def run(project: Project[Recipe]) -> None:
         ):
             if genotype := genotype_for(params.network):
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
-            result = launch(project, name, follow, validates=len(validation) > 0)
+            result = launch(project, name, follow, validates=validates)
         bring_home(result, paths)
     rows = {
         int(row["step"]): row for row in (result.metrics, result.final)

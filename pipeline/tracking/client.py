@@ -22,6 +22,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pipeline.config.settings import Settings
+from pipeline.console import note
+from pipeline.tracking.relocation import artifact_folder, relocate
 from rdmc.errors import ServiceError
 from rdmc.web import open_url
 
@@ -42,11 +44,22 @@ def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> Mlflo
     Raises ServiceError if nothing answers, and MLflow's own errors (``faults``).
     """
     check_reachable(settings)
+    in_place(settings)
     _settle(timeout, retries)
     from mlflow import MlflowClient
 
     _quieten()
     return MlflowClient(settings.tracking_uri, settings.tracking_uri)
+
+
+def in_place(settings: Settings) -> None:
+    """Correct the artifact paths of an embedded store whose project was moved or copied, and say so.
+
+    Raises ServiceError if its artifacts are missing, or its database cannot be changed.
+    """
+    path = sqlite_path(settings.tracking_uri)
+    if path and (line := relocate(path)):
+        note(line)
 
 
 def check_reachable(settings: Settings) -> None:
@@ -203,7 +216,7 @@ def _artifacts(settings: Settings) -> str | None:
         return None
     if settings.bucket:
         return f"{settings.bucket}/mlflow"
-    return ((sqlite_path(uri) or Path()).parent / "mlartifacts").resolve().as_uri()
+    return artifact_folder(sqlite_path(uri) or Path("mlflow.db")).as_uri()
 
 
 def as_text(values: Mapping[str, Any]) -> dict[str, str]:

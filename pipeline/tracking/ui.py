@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config.settings import Settings
 from pipeline.console import say
-from pipeline.tracking.client import check_reachable, shown_uri
+from pipeline.tracking.client import check_reachable, in_place, shown_uri
 from rdmc.errors import ServiceError
 
 HOST = "127.0.0.1"
@@ -28,6 +28,7 @@ def run(settings: Settings, port: int) -> None:
         say(f"MLFLOW_TRACKING_URI names a server, which shows these pages itself: open {shown}")
         return
     check_reachable(settings)
+    in_place(settings)
     check_port(port)
     command = ["mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
     say(f"MLflow UI of {shown} at http://{HOST}:{port} (Ctrl-C stops it), the same as:")

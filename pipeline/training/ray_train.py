@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 from ray.train.v2.api.callback import UserCallback
@@ -153,18 +154,48 @@ def _train_worker(config: dict[str, Any]) -> None:
             ray.train.report(report.flat(), checkpoint=ray.train.Checkpoint.from_directory(folder) if saves else None)
 
 
+KILLED = (
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.ActorDiedError,
+    ray.exceptions.NodeDiedError,
+)
+"""What Ray raises for a worker whose process ended without an exception."""
+MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+"""What PyTorch and the operating system say where memory is missing."""
+
+
 def _readable(error: ray.train.TrainingFailedError) -> RdmcError:
-    """The cause of a failed training as an error of one line: the project's own error where a worker raised one."""
+    """The cause of a failed training as an error of one line.
+
+    It is the project's own error where a worker raised one. Else it is a worker that was killed or had no memory left: the
+    other workers then fail too, because they lose their connection to it.
+    """
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
     causes = [root_cause(failure) for failure in (*failures.values(), error)]
     ours = next((cause for cause in causes if isinstance(cause, RdmcError)), None)
-    line = one_line(causes[0])
-    return ours or TrainingError(f"training failed: {line[-600:]}; fix that and run it again, Ray's logs are in /tmp/ray")
+    short = next((cause for cause in causes if lacks_memory(cause)), None)
+    return ours or TrainingError(
+        f"{out_of_memory(short)}; or free memory; then run it again"
+        if short
+        else f"training failed: {one_line(causes[0])}; fix that and run it again, Ray's logs are in /tmp/ray"
+    )
+
+
+def lacks_memory(cause: BaseException) -> bool:
+    """Whether a worker was killed, or says that its memory ran out."""
+    return isinstance(cause, (*KILLED, MemoryError)) or any(text in str(cause).lower() for text in MEMORY)
+
+
+def out_of_memory(cause: BaseException) -> str:
+    """What happened to a worker that lacked memory, and the params that help, in one line."""
+    killed = "a worker was killed, most often because memory ran out" if isinstance(cause, KILLED) else "memory ran out"
+    return f"{killed} ({one_line(cause)}); lower train.global_batch_size or train.crop in params.yaml"
 
 
 def root_cause(error: BaseException) -> BaseException:
     """The exception inside all of Ray's wrappers; ``error`` itself where there is none."""
-    for name in ("_base_exc", "controller_failure", "cause", "__cause__"):
+    for name in ("_base_exc", "controller_failure", "health_check_failure", "cause", "__cause__"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException) and inner is not error:
             return root_cause(inner)

@@ -7,7 +7,7 @@ import ray
 
 from pipeline import cluster
 from pipeline.config.settings import Settings
-from rdmc.errors import ConfigError
+from rdmc.errors import ConfigError, ServiceError
 
 
 @pytest.fixture
@@ -51,3 +51,22 @@ def test_workers_that_can_never_fit_are_refused_with_the_numbers(
     with pytest.raises(ConfigError, match=message) as caught:
         cluster.require_resources(chosen, trials)
     assert "\n" not in str(caught.value)
+
+
+def test_the_projects_own_address_of_ray_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.delenv("RDMC_RAY_ADDRESS", raising=False)
+    assert not cluster.own_ray(Settings()), "Ray sets it for the jobs of a cluster"
+    monkeypatch.setenv("RDMC_RAY_ADDRESS", "local")
+    assert cluster.own_ray(Settings())
+    assert cluster.own_ray(Settings().model_copy(update={"workers": 1}))
+    given: list[str] = []
+
+    def slow(address: str, **_: object) -> None:
+        given.append(address)
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(ServiceError, match="Ray did not start here .*less busy$"), cluster.cluster(Settings()):
+        pass
+    assert given == ["local"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pipeline.config.params import Params
 from pipeline.config.project import Project
-from pipeline.experiments.sweep.lock import holder
+from pipeline.storage.lease import holder
 from pipeline.storage.runs import RunFiles, run_files
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError, ConfigError

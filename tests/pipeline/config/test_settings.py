@@ -32,3 +32,31 @@ def test_an_error_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str,
     with pytest.raises(ConfigError, match=rf"^{name}: '{value}'") as error:
         read_settings()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("RDMC_WORKER", "RDMC_WORKERS"), ("RDMC_RAY_ADRESS", "RDMC_RAY_ADDRESS"), ("RDMC_SHARDCACHE_MB", "RDMC_SHARD_CACHE_MB")],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch, name: str, nearest: str) -> None:
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(ConfigError, match=rf"^{name}: is no setting, the nearest is {nearest}; ") as error:
+        read_settings()
+    assert "\n" not in str(error.value)
+
+
+def test_variables_that_kubernetes_sets_for_services_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for end in ("SERVICE_HOST", "SERVICE_PORT_DASHBOARD", "PORT", "PORT_6379_TCP", "PORT_6379_TCP_ADDR"):
+        monkeypatch.setenv(f"RDMC_HEAD_SVC_{end}", "10.0.0.1")
+    read_settings()
+
+
+def test_an_experiment_uses_the_store_of_the_main_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", "/home/me/rain")
+    assert read_settings().tracking_uri == "sqlite:///mlflow.db", "`dvc repro` sets DVC_ROOT too"
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-seed")
+    assert read_settings().tracking_uri == "sqlite:////home/me/rain/mlflow.db"
+    for uri in ("http://127.0.0.1:5000", "sqlite:////data/mlflow.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert read_settings().tracking_uri == uri

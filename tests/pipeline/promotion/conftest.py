@@ -35,6 +35,7 @@ def registered(
 def versions(registered: Path, tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> PromotionStore:
     """The test's own copy of the store. Models and images are shared with other tests."""
     shutil.copy(registered / "mlflow.db", tmp_path / "mlflow.db")
+    (tmp_path / "mlartifacts").symlink_to(registered / "mlartifacts")
     monkeypatch.chdir(registered)
     monkeypatch.setattr(champion, "PAUSE", 0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{tmp_path}/mlflow.db")

@@ -81,18 +81,23 @@ def test_promote_refuse_force_and_roll_back(
     assert "rolled back on" in versions.client.get_model_version("rdmc", "2").tags["verdict"]
 
 
-def test_the_champion_trained_again_is_refused_even_without_a_margin(
+def test_the_champion_trained_again_has_nothing_to_promote(
     versions: PromotionStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert versions.promote("1")
     first = versions.client.get_model_version("rdmc", "1")
     again = versions.client.create_model_version("rdmc", str(first.source), first.run_id, tags=dict(first.tags))
-    assert not versions.promote(str(again.version), margin=0.0)
-    assert versions.tag(str(again.version)) == (
-        "refused: its weights are those of the champion, version 1: the same model, trained again"
-    )
-    assert "models:/rdmc/4 is not promoted" in capsys.readouterr().out
-    assert versions.champion() == 1
+    number, entries = str(again.version), versions.entries()
+    for name in first.tags:
+        if name.startswith("verdict"):
+            versions.client.delete_model_version_tag("rdmc", number, name)
+    capsys.readouterr()
+    assert versions.promote(number, margin=0.0), "exit code 0"
+    assert f"models:/rdmc/{number} has the weights of the champion, version 1: nothing to promote" in capsys.readouterr().out
+    assert (versions.champion(), versions.entries(), versions.tag(number)) == (1, entries, "")
+    assert versions.promote(number, force=True, reason="its code is committed")
+    assert "its weights are those of the champion, version 1" in versions.tag(number)
+    assert versions.champion() == int(number)
 
 
 def _weights(versions: PromotionStore, version: str) -> Path:

@@ -120,6 +120,8 @@ def test_weights_with_another_digest_are_refused(tmp_path_factory: pytest.TempPa
     with pytest.raises(CheckpointError, match=rf"^models:/rain/1: .*registered were {digest[:12]}…; the artifact is damaged"):
         load_registered(folder, "models:/rain/1", digest)
     (folder / WEIGHTS).write_bytes(b"")
-    with pytest.raises(CheckpointError, match="; register it again or name another$") as caught:
+    with pytest.raises(
+        CheckpointError, match="; register it again with `dvc repro --force --single-item register`, or name another$"
+    ) as caught:
         load_registered(folder, "models:/rain/1", digest)
     assert str(folder) not in str(caught.value)

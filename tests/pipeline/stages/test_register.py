@@ -173,27 +173,30 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
             derain.run(tmp_path / "photo.png", tmp_path / "derained.png", unknown, Settings())
 
 
-def test_registering_again_makes_another_version_of_the_same_run(
+def test_equal_weights_and_data_are_not_registered_twice(
     place: Place, params: Params, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = place.result()
-    card = place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")
-    said = Path(card).read_text()
+    place.client.delete_registered_model_alias("rdmc", "candidate")
     register.run(Project(params, Settings(), place.paths))
-    again = place.result()
-    assert Path(place.client.download_artifacts(before["run_id"], f"cards/{before['version']}.md")).read_text() == said
-    assert Path(place.client.download_artifacts(again["run_id"], f"cards/{again['version']}.md")).is_file()
-    assert (again["run_id"], int(again["version"])) == (before["run_id"], int(before["version"]) + 1)
-    assert place.client.get_model_version_by_alias("rdmc", "candidate").version == again["version"]
-    for name in ("loss", "evaluate/light/derained/psnr_y"):
-        steps = [figure.step for figure in place.client.get_metric_history(again["run_id"], name)]
-        assert len(steps) == len(set(steps)), "no figure twice"
-    inputs = place.client.get_run(again["run_id"]).inputs
-    assert inputs
-    assert len(inputs.dataset_inputs) == 2
+    assert place.result() == before
+    assert int(place.client.get_model_version_by_alias("rdmc", "candidate").version) == int(before["version"])
     shown = capfd.readouterr()
-    assert "models:/rdmc@candidate" in shown.out
-    assert shown.err == ""
+    assert (f"are those of version {before['version']}, so there is no new version" in shown.out, shown.err) == (True, "")
+    assert len(place.client.get_metric_history(before["run_id"], "loss")) == 2, "no figure twice"
+
+
+def test_an_experiment_moves_no_alias(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other data make another version of the same run."""
+    before, client = place.result(), place.client
+    client.set_model_version_tag("rdmc", str(before["version"]), "data.heavy", "the digest of other data")
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-seed")
+    register.run(Project(params, Settings(), place.paths))
+    result = place.result()
+    assert result == {**before, "version": int(before["version"]) + 1, "alias": ""}
+    assert client.get_model_version("rdmc", str(result["version"])).tags["dvc_experiment"] == "brave-seed"
+    assert int(client.get_model_version_by_alias("rdmc", "candidate").version) == int(before["version"])
+    assert Path(client.download_artifacts(result["run_id"], f"cards/{result['version']}.md")).is_file()
 
 
 def test_a_run_that_the_store_does_not_know_is_created_once(
@@ -209,7 +212,7 @@ def test_a_run_that_the_store_does_not_know_is_created_once(
         results.append(place.result())
     run_id = results[0]["run_id"]
     assert run_id != json.loads(place.paths.run.read_text())["run_id"]
-    assert results[1] == {**results[0], "version": 2}
+    assert results[1] == results[0]
     assert [figure.value for figure in client.get_metric_history(run_id, "psnr_y")] == [20.25, 22.5]
     assert client.get_run(run_id).info.status == "FINISHED"
     assert client.get_run(run_id).data.tags["git_commit"] == COMMIT, "the only commit that is known"

@@ -13,9 +13,10 @@ from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.stages import train
+from pipeline.storage.lease import training_lease
 from pipeline.training.run_log import recall
 from rdmc.checkpoint import load_model
-from rdmc.errors import DataError
+from rdmc.errors import ConfigError, DataError
 from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, Genotype
 from rdmc.models.rdmc import RDMCConfig
@@ -90,3 +91,12 @@ def test_data_that_cannot_be_used_is_refused_before_ray_starts(tmp_path: Path, m
     with pytest.raises(DataError, match="no train pairs"):
         train.run(project)
     assert not project.paths.runs.exists()
+
+
+def test_a_second_training_of_the_project_is_refused_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "cluster", stop)
+    project = Project(tiny_params(LIGHT), Settings(workers=1, gpu=False), Paths(tmp_path))
+    make_dataset(project.paths, "light")
+    with training_lease(project, "train-other"), pytest.raises(ConfigError, match="runs `train` in this project") as caught:
+        train.run(project)
+    assert "\n" not in str(caught.value)

@@ -11,6 +11,9 @@ import pytest
 import ray
 import ray.train
 import torch
+from ray.exceptions import ActorDiedError
+from ray.train import FailureConfig
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from pipeline.cluster import cluster
 from pipeline.config.params import Params
@@ -19,14 +22,15 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.experiments.search import searching
 from pipeline.training.checkpoints import bring_home, forget, opened
-from pipeline.training.ray_train import _following, launch
+from pipeline.training.ray_train import _following, _readable, launch
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore
 from rdmc.data.shards import read_manifest
-from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError
+from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError, TrainingError
 from rdmc.training.loop import Run
 from tests.support.data import make_dataset, tiny_params, toy_project
+from tests.support.dying import dying
 
 SETTINGS = Settings(workers=2, gpu=False)
 LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
@@ -119,6 +123,34 @@ def test_a_damaged_shard_is_an_error_of_one_line(params: Params, tmp_path: Path)
     with pytest.raises(DataError, match=shard.name) as error:
         launch(Project(params, SETTINGS, paths), "damaged", lambda row: None, validates=True)
     assert "\n" not in str(error.value)
+
+
+def test_a_worker_that_is_killed_is_called_that_with_the_params_that_help(
+    params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray.train, "FailureConfig", lambda max_failures: FailureConfig(max_failures=0))
+    with pytest.raises(TrainingError) as caught:
+        launch(Project(params, Settings(workers=1, gpu=False), paths), "killed", print, validates=True, make=dying)
+    said = str(caught.value)
+    assert said.startswith("a worker was killed, most often because memory ran out (")
+    assert "lower train.global_batch_size or train.crop in params.yaml" in said
+    assert "\n" not in said
+    forget(toy_project(SETTINGS, paths), "killed")
+
+
+def test_the_cause_of_a_failure_is_its_head_and_not_what_follows_from_it() -> None:
+    lost = RuntimeError("Connection closed by peer [127.0.0.1]:7 " + "and a long log " * 100)
+    killed = WorkerHealthCheckFailedError("A worker health check failed.", ActorDiedError())
+    for failures, said in (
+        ({0: lost, 1: killed}, "a worker was killed"),
+        ({0: lost, 1: RuntimeError("CUDA out of memory. Tried to allocate")}, "memory ran out (CUDA out of memory"),
+        ({0: lost}, "training failed: Connection closed by peer"),
+        ({0: lost, 1: DataError("light-0.tar: damaged")}, "light-0.tar: damaged"),
+    ):
+        shown = str(_readable(ray.train.WorkerGroupError("x", failures)))
+        assert shown.startswith(said)
+        assert len(shown) < 600
+        assert "\n" not in shown
 
 
 def test_refused_before_any_worker_starts(params: Params, paths: Paths, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.experiments.sweep.ledger import SweepTrial, check_same, read_ledger, stopped, unfinished
-from pipeline.experiments.sweep.lock import locked
+from pipeline.storage.lease import leased
 from pipeline.storage.runs import RunFiles
 from rdmc.errors import CheckpointError, ConfigError
 from tests.support.data import toy_project
@@ -61,7 +61,7 @@ def test_resuming_needs_a_stopped_sweep_with_the_same_params_data_and_code(tmp_p
     assert stopped(project, "tune-1").name == "tune-1"
     with pytest.raises(ConfigError, match=r"--sweep: tune-9 is no sweep that was stopped \(tune-1, tune-2\)"):
         stopped(project, "tune-9")
-    with locked(RunFiles(str(runs / "tune-2"), None)):
+    with leased(RunFiles(str(runs / "tune-2"), None)):
         assert stopped(project).name == "tune-1", "a running sweep is not stopped"
 
 
