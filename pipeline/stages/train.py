@@ -53,7 +53,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
         say(f"train: {params.loss.described}")
-        if not len(validation):
+        if not validates:
             say("train: no validation pairs, so the weights of the last step are taken; `dvc repro prepare` says why")
         tags = {**commit_tags(), "stage": "train"}
         with (
