@@ -93,7 +93,9 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line. Threads wait as ``wait_passively`` says. An error of the user or of the machine becomes one line on standard error.
+    """Run the command line. Waiting threads sleep (``wait_passively``).
+
+    An error of the user or of the machine becomes one line on standard error.
 
     Exit codes: 1 for an error, 130 after Ctrl-C, 3 if the gate refuses a version or leaks are found. A bug in the program
     keeps its traceback.
