@@ -23,8 +23,9 @@ from ray.train.v2.api.callback import UserCallback
 from pipeline.cluster import on_gpu, require_resources, share, workers
 from pipeline.config.project import Project, from_plain
 from pipeline.config.recipe import Recipe
-from pipeline.storage.runs import ray_storage
-from pipeline.training.checkpoints import TrainingResult
+from pipeline.console import say
+from pipeline.storage.runs import ray_storage, run_files
+from pipeline.training.checkpoints import TrainingResult, resume_point
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
 from rdmc.errors import RdmcError, TrainingError, one_line
@@ -65,6 +66,8 @@ def launch(
         find_weights(loss.vgg19_weights, loss.vgg19_sha256)
     require_resources(settings)
     path, filesystem = ray_storage(project)
+    if found := resume_point(run_files(project, name)):
+        say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
         trainer = ray.train.torch.TorchTrainer(
             _train_worker,
