@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.settings import Settings
-from pipeline.tracking import client as tracking
 from pipeline.tracking.client import (
     as_text,
     check_reachable,
@@ -44,7 +43,7 @@ def test_a_server_that_accepts_but_never_answers_costs_its_timeout(monkeypatch: 
         silent.listen()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         waits: list[float] = []
-        monkeypatch.setattr(tracking.queue, "Queue", lambda: Waited(waits))
+        monkeypatch.setattr("pipeline.tracking.client.queue.Queue", lambda: Waited(waits))
         with pytest.raises(ServiceError, match="cannot be reached"):
             check_reachable(Settings(mlflow_timeout=0.5))
         assert waits == [0.5], "by the seconds that it asks for: those that pass depend on the machine's load"
