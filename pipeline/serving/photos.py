@@ -35,7 +35,7 @@ SIGNATURE_AND_IHDR = 33
 
 
 @dataclass(frozen=True)
-class Photo:
+class Photograph:
     """A photograph: pixels for the network, and what its file holds beside them."""
 
     pixels: Image
@@ -80,7 +80,7 @@ class Photo:
         return [*self.lost, *flat]
 
 
-def read_photo(source: Path | bytes) -> Photo:
+def read_photo(source: Path | bytes) -> Photograph:
     """Read a photograph of any kind. Raises DataError as ``rdmc.data.images.read_rgb`` does."""
     data, name = (source, "image") if isinstance(source, bytes) else (read_bytes(source), str(source))
     pixels = decode(data, name, convert=True)
@@ -96,11 +96,11 @@ def read_photo(source: Path | bytes) -> Photo:
             profile = image.info.get("icc_profile") or b""
             exif = _exif(image)
         except BROKEN as error:
-            return Photo(pixels, grey, exif=_marked(Pillow.Exif()), lost=(*lost, f"damaged metadata ({one_line(error)})"))
+            return Photograph(pixels, grey, exif=_marked(Pillow.Exif()), lost=(*lost, f"damaged metadata ({one_line(error)})"))
     if profile and profile[16:20] != (b"GRAY" if grey else b"RGB "):
         lost.append(f"an ICC profile for {profile[16:20].decode('latin-1').strip() or 'unknown'} colours")
         profile = b""
-    return Photo(pixels, grey, alpha, profile, exif, tuple(lost))
+    return Photograph(pixels, grey, alpha, profile, exif, tuple(lost))
 
 
 def is_result(path: Path) -> bool:

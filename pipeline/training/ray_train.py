@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 import ray
 import ray.train
 import ray.train.torch
@@ -65,9 +66,7 @@ def launch(
     if loss.needs_vgg19:
         find_weights(loss.vgg19_weights, loss.vgg19_sha256)
     require_resources(settings)
-    path, filesystem = ray_storage(project)
-    if found := resume_point(run_files(project, name)):
-        say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
+    path, filesystem = _storage(project, name)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
         trainer = ray.train.torch.TorchTrainer(
             _train_worker,
@@ -94,6 +93,13 @@ def launch(
     final = dict(result.metrics or {})
     winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, final))
     return TrainingResult(metrics=winner[1], final=final, best=winner[0], last=result.checkpoint)
+
+
+def _storage(project: Project[Recipe], name: str) -> tuple[str, pyarrow.fs.FileSystem | None]:
+    """Return Ray's storage, as ``ray_storage`` does, after a line that says from where a stopped run resumes."""
+    if found := resume_point(run_files(project, name)):
+        say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
+    return ray_storage(project)
 
 
 class Journal(UserCallback):
