@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
+import platform
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from typing import NoReturn
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, NoReturn
 
 import typer
 
 from pipeline.cli import data, models, training, use
+from pipeline.config.threads import wait_passively
 from rdmc.errors import RdmcError, one_line
 
 INTERRUPTED = 130
+DISTRIBUTION = "rdmc-pipeline"
+SHOWN = (DISTRIBUTION, "torch", "ray", "mlflow", "dvc")
+"""The packages that ``--version`` names."""
 COMMANDS = (
     data.datasets,
     data.fetch,
@@ -54,17 +61,46 @@ def command_line() -> typer.Typer:
         "`make repro` runs prepare, leaks, pack, train, evaluate and register in this order, and skips what has not changed. "
         "`params.yaml` holds everything that changes a result. Environment variables set where things run (`docs/cluster.md`).",
     )
+    app.callback()(_common)
     for command in COMMANDS:
         app.command()(command)
     return app
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo("\n".join((*map(_named, SHOWN), f"Python {platform.python_version()}")))
+        raise typer.Exit
+
+
+def _named(package: str) -> str:
+    """A package and its version as they are installed; nothing is imported."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package}: not installed, so without a version; run `make setup`"
+
+
+def _common(
+    shown: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the versions of this project, torch and others."
+        ),
+    ] = False,
+) -> None:
+    """The options before the command."""
+
+
 def main() -> None:
-    """Run the command line. An error of the user or of the machine becomes one line on standard error.
+    """Run the command line. Waiting threads sleep (``wait_passively``).
+
+    An error of the user or of the machine becomes one line on standard error.
 
     Exit codes: 1 for an error, 130 after Ctrl-C, 3 if the gate refuses a version or leaks are found. A bug in the program
     keeps its traceback.
     """
+    wait_passively(os.environ)
     try:
         command_line()()
     except RdmcError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -49,6 +50,14 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     """Yield ``items``, with a progress bar on a terminal and silently elsewhere."""
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         yield from progress.track(items, description=escape(description), total=total)
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[float], None]]:
+    """Yield a function that moves a progress bar on by parts of ``total``. It shows on a terminal only."""
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(escape(description), total=total)
+        yield lambda amount: progress.advance(task, amount)
 
 
 class TrainingDisplay:

@@ -6,7 +6,7 @@ Memory: the network's activations for the pixels of one tile, whatever the image
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -27,7 +27,11 @@ whole image."""
 
 
 def derain_image(
-    network: nn.Module, rainy: NDArray[np.uint8], tile: int = 1024, device: str | torch.device = "cpu"
+    network: nn.Module,
+    rainy: NDArray[np.uint8],
+    tile: int = 1024,
+    device: str | torch.device = "cpu",
+    follow: Callable[[float], None] | None = None,
 ) -> NDArray[np.uint8]:
     """Return the derained image: uint8 (H, W, 3) RGB in, the same out, rounded to the nearest level and clamped.
 
@@ -37,6 +41,7 @@ def derain_image(
         rainy: the image.
         tile: an image with a longer side is derained in tiles of at most this many pixels a side; below 256 counts as 256.
         device: the device to compute on.
+        follow: called after each tile, with the share of the image that it is (0 to 1). All shares add up to 1.
 
     Raises:
         DataError: ``rainy`` is not a uint8 (H, W, 3) array with pixels.
@@ -46,8 +51,11 @@ def derain_image(
     place(network, device)
     height, width = rainy.shape[:2]
     rows, columns = spans(height, tile), spans(width, tile)
+    follow = follow or (lambda _: None)
     if len(rows) == len(columns) == 1:
-        return _to_levels(_run(network, rainy, device))
+        whole = _to_levels(_run(network, rainy, device))
+        follow(1)
+        return whole
     blend = np.zeros(rainy.shape, np.float32)
     down, across = _weights(rows), _weights(columns)
     for ((top, bottom), vertical), ((left, right), horizontal) in product(
@@ -55,6 +63,7 @@ def derain_image(
     ):
         part = _run(network, rainy[top:bottom, left:right], device)
         blend[top:bottom, left:right] += part * (vertical[:, None] * horizontal)[..., None]
+        follow(1 / (len(rows) * len(columns)))
     return _to_levels(blend)
 
 
@@ -123,6 +132,8 @@ def _run(network: nn.Module, image: NDArray[np.uint8], device: str | torch.devic
 def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.device) -> NDArray[np.float32]:
     """Run one forward pass: uint8 (n, h, w, 3) -> float32 (n, h, w, 3), about 0..1."""
     pixels = np.ascontiguousarray(images)
+    if not pixels.flags.writeable:
+        pixels = pixels.copy()  # torch has no read-only tensors, and warns
     with torch.inference_mode():
         x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
         out: Tensor = network(x)

@@ -12,6 +12,7 @@ from pipeline.config.settings import read_settings
 
 VersionName = Annotated[str, typer.Argument(help="A version's number, or an alias such as `candidate`.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Promote the version even if the gate refuses it. Needs --reason.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Reason = Annotated[str, typer.Option(help="Why you do this. `history` shows it.")]
 REFUSED = 3
 """Exit code of ``promote`` and ``release`` if the gate refuses the version."""
@@ -27,14 +28,16 @@ def register(params: ParamsFile = PARAMS) -> None:
     command.run(read_project(params))
 
 
-def models(params: ParamsFile = PARAMS) -> None:
+def models(as_json: AsJson = False, params: ParamsFile = PARAMS) -> None:
     """List the registered versions: aliases, metrics, digests of data, weights and code, age, and the gate's verdict."""
     from pipeline.promotion import models as command
 
-    command.run(read_project(params))
+    command.run(read_project(params), as_json)
 
 
-def promote(version: VersionName, force: Force = False, reason: Reason = "", params: ParamsFile = PARAMS) -> None:
+def promote(
+    version: VersionName, force: Force = False, reason: Reason = "", as_json: AsJson = False, params: ParamsFile = PARAMS
+) -> None:
     """Make a version the champion (the version in use), if it passes the gate.
 
     The gate compares it with the current champion on the test images of every dataset in params.yaml. Its rules are under
@@ -44,7 +47,7 @@ def promote(version: VersionName, force: Force = False, reason: Reason = "", par
     """
     from pipeline.promotion import promote as command
 
-    if not command.run(read_project(params), version, force, reason):
+    if not command.run(read_project(params), version, force, reason, as_json):
         raise typer.Exit(REFUSED)
 
 
@@ -55,15 +58,17 @@ def rollback(reason: Reason = "", params: ParamsFile = PARAMS) -> None:
     command.run(read_project(params), reason)
 
 
-def diff(first: VersionName, second: VersionName, params: ParamsFile = PARAMS) -> None:
+def diff(first: VersionName, second: VersionName, as_json: AsJson = False, params: ParamsFile = PARAMS) -> None:
     """Show how two versions differ: params, data, code, and the metrics on each dataset."""
     from pipeline.registry import diff as command
 
-    command.run(read_project(params), first, second)
+    command.run(read_project(params), first, second, as_json)
 
 
 def history(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False, params: ParamsFile = PARAMS
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=0, help="Show the newest entries only, at most this many; 0 shows all.")] = 0,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Show every promotion, rollback and refusal, with who, when and why.
 
@@ -71,7 +76,7 @@ def history(
     """
     from pipeline.promotion import history as command
 
-    command.run(read_project(params), as_json)
+    command.run(read_project(params), as_json, limit)
 
 
 def rebuild(

@@ -31,25 +31,32 @@ def derain(
     tile: Annotated[
         int, typer.Option(min=256, help="Larger images are derained in tiles with sides of this many pixels.")
     ] = 1024,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist. Inputs are never replaced.")
+    ] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Remove the rain from a photograph, or from every photograph of a folder.
 
-    One line says which model does it. Nothing has to be trained for it: the reference model comes with the package.
+    One line says which model does it. Nothing has to be trained for it: the reference model comes with the package. A result
+    keeps grey, transparency, ICC profile and EXIF. It is PNG, JPEG or WebP by the suffix of OUT, and PNG in a folder.
     """
     from pipeline.serving import derain as command
 
     settings = read_settings()
     if model:
-        command.run(source, out, model, settings, tile)
+        command.run(source, out, model, settings, tile, overwrite=overwrite)
     else:
-        command.run(source, out, "", settings, tile, registered_names(params))
+        command.run(source, out, "", settings, tile, registered_names(params), overwrite)
 
 
 def export(
     model: Annotated[
         str,
-        typer.Argument(help="A registered model (`models:/rdmc/3`), `reference`, or a checkpoint folder.", show_default=False),
+        typer.Argument(
+            help="A registered model (`models:/rdmc/3`), `reference`, a checkpoint folder, or PReNet's published `.pth` file.",
+            show_default=False,
+        ),
     ],
     folder: Annotated[Path, typer.Argument(help="The new folder to create.", show_default=False)],
     form: Annotated[str, typer.Option("--format", help="`onnx`, or `pt2` (the format of torch.export).")] = "onnx",
@@ -64,8 +71,8 @@ def serve(
     model: Annotated[
         str,
         typer.Option(
-            help="An alias to follow (`models:/rdmc@champion`), a version (`models:/rdmc/3`), `reference`, or a checkpoint "
-            f"folder. {DEFAULT} A champion or candidate is followed.",
+            help="An alias to follow (`models:/rdmc@champion`), a version (`models:/rdmc/3`), `reference`, a checkpoint "
+            f"folder, or PReNet's published `.pth` file. {DEFAULT} A champion or candidate is followed.",
             show_default=False,
         ),
     ] = "",
@@ -101,7 +108,8 @@ def serve(
 
     settings = read_settings()
     limits, cache = RequestLimits(megabytes, megapixels), Paths(Path(settings.data)).served
-    config = ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout)
+    log = cache.with_name(f"serve-{port}.log")
+    config = ServingConfig(model, host, port, tile, batch, queue, poll, limits, cache, timeout, log)
     if model:
         command.run(config, settings)
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
 
 from pipeline.config.params import Params
 from pipeline.config.project import Project
@@ -14,15 +16,19 @@ from pipeline.registry.versions import AGAIN, Version, all_versions, figures
 UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
-def run(project: Project[Params]) -> None:
-    """Show every version: aliases, figures, digests of data, weights and code, age, verdict.
+def run(project: Project[Params], as_json: bool = False) -> None:
+    """Show every version: aliases, figures, digests of data, weights and code, age, verdict. ``as_json`` shows them in full.
 
     Raises ServiceError if MLflow is unavailable.
     """
     names = project.params.register_
     with registry(project.settings) as client:
         _, difference = look(client, names)
-        rows = [_row(version, figures(client, version)) for version in all_versions(client, names.model)]
+        known = [(version, figures(client, version)) for version in all_versions(client, names.model)]
+    if as_json:
+        say(json.dumps([_plain(version, means) for version, means in known], indent=1))
+        return
+    rows = [_row(version, means) for version, means in known]
     if not rows:
         say(f"no version of {names.model!r} is registered; run `make repro`, or {AGAIN} if that has nothing to do")
         return
@@ -36,6 +42,20 @@ def age(created: int, now: float) -> str:
     """The time from ``created`` (ms since 1970) to ``now`` (s since 1970) in the largest unit that fits, such as ``3 d``."""
     seconds = max(0, int(now - created / 1000))
     return next((f"{seconds // size} {unit}" for unit, size in UNITS if seconds >= size), f"{seconds} s")
+
+
+def _plain(version: Version, means: dict[str, float]) -> dict[str, Any]:
+    """A version with all its figures, tags and digests, for a program; ``created`` is in seconds since 1970."""
+    return {
+        "model": version.model,
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "run_id": version.run_id,
+        "created": version.created / 1000,
+        "figures": means,
+        "data": version.data,
+        "tags": dict(version.tags),
+    }
 
 
 def _row(version: Version, known: dict[str, float]) -> list[str]:

@@ -53,11 +53,12 @@ class Case:
         return self.champion if self.challenger.digest and self.challenger.digest == self.champion.digest else None
 
 
-def run(project: Project[Params], version: str, force: bool = False, reason: str = "") -> bool:
+def run(project: Project[Params], version: str, force: bool = False, reason: str = "", as_json: bool = False) -> bool:
     """Judge ``version`` (a number or an alias) and promote it. Returns whether it is the champion afterwards.
 
     ``force`` promotes a version that the gate refuses, for a reason that is recorded, but never one that cannot be loaded. The
     verdict is stored first. Then an entry is added to the history, which is what promotes the version. The alias moves last.
+    ``as_json`` shows the outcome and the verdict as one JSON object instead of text.
 
     Raises:
         ConfigError: force without a reason.
@@ -72,7 +73,8 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
     with registry(settings) as client:
         case = _case(client, names, version)
     if case.log.champion == case.challenger.number:
-        say(f"{case.challenger.uri} is the {names.champion} already: nothing to promote")
+        line = f"{case.challenger.uri} is the {names.champion} already: nothing to promote"
+        say(_json(case, "champion already", True, line) if as_json else line)
         return True
     if case.twin and not force:
         say(f"{case.challenger.uri} has the weights of the {names.champion}, {case.twin.label}: nothing to promote")
@@ -87,17 +89,22 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
     basis = _basis(params, here, checks, case)
     earlier = None if force else case.log.refused(case.challenger.number, basis)
     if earlier:
-        say(f"{case.challenger.uri} was refused on {earlier.at}, and nothing that counts has changed. {earlier.verdict}")
-        say(f"the verdict: {earlier.document} of run {case.challenger.run_id}")
+        line = f"{case.challenger.uri} was refused on {earlier.at}, and nothing that counts has changed. {earlier.verdict}"
+        where = f"the verdict: {earlier.document} of run {case.challenger.run_id}"
+        say(_json(case, "refused before", False, line, earlier.document) if as_json else f"{line}\n{where}")
         return False
     verdict, both = _judged(params, settings, case, stores, checks, force)
-    _show(verdict)
+    if not as_json:
+        _show(verdict)
     with registry(settings) as client:
         document = file_verdict(client, case.challenger, verdict, both, basis)
         kind = "promote" if verdict.passed else "force" if force else "refuse"
         record = append if kind == "refuse" else move
         entry = record(client, names, case.log, kind, case.challenger.number, verdict.line, reason, document)
-    _report(entry, names.champion, case.challenger)
+    if as_json:
+        say(_json(case, kind, kind != "refuse", entry.verdict, document, verdict))
+    else:
+        _report(entry, names.champion, case.challenger)
     return kind != "refuse"
 
 
@@ -176,6 +183,22 @@ def _show(verdict: Verdict) -> None:
         ["", "", ""],
         rows,
     )
+
+
+def _json(case: Case, kind: str, champion: bool, line: str, document: str = "", verdict: Verdict | None = None) -> str:
+    """The outcome as JSON. ``champion`` says whether the version is the champion now; ``document`` is a folder of its run."""
+    outcome = {
+        "model": case.challenger.model,
+        "version": case.challenger.number,
+        "outcome": kind,
+        "champion": champion,
+        "before": case.log.champion,
+        "line": line,
+        "run_id": case.challenger.run_id,
+        "document": document,
+        "verdict": json.loads(verdict.to_json()) if verdict else None,
+    }
+    return json.dumps(outcome, indent=1)
 
 
 def _report(entry: LogEntry, champion: str, challenger: Version) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.config.params import Params
 from pipeline.config.project import Project
@@ -14,12 +16,25 @@ CODE = ("git_commit", "registered_commit", "code", "model_sha256", "leaks")
 SHOWN = ("derained/psnr_y", "gain_psnr_y", "derained/ssim_y")
 
 
-def run(project: Project[Params], first: str, second: str) -> None:
-    """Show what differs between two versions, each given by number or alias. Raises ServiceError if one does not exist."""
+def run(project: Project[Params], first: str, second: str, as_json: bool = False) -> None:
+    """Show what differs between two versions, each given by number or alias; ``as_json`` for a program.
+
+    Raises ServiceError if one does not exist.
+    """
     with registry(project.settings) as client:
         a, b = (find_version(client, project.params.register_.model, text) for text in (first, second))
         chosen = [params_of(client, version) for version in (a, b)]
         means = [figures(client, version) for version in (a, b)]
+    if as_json:
+        both = {"params": changed(*chosen), "data": changed(a.data, b.data), "code": changed(_code(a), _code(b))}
+        plain: dict[str, Any] = {
+            kind: {name: [old if old != "-" else None, new if new != "-" else None] for name, old, new in rows}
+            for kind, rows in both.items()
+        }
+        names = sorted({name for mean in means for name in mean if name.partition("/")[2] in SHOWN})
+        plain["figures"] = {name: [mean.get(name) for mean in means] for name in names}
+        say(json.dumps({"versions": [a.number, b.number], **plain}, indent=1))
+        return
     heads = ["", a.label, b.label]
     _show("params", heads, changed(*chosen))
     _show("data", heads, changed(a.data, b.data))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.config.settings import Settings
 from pipeline.console import say
-from pipeline.serving.choice import REFERENCE, load_named
-from rdmc.errors import CheckpointError, DataError
+from pipeline.serving.choice import load_named
+from rdmc.errors import DataError
 from rdmc.models.export import export
 
 
@@ -15,7 +15,8 @@ def run(model: str, folder: Path, form: str, settings: Settings) -> None:
     """Write the model's graph and a description of its input and output (export.json) into the new folder ``folder``.
 
     Args:
-        model: ``models:/name@alias`` or ``models:/name/version`` of the registry, ``reference``, or a model folder.
+        model: ``models:/name@alias`` or ``models:/name/version`` of the registry, ``reference``, a model folder, or
+            a file of published weights.
         folder: the folder to make.
         form: ``onnx`` or ``pt2``.
         settings: where MLflow is.
@@ -27,9 +28,7 @@ def run(model: str, folder: Path, form: str, settings: Settings) -> None:
     """
     if folder.exists():
         raise DataError(f"{folder}: is there already; name another folder or remove it")
-    if model != REFERENCE and Path(model).is_file():
-        raise CheckpointError(f"{model}: is a file; name a registered model, {REFERENCE}, or a model folder")
     found = load_named(model, settings)
     facts = {"model": found.name, "version": found.version} if found.version else {"model": model}
     path = export(found.network, folder, form, {**facts, "sha256": found.sha256})
-    say(f"{model} as {path} ({path.stat().st_size / 1e6:.1f} MB): (1, 3, height, width), RGB, 0 to 1, in and out")
+    say(f"{model} as {path} ({path.stat().st_size / 1e6:.1f} MB): (batch, 3, height, width), RGB, 0 to 1, in and out")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
+import traceback
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipeline.serving.metrics import TYPE, ServingMetrics
-from pipeline.serving.requests import RequestError, admit, own_names, picture, too_long_to_discard
+from pipeline.serving.request_log import RequestLog
+from pipeline.serving.requests import RequestError, admit, own_names, picture, too_long_to_discard, wanted_form
 from pipeline.serving.types import Answer, ModelStatus, ServingConfig
 
 PAGE = Path(__file__).with_name("page.html")
@@ -30,6 +33,8 @@ ASK_SECONDS = 2.0
 """Seconds to wait for a replica's model status. After that, the last known status is reported."""
 GONE_AWAY = 499
 """The status that is counted for a caller who did not wait for the answer."""
+LONGEST = 200
+"""Most characters of a path in the log."""
 LOG = logging.getLogger("ray.serve")
 
 
@@ -46,7 +51,7 @@ class Ingress:
 
     def __init__(self, derainer: Any, config: ServingConfig, model: ModelStatus, capacity: int) -> None:
         self.derainer, self.config, self.limits, self.capacity = derainer, config, config.limits, capacity
-        self.inside = 0
+        self.inside, self.log = 0, RequestLog(config.log)
         text = PAGE.read_text()
         self.policy = policy(text)
         limit = f'data-megabytes="{self.limits.megabytes:g}"'
@@ -58,12 +63,15 @@ class Ingress:
 
     async def __call__(self, request: Request) -> Response:
         """Answer any request, and count it."""
-        path, status = request.scope["path"], GONE_AWAY
+        path, status, length, started = request.scope["path"], GONE_AWAY, 0, time.perf_counter()
         try:
             response = await self._answered(path, request)
-            status = response.status_code
+            status, length = response.status_code, len(response.body)
         finally:
             self.meters.requests.labels(path if path in PATHS else "other", str(status)).inc()
+            caller = request.client.host if request.client else "-"
+            seconds = time.perf_counter() - started
+            self.log.line(f"{caller} {request.method} {path[:LONGEST]} {status} {length} bytes {seconds:.3f} s")
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
@@ -79,6 +87,7 @@ class Ingress:
             return refusal.response()
         except Exception:
             LOG.exception("a request to %s failed", path)
+            self.log.block(traceback.format_exc())
             return RequestError(500, "an error of the server itself; its log has the details").response()
 
     async def _answer(self, path: str, request: Request) -> Response:
@@ -111,8 +120,9 @@ class Ingress:
         try:
             with self.meters.waiting.track_inprogress():
                 body = await picture(request, self.limits)
+                form = wanted_form(request.headers.get("accept", ""))
                 with self.meters.seconds.time():
-                    answer = await self._ask(body)
+                    answer = await self._ask(body, form)
         finally:
             self.inside -= 1
         self._note(answer.model)
@@ -121,13 +131,14 @@ class Ingress:
         self.meters.pixels.inc(answer.pixels)
         self.meters.network.observe(answer.seconds)
         self.meters.together.observe(answer.together)
-        return Response(answer.data, headers=model_headers(answer.model), media_type="image/png")
+        headers = {**model_headers(answer.model), "Vary": "Accept"}
+        return Response(answer.data, headers=headers, media_type=f"image/{form.lower()}")
 
-    async def _ask(self, body: bytes, again: bool = True) -> Answer:
+    async def _ask(self, body: bytes, form: str, again: bool = True) -> Answer:
         """A replica's answer. If the replica ends before it answers, another one is asked once, which is safe to repeat."""
         try:
             async with asyncio.timeout(self.config.timeout):
-                answer: Answer = await self.derainer.derain.remote(body)
+                answer: Answer = await self.derainer.derain.remote(body, form)
                 return answer
         except BackPressureError:
             raise RequestError(503, "too many images are waiting; try again in a moment") from None
@@ -137,14 +148,21 @@ class Ingress:
             ) from None
         except RayActorError:
             if again:
-                return await self._ask(body, again=False)
+                return await self._ask(body, form, again=False)
             raise RequestError(503, "two processes ended while they derained this image; try again in a moment") from None
 
     def _note(self, model: ModelStatus) -> None:
         self.meters.registry_up.set(not model.problem)
         if (model.model, model.version) != (self.model.model, self.model.version):
             self.meters.served(model.model, model.version)
+            self.log.line(f"model {_shown(model)} answers, before: {_shown(self.model)}")
+        if model.problem != self.model.problem:
+            self.log.line(f"registry: {model.problem or 'ok'}")
         self.model = model
+
+
+def _shown(model: ModelStatus) -> str:
+    return f"{model.model} version {model.version}" if model.version else model.model
 
 
 def model_headers(status: ModelStatus) -> dict[str, str]:

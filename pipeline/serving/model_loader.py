@@ -26,7 +26,6 @@ from pipeline.registry.client import model_folder
 from pipeline.registry.versions import Version, load_registered, named_version
 from pipeline.serving.choice import REFERENCE, SCHEME, load_named
 from pipeline.tracking.client import shown_uri, sqlite_path
-from rdmc.checkpoint import load_model
 from rdmc.errors import CheckpointError, MissingError, RdmcError, ServiceError, one_line
 from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
@@ -58,7 +57,8 @@ class FollowedModel:
     """The model that ``uri`` names. It has always been tried and works.
 
     Args:
-        uri: ``models:/name@alias``, which is followed, ``models:/name/version``, ``reference``, or a model folder.
+        uri: ``models:/name@alias``, which is followed, ``models:/name/version``, ``reference``, a model folder, or
+            a file of published weights.
         settings: where MLflow is.
         cache: a folder of this node for downloaded models, shared by its processes.
 
@@ -93,7 +93,8 @@ class FollowedModel:
             own = load_named(REFERENCE, self.settings)
             return Loaded(own.name, own.version, own.sha256, own.sha256, _tried(own.network))
         if not self.uri.startswith(SCHEME):
-            return Loaded(Path(self.uri).name, "", self.uri, "", _tried(load_model(Path(self.uri))[0]))
+            own = load_named(self.uri, self.settings)
+            return Loaded(own.name, "", self.uri, "", _tried(own.network))
         try:
             return self._newest()
         except MissingError:

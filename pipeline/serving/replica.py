@@ -19,8 +19,8 @@ from torch import nn
 
 from pipeline.config.settings import Settings
 from pipeline.serving.model_loader import FollowedModel
+from pipeline.serving.photos import read_photo
 from pipeline.serving.types import Answer, ModelStatus, ServingConfig
-from rdmc.data.images import encode_png, read_rgb
 from rdmc.errors import CheckpointError, RdmcError
 from rdmc.inference import best_device, derain_images
 
@@ -60,19 +60,19 @@ class Derainer:
         """Which model answers now."""
         return self._status(self.model.current)
 
-    async def derain(self, body: bytes) -> Answer:
-        """Derain an image file. The answer holds a PNG file, or an error with its HTTP status."""
+    async def derain(self, body: bytes, form: str) -> Answer:
+        """Derain an image file. The answer holds a file in ``form`` (of ``SUFFIXES``), or an error with its HTTP status."""
         current = self.model.current
         try:
             async with self.room:
-                pixels = await asyncio.to_thread(read_rgb, body, True)
-                derained, current, seconds, together = await self._together(pixels)
+                photo = await asyncio.to_thread(read_photo, body)
+                derained, current, seconds, together = await self._together(photo.pixels)
             if isinstance(derained, CheckpointError):
                 raise derained
-            data = await asyncio.to_thread(encode_png, derained)
+            data = await asyncio.to_thread(photo.encoded, derained, form)
         except RdmcError as error:
             return Answer(str(error).encode(), 500 if isinstance(error, CheckpointError) else 422, self._status(current))
-        return Answer(data, 200, self._status(current), seconds, together, pixels.shape[0] * pixels.shape[1])
+        return Answer(data, 200, self._status(current), seconds, together, photo.pixels.size // 3)
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _together(self, images: list[NDArray[Any]]) -> list[Any]:

@@ -26,6 +26,10 @@ NAMES = {*(name.upper() for name in MAGIC), "MPO"}
 """Pillow's names of the formats. MPO is a phone's JPEG with a second JPEG behind it, which is ignored."""
 FORM = "multipart/form-data"
 PLAIN = ("image/", "application/octet-stream")
+VAGUE = {"", "*/*", "application/x-www-form-urlencoded", "binary/octet-stream", "application/binary"}
+"""Types of programs that were given none, such as curl with ``--data-binary``. The first bytes tell what the body is."""
+MADE = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP"}
+"""What an answer can be, by media type."""
 FIELD = "image"
 ENVELOPE = 16_384
 """Most bytes that a form may have in addition to its image."""
@@ -92,7 +96,7 @@ def admit(request: Request, names: frozenset[str]) -> None:
 async def picture(request: Request, limits: RequestLimits) -> bytes:
     """The bytes of the image of a request, which is its body or the field ``image`` of a form. Raises RequestError."""
     kind = request.headers.get("content-type", PLAIN[1]).partition(";")[0].strip().lower()
-    if kind != FORM and not kind.startswith(PLAIN):
+    if kind != FORM and kind not in VAGUE and not kind.startswith(PLAIN):
         raise RequestError(415, f"{kind[:80]}: send {', '.join(MAGIC)} as the body, or {FORM} with the field {FIELD!r}")
     most = int(limits.megabytes * 2**20) + (ENVELOPE if kind == FORM else 0)
     body = await _body(request, most, limits)
@@ -100,6 +104,22 @@ async def picture(request: Request, limits: RequestLimits) -> bytes:
         body = await _from_form(request, body)
     await asyncio.to_thread(check, body, limits)
     return body
+
+
+def wanted_form(accept: str) -> str:
+    """The format of the answer that an ``Accept`` header names: PNG unless JPEG or WebP is named with a higher weight.
+
+    ``*/*`` and ``image/*`` leave the choice to the server. An image is also the answer to a caller who names none of the three.
+    """
+    weights: dict[str, float] = {}
+    for part in accept.split(","):
+        kind, *options = (text.strip().lower() for text in part.split(";"))
+        given = next((option[2:] for option in options if option.startswith("q=")), "1")
+        try:
+            weights[MADE[kind]] = max(float(given), weights.get(MADE[kind], 0.0))
+        except (KeyError, ValueError):
+            continue
+    return max(("PNG", "JPEG", "WEBP"), key=lambda form: weights.get(form, 0.0))  # of equal ones, the first
 
 
 def check(body: bytes, limits: RequestLimits) -> None:

@@ -43,7 +43,7 @@ def run(config: ServingConfig, settings: Settings, names: Register = NAMES) -> N
     """
     if own_ray(settings):  # a shared Ray may listen there already, as Ray Serve does for all its applications
         check_port(config.port, config.host, "`--port 8001`")
-    config = replace(config, cache=config.cache.resolve())
+    config = replace(config, cache=config.cache.resolve(), log=config.log.resolve() if config.log else None)
     choice = ModelChoice(config.model) if config.model else choose_to_serve(names, settings, config.cache)
     config = replace(config, model=_absolute(choice.model))
     with serving(config, settings) as served:
@@ -55,7 +55,9 @@ def run(config: ServingConfig, settings: Settings, names: Register = NAMES) -> N
         say(f"model: {model}{stays}")
         say(f"serving {config.model} at {address} (Ctrl-C ends it)")
         say(f"page:      {address}/")
-        say(f"from here: curl --fail --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {address}/derain -o dry.png")
+        say(f"from here: curl --fail --data-binary @photo.jpg {address}/derain -o dry.png")
+        if config.log:
+            say(f"log:       {config.log} (requests, and changes of the model)")
         with suppress(KeyboardInterrupt):
             served.watch()
 

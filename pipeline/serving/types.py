@@ -13,8 +13,8 @@ class ServingConfig:
     """How to serve a model."""
 
     model: str
-    """An alias or version of the registry (``models:/…``), ``reference``, or a model folder. The command ``serve`` chooses one
-    for an empty name."""
+    """An alias or version of the registry (``models:/…``), ``reference``, a model folder, or a file of published
+    weights. The command ``serve`` chooses one for an empty name."""
     host: str
     port: int
     tile: int
@@ -30,6 +30,8 @@ class ServingConfig:
     """Folder for downloaded models."""
     timeout: float = 300.0
     """Seconds that an image may take, including the wait, once its bytes have arrived."""
+    log: Path | None = None
+    """File for a line per request and per change of the model, on the node that answers HTTP; None for no log."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Answer:
     """A replica's answer: the derained image, or an error."""
 
     data: bytes
-    """A PNG file, or the error's text."""
+    """An image file, or the error's text."""
     status: int
     """The HTTP status."""
     model: ModelStatus

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray.train
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
 from pipeline.console import say
-from pipeline.storage.runs import faults, run_files
+from pipeline.storage.runs import RunFiles, faults, run_files
 from pipeline.training.worker import Row
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.errors import ServiceError
@@ -55,6 +57,20 @@ def bring_home(result: TrainingResult, paths: Paths) -> None:
             shutil.copy2(source / name, target / name)
     with opened(result.last) as source, new_folder(paths.last) as target:
         shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def resume_point(place: RunFiles) -> tuple[int, str] | None:
+    """Return the step of the checkpoint that a launch in the folder ``place`` resumes from, and the checkpoint's folder.
+
+    None if there is none, or if Ray's own note of its checkpoints has another form than Ray 2.60 gives it. Raises ServiceError
+    where the storage fails.
+    """
+    text = place.read(CHECKPOINT_MANAGER_SNAPSHOT_FILENAME)
+    try:
+        latest = json.loads(text)["latest_checkpoint_result"] if text else None
+        return (int(latest["metrics"]["step"]), place.within(latest["checkpoint_dir_name"]).path) if latest else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def forget(project: Project[Recipe], name: str) -> bool:

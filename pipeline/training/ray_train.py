@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 import ray
 import ray.exceptions
 import ray.train
@@ -24,8 +25,9 @@ from ray.train.v2.api.callback import UserCallback
 from pipeline.cluster import on_gpu, require_resources, share, workers
 from pipeline.config.project import Project, from_plain
 from pipeline.config.recipe import Recipe
-from pipeline.storage.runs import ray_storage
-from pipeline.training.checkpoints import TrainingResult
+from pipeline.console import say
+from pipeline.storage.runs import ray_storage, run_files
+from pipeline.training.checkpoints import TrainingResult, resume_point
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
 from rdmc.errors import RdmcError, TrainingError, one_line
@@ -65,7 +67,7 @@ def launch(
     if loss.needs_vgg19:
         find_weights(loss.vgg19_weights, loss.vgg19_sha256)
     require_resources(settings)
-    path, filesystem = ray_storage(project)
+    path, filesystem = _storage(project, name)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
         trainer = ray.train.torch.TorchTrainer(
             _train_worker,
@@ -92,6 +94,13 @@ def launch(
     final = dict(result.metrics or {})
     winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, final))
     return TrainingResult(metrics=winner[1], final=final, best=winner[0], last=result.checkpoint)
+
+
+def _storage(project: Project[Recipe], name: str) -> tuple[str, pyarrow.fs.FileSystem | None]:
+    """Return Ray's storage, as ``ray_storage`` does, after a line that says from where a stopped run resumes."""
+    if found := resume_point(run_files(project, name)):
+        say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
+    return ray_storage(project)
 
 
 class Journal(UserCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -114,6 +115,28 @@ def test_views_and_gradients(network: RDMC) -> None:
     image = photo(40, 52)
     assert np.array_equal(derain_image(network, image[:, ::-1]), derain_image(network, image[:, ::-1].copy()))
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_read_only_image_is_read_and_not_written(network: RDMC) -> None:
+    image = photo(40, 50)
+    expected = derain_image(network, image)
+    image.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns once a process of an array that it could write to
+        torch.set_warn_always(True)
+        try:
+            assert np.array_equal(derain_image(network, image), expected)
+            assert all(np.array_equal(one, expected) for one in derain_images(network, [image, image]))
+        finally:
+            torch.set_warn_always(False)
+
+
+@pytest.mark.parametrize(("size", "tiles"), [((200, 250), 1), ((600, 300), 4 * 2), ((256, 600), 4)])
+def test_each_tile_is_followed(size: tuple[int, int], tiles: int) -> None:
+    shares: list[float] = []
+    derain_image(Apply(lambda x: x), photo(*size), 256, follow=shares.append)
+    assert len(shares) == tiles
+    assert sum(shares) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("tile", [256, 1024])

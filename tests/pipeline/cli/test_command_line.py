@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,16 @@ def test_help_lists_every_command_and_where_to_configure() -> None:
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in (*COMMANDS, "make repro", "params.yaml"))
     assert "models:/rdmc@candidate" in act("derain", "--help").stdout
+
+
+def test_version_names_this_project_and_what_it_runs_on() -> None:
+    shown = act("--version")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = dict(line.split(" ", 1) for line in shown.stdout.splitlines())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert lines[project["name"]] == project["version"]
+    assert lines["torch"] == version("torch")
+    assert lines["Python"] == ".".join(map(str, sys.version_info[:3]))
 
 
 @pytest.mark.parametrize(

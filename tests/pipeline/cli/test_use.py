@@ -31,7 +31,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     made: list[tuple[Any, ...]] = []
     for module in (derain, export, serve, ui):
         monkeypatch.setattr(
-            module, "run", lambda *given: made.append(tuple(one for one in given if not isinstance(one, Settings)))
+            module,
+            "run",
+            lambda *given, **named: made.append((*(g for g in given if not isinstance(g, Settings)), *named.values())),
         )
     monkeypatch.delenv("RDMC_DATA", raising=False)
     return made
@@ -42,11 +44,13 @@ def test_derain_chooses_by_the_names_of_the_params(calls: list[tuple[Any, ...]],
     assert (
         run("derain", "a.png", "b.png", *file)
         == run("derain", "in", "out", "--model", "checkpoints/best", "--tile", "512")
+        == run("derain", "in", "out", "--model", "reference", "--overwrite")
         == 0
     )
     assert calls == [
-        (Path("a.png"), Path("b.png"), "", 1024, params.register_),
-        (Path("in"), Path("out"), "checkpoints/best", 512),
+        (Path("a.png"), Path("b.png"), "", 1024, params.register_, False),
+        (Path("in"), Path("out"), "checkpoints/best", 512, False),
+        (Path("in"), Path("out"), "reference", 1024, True),
     ]
 
 
@@ -55,7 +59,7 @@ def test_outside_of_a_project_the_names_are_the_usual_ones(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("derain", "a.png", "b.png") == run("serve") == 0
-    assert [call[-1] for call in calls] == [NAMES, NAMES]
+    assert [call[place] for call, place in zip(calls, (4, 1), strict=True)] == [NAMES, NAMES]
     (tmp_path / "params.yaml").write_text("seed: 1\n")
     with pytest.raises(ConfigError, match="params.yaml: "):
         run("derain", "a.png", "b.png")
@@ -73,7 +77,9 @@ def test_serve_chooses_a_model_and_stays_on_this_machine_by_default(calls: list[
     assert run("serve", "--params", str(ROOT / "params.yaml")) == 0
     ((config, names),) = calls
     limits = RequestLimits(32.0, 24.0)
-    assert config == ServingConfig("", "127.0.0.1", 8000, 1024, 1, 128, 5.0, limits, Path(".cache/served"), 300.0)
+    assert config == ServingConfig(
+        "", "127.0.0.1", 8000, 1024, 1, 128, 5.0, limits, Path(".cache/served"), 300.0, Path(".cache/serve-8000.log")
+    )
     assert names == params.register_
 
 
@@ -95,6 +101,7 @@ def test_serve_passes_every_option(calls: list[tuple[Any, ...]], monkeypatch: py
         limits,
         Path("/elsewhere/.cache/served"),
         9.0,
+        Path("/elsewhere/.cache/serve-80.log"),
     )
 
 

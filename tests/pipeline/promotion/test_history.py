@@ -67,6 +67,23 @@ def test_every_entry_is_shown_and_says_whether_it_counts(
     assert "champion: version 1" in shown
 
 
+def test_a_limit_shows_the_newest_entries(
+    client: MlflowClient, project: Project[Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = project.params.register_
+    for version in (1, 2, 3):
+        move(client, names, settle(client, names), "promote", version, why=f"reason {version}")
+    for limit, expected in ((1, [3]), (2, [2, 3]), (0, [1, 2, 3]), (9, [1, 2, 3])):
+        capsys.readouterr()
+        history.run(project, as_json=True, limit=limit)
+        assert [entry["after"] for entry in json.loads(capsys.readouterr().out)] == expected
+    history.run(project, limit=2)
+    shown = capsys.readouterr().out
+    assert ("reason 1" in shown, "reason 2" in shown, "reason 3" in shown) == (False, True, True)
+    assert "1 earlier entries are not shown" in shown
+    assert "champion: version 3" in shown
+
+
 def test_an_alias_that_differs_is_reported_and_not_changed(
     client: MlflowClient, project: Project[Params], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pipeline.config.params import Params
@@ -9,7 +11,7 @@ from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.console import console
-from pipeline.promotion import models
+from pipeline.promotion import models, promote
 from tests.support.registry import PromotionStore
 
 
@@ -40,6 +42,32 @@ def test_each_version_is_a_row(
     assert [row[:2] for row in rows] == [["1", "champion"], ["2", "-"], ["3", "candidate"], ["4", "-"]]
     assert rows[0][-1] == "passed"
     assert set(rows[3][2:7]) == {"-"}, "a version without metrics"
+
+
+def test_json_has_every_version_in_full_and_nothing_else(versions: PromotionStore, capsys: pytest.CaptureFixture[str]) -> None:
+    promote.run(versions.project, "1", as_json=True)
+    promoted = json.loads(capsys.readouterr().out)
+    assert (promoted["outcome"], promoted["version"], promoted["champion"], promoted["before"]) == ("promote", 1, True, 0)
+    assert all(check["passed"] for check in promoted["verdict"]["checks"])
+    assert promoted["line"].startswith("passed: ")
+    promote.run(versions.project, "1", as_json=True)
+    assert json.loads(capsys.readouterr().out)["outcome"] == "champion already"
+    for outcome in ("refuse", "refused before"):
+        assert not promote.run(versions.project, "2", as_json=True)
+        refused = json.loads(capsys.readouterr().out)
+        assert (refused["outcome"], refused["version"], refused["champion"], refused["before"]) == (outcome, 2, False, 1)
+        assert refused["document"]
+    models.run(versions.project, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [(version["version"], version["aliases"]) for version in found] == [(1, ["champion"]), (2, []), (3, ["candidate"])]
+    assert found[0]["figures"]["overall/derained/psnr_y"] > 0
+    assert len(found[0]["tags"]["model_sha256"]) == 64
+    assert sorted(found[0]["data"]) == ["heavy", "light"]
+
+
+def test_json_of_an_empty_registry_is_an_empty_list(store: str, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    models.run(Project(params, Settings(), Paths()), as_json=True)
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_an_alias_that_differs_is_reported_and_not_changed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from mlflow import MlflowClient
 
@@ -61,6 +63,18 @@ def test_a_version_compared_with_itself_differs_in_nothing(
     for part in ("params", "data", "code"):
         assert f"{part}: no difference" in shown
     assert rows(shown) == [["light/gain_psnr_y", "3.0000", "3.0000", "+0.0000"]]
+
+
+def test_json_has_the_differences(client: MlflowClient, project: Project[Params], capsys: pytest.CaptureFixture[str]) -> None:
+    client.set_model_version_tag("rdmc", "2", "leaks", "l")
+    diff.run(project, "1", "2", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {
+        "versions": [1, 2],
+        "params": {"train.lr": ["0.1", "0.2"]},
+        "data": {"light": ["l1", "l2"]},
+        "code": {"leaks": [None, "l"], "model_sha256": ["w1", "w2"]},
+        "figures": {"light/gain_psnr_y": [3.0, 3.25]},
+    }
 
 
 def test_versions_without_figures_say_so(store: str, project: Project[Params], capsys: pytest.CaptureFixture[str]) -> None:

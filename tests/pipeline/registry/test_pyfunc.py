@@ -53,6 +53,9 @@ def test_every_form_of_input_gives_the_same_form(model: Any, expected: Any, tmp_
     text = base64.b64encode(png(0)).decode()
     for given in (IMAGE, IMAGE.tolist(), tmp_path / "photo.png"):
         assert np.array_equal(model.predict(None, given), expected)
+    locked = IMAGE.copy()
+    locked.flags.writeable = False
+    assert np.array_equal(model.predict(None, locked), expected)
     for given in (IMAGE[None], IMAGE[None].tolist()):
         assert np.array_equal(model.predict(None, given), expected[None])
     assert model.predict(None, png(0)) == encode_png(expected)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.config.settings import Settings
 from pipeline.console import console
@@ -16,6 +17,7 @@ from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, DataError, MissingError
 from rdmc.files import file_digest
 from rdmc.models.base import Restorer
+from rdmc.models.baselines import PReNet, PReNetConfig
 from rdmc.reference import reference_card
 from tests.support.followed import Registry
 
@@ -73,9 +75,17 @@ def test_the_reference_is_exported_with_its_version_and_digest(
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_file_is_not_exported(exported: list[Restorer], tmp_path: Path) -> None:
+def test_published_weights_are_exported_with_their_digest(exported: list[Restorer], tmp_path: Path) -> None:
+    file, network = tmp_path / "prenet.pth", PReNet(PReNetConfig(width=2))
+    torch.save({"state_dict": network.state_dict()}, file)
+    export.run(str(file), tmp_path / "out", "pt2", Settings())
+    assert json.loads((tmp_path / "out/model.pt2").read_text()) == {"model": str(file), "sha256": file_digest(file)}
+    assert all(value.equal(network.state_dict()[name]) for name, value in exported[0].state_dict().items())
+
+
+def test_a_file_of_no_weights_is_not_exported(exported: list[Restorer], tmp_path: Path) -> None:
     (tmp_path / "prenet.pth").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"prenet\.pth: is a file; name a registered model, reference, or a model folder"):
+    with pytest.raises(CheckpointError, match=r"prenet\.pth: not weights that can be read \(zero bytes\)"):
         export.run(str(tmp_path / "prenet.pth"), tmp_path / "out", "pt2", Settings())
     assert exported == []
 

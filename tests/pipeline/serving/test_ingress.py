@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,7 @@ GOOD = Answer(b"a png", 200, ModelStatus("rain", "2", ""), 0.1, 1, 2240)
 def test_a_failing_replica_is_asked_once_more_and_gives_one_line(results: list[Any], status: int, calls: int) -> None:
     found = opened(*results)
     answer: Response = asyncio.run(found(request()))
-    assert (answer.status_code, found.derainer.derain.bodies) == (status, [(PHOTO,)] * calls)
+    assert (answer.status_code, found.derainer.derain.bodies) == (status, [(PHOTO, "PNG")] * calls)
     assert counted(found, "/derain", status) == 1
     if status == 200:
         assert (answer.body, answer.headers["x-model-version"]) == (b"a png", "2")
@@ -95,6 +97,39 @@ def test_a_failing_replica_is_asked_once_more_and_gives_one_line(results: list[A
     assert text.count("\n") == 1
     assert len(json.loads(text)["error"]) > 10
     assert "secret" not in text
+
+
+def test_accept_chooses_the_format_of_the_answer() -> None:
+    found = opened(GOOD)
+    for accept, kind in (("image/jpeg", "image/jpeg"), ("image/webp", "image/webp"), ("*/*", "image/png")):
+        answer: Response = asyncio.run(found(request(accept=accept)))
+        assert (answer.status_code, answer.media_type, answer.headers["vary"]) == (200, kind, "Accept")
+    assert [form for _, form in found.derainer.derain.bodies] == ["JPEG", "WEBP", "PNG"]
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_requests_and_changes_of_the_model_are_logged(tmp_path: Path) -> None:
+    log = tmp_path / "new/serve.log"
+    found = Ingress(Replicas(Method(GOOD, ValueError("out of order"))), replace(CONFIG, log=log), FIRST, 8)
+    asyncio.run(found(request(user_agent="curl")))
+    asyncio.run(found(request("/healthz\nforged", None, "GET")))
+    asyncio.run(found(request()))
+    changed, access, refused, *error, failed = lines(log)
+    when = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.fullmatch(when + " model rain version 2 answers, before: rain version 1", changed)
+    assert re.fullmatch(when + r" - POST /derain 200 5 bytes \d+\.\d{3} s", access)
+    assert re.fullmatch(when + r" - GET /healthz\\nforged 404 \d+ bytes \d+\.\d{3} s", refused)
+    assert "ValueError: out of order" in "\n".join(error)
+    assert " POST /derain 500 " in failed
+
+
+def test_a_log_that_cannot_be_written_stops_no_request(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = Ingress(Replicas(Method(GOOD)), replace(CONFIG, log=tmp_path / "file/serve.log"), FIRST, 8)
+    assert asyncio.run(found(request())).status_code == 200
 
 
 def test_a_model_name_beyond_latin_1_is_encoded() -> None:

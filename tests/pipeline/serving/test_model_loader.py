@@ -17,6 +17,7 @@ from rdmc.checkpoint import WEIGHTS, load_model, write_model
 from rdmc.data.images import write_png
 from rdmc.errors import CheckpointError, MissingError, ServiceError
 from rdmc.inference import derain_image
+from rdmc.models.baselines import PReNet, PReNetConfig
 from rdmc.models.rdmc import RDMC, RDMCConfig
 from rdmc.reference import load_reference, reference_card
 from tests.support.followed import Registry, spoil
@@ -200,6 +201,14 @@ def test_the_reference_model_is_followed_without_a_registry(tmp_path: Path, monk
     assert model.problem == ""
     assert np.array_equal(derained(model), derain_image(load_reference(), IMAGE))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_published_weights_are_served_without_a_registry(tmp_path: Path) -> None:
+    network = PReNet(PReNetConfig(width=2)).eval()
+    torch.save({"params": network.state_dict()}, tmp_path / "prenet.pth")
+    model = FollowedModel(str(tmp_path / "prenet.pth"), Settings(), tmp_path / "cache")
+    assert (model.current.name, model.current.version, model.refresh()) == ("prenet.pth", "", False)
+    assert np.array_equal(derained(model), derain_image(network, IMAGE))
 
 
 def test_a_copy_in_the_cache_is_known_by_its_name_and_store(

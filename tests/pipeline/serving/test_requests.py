@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from pipeline.serving import requests
-from pipeline.serving.requests import RequestError, RequestLimits, admit, own_names, picture
+from pipeline.serving.requests import RequestError, RequestLimits, admit, own_names, picture, wanted_form
 from tests.support.serving import encoded, png
 
 LIMITS = RequestLimits(megabytes=0.05, megapixels=0.01, seconds=0.2)
@@ -109,6 +109,37 @@ def test_a_header_of_nothing_but_filler_is_refused() -> None:
     with pytest.raises(RequestError, match="filler") as refused:
         accepted([jpeg[:2] + b"\xff" * 40_000 + jpeg[2:]])
     assert refused.value.status == 422
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["", "*/*", "application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-8", "binary/octet-stream"],
+)
+def test_the_first_bytes_decide_where_the_header_says_nothing(kind: str) -> None:
+    assert accepted([PHOTO], kind) == PHOTO
+    with pytest.raises(RequestError, match="by its first bytes") as caught:
+        accepted([b"name=value"], kind)
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", "PNG"),
+        ("*/*", "PNG"),
+        ("image/*", "PNG"),
+        ("text/html", "PNG"),
+        ("image/jpeg", "JPEG"),
+        ("IMAGE/JPG", "JPEG"),
+        ("image/webp;q=0.9, image/jpeg;q=0.8", "WEBP"),
+        ("image/jpeg, image/png", "PNG"),
+        ("image/jpeg;q=0.9, image/png;q=0.2, */*", "JPEG"),
+        ("image/jpeg;q=high, ;;, image/webp", "WEBP"),
+        ("image/jpeg;q=0", "PNG"),
+    ],
+)
+def test_accept_chooses_the_format_of_the_answer(accept: str, form: str) -> None:
+    assert wanted_form(accept) == form
 
 
 @pytest.mark.parametrize(("times", "closes"), [(2, None), (100, "close")])

@@ -65,6 +65,10 @@ def test_ctrl_c_ends_it_and_the_address_is_printed(started: list[ServingConfig],
     assert "stays" not in shown
     assert "http://127.0.0.1:8000/derain" in shown
     assert "cached" not in shown
+    assert "log:" not in shown
+    serve.run(replace(CONFIG, log=Path("serve.log")), Settings())
+    assert f"log:       {Path('serve.log').resolve()} (requests" in capsys.readouterr().out
+    assert started[-1].log == Path("serve.log").resolve(), "Ray works in another folder"
 
 
 def test_paths_are_absolute_because_ray_works_in_another_folder(

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import ray.train
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import _CheckpointManagerState, _TrainingResultState
 
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
-from pipeline.training.checkpoints import TrainingResult, bring_home, forget, opened
+from pipeline.storage.runs import RunFiles
+from pipeline.training.checkpoints import TrainingResult, bring_home, forget, opened, resume_point
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.errors import ServiceError
 from tests.support.data import toy_project
@@ -52,6 +55,20 @@ def test_a_finished_run_is_deleted_and_others_stay(tmp_path: Path) -> None:
     assert forget(project, "train-1")
     assert [path.name for path in project.paths.runs.iterdir()] == ["train-2"]
     assert forget(project, "never made")
+
+
+def test_a_run_resumes_from_the_checkpoint_that_ray_noted_last(tmp_path: Path) -> None:
+    place = RunFiles(str(tmp_path), None)
+    assert resume_point(place) is None, "nothing was trained yet"
+    known = [_TrainingResultState(checkpoint_dir_name=f"checkpoint_{step}", metrics={"step": step}) for step in (200, 400)]
+    lists = [name for name in _CheckpointManagerState.__fields__ if name not in ("ray_version", "current_report_index")]
+    filled = {"current_report_index": 2, "checkpoint_results": known, "latest_checkpoint_result": known[1]}
+    note = _CheckpointManagerState(**{**{name: [] for name in lists}, **filled})
+    (tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).write_text(note.json())
+    assert resume_point(place) == (400, f"{tmp_path}/checkpoint_400")
+    for text in ("", "{}", '{"latest_checkpoint_result": {"metrics": {}}}', '{"latest_checkpoint_result": null}', "no json"):
+        (tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).write_text(text)
+        assert resume_point(place) is None
 
 
 def test_storage_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
+from pipeline.console import console
 from pipeline.experiments.search import searching
 from pipeline.training.checkpoints import bring_home, forget, opened
 from pipeline.training.ray_train import _following, _readable, launch
@@ -89,12 +90,18 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, paths: Path
     assert losses[0] == losses[1]
 
 
-def test_a_stopped_run_resumes_and_a_finished_run_is_deleted(params: Params, paths: Paths) -> None:
+def test_a_stopped_run_resumes_says_from_where_and_is_deleted_when_finished(
+    params: Params, paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "width", 500)
     half = tiny_params({**LIGHT, "train.steps": 3})
     first: list[Row] = []
     launch(Project(half, SETTINGS, paths), "again", first.append, validates=True)
+    assert "resumes" not in capsys.readouterr().out
     second: list[Row] = []
     launch(Project(params, SETTINGS, paths), "again", second.append, validates=True)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "resumes" in line)
+    assert line.startswith(f"resumes from step 3 of 6: {paths.runs.resolve()}/again/checkpoint_")
     assert [row["step"] for row in first] == [3]
     assert [row["step"] for row in second] == [6]
     forget(toy_project(SETTINGS, paths), "again")

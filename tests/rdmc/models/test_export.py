@@ -34,10 +34,12 @@ def test_networks_in_both_formats(form: str, config: NetworkConfig, tmp_path: Pa
     path = export(original, tmp_path / "out", form, {})
     if form == "onnx":
         session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+        for value in (*session.get_inputs(), *session.get_outputs()):
+            assert value.shape == ["batch", 3, "height", "width"], value.name
     else:
         program = torch.export.load(path).module()
     for size in SIZES:
-        image = torch.rand(1, 3, *size)
+        image = torch.rand(size[0] % 3 + 1, 3, *size)
         with torch.inference_mode():
             expected = original(image).numpy()
             found = session.run(None, {"rainy": image.numpy()})[0] if form == "onnx" else program(image).numpy()
@@ -59,12 +61,13 @@ def test_padding_in_a_graph_equals_padding_outside(tmp_path: Path) -> None:
     path = export(Pad(None), tmp_path / "out", "onnx", {"version": 3})
     session, graph = onnxruntime.InferenceSession(str(path)), traced(Pad(None)).module()
     for size in [*SIZES, (16, 16), (9, 8), (8, 9)]:
-        image = torch.rand(1, 3, *size)
+        image = torch.rand(size[0] % 3 + 1, 3, *size)
         expected = Pad(None)(image)
         torch.testing.assert_close(graph(image), expected, msg=str(size))
         np.testing.assert_allclose(session.run(None, {"rainy": image.numpy()})[0], expected, rtol=1e-5)
     described = json.loads((tmp_path / "out/export.json").read_text())
-    assert (described["version"], described["input"]["rainy"]["shape"]) == (3, [1, 3, "height", "width"])
+    assert (described["version"], described["input"]["rainy"]["shape"]) == (3, ["batch", 3, "height", "width"])
+    assert [value.shape for value in session.get_inputs()] == [["batch", 3, "height", "width"]]
     assert sorted(file.name for file in path.parent.iterdir()) == ["export.json", "model.onnx"], "one file, weights inside"
 
 
