@@ -170,7 +170,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("pipeline", "
         ("models:/rdmc", "write models:/name@alias"),
     ):
         with pytest.raises(MissingError, match=cure):
-            derain.run(tmp_path / "photo.png", tmp_path / "derained.png", unknown, Settings())
+            derain.run(tmp_path / "photo.png", tmp_path / "other.png", unknown, Settings())
 
 
 def test_equal_weights_and_data_are_not_registered_twice(
@@ -237,7 +237,7 @@ def test_artifacts_are_stored_in_the_bucket(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")  # MLflow caches its client for the old address
     for command in (
-        lambda: derain.run(tmp_path / "photo.png", tmp_path / "out.png", "models:/rdmc@candidate", settings),
+        lambda: derain.run(tmp_path / "photo.png", tmp_path / "other.png", "models:/rdmc@candidate", settings),
         lambda: register.run(Project(params, settings, place.paths)),
     ):
         with pytest.raises(ServiceError, match=r"^s3://artifacts/rdmc: 127.0.0.1:9: .*; start the server"):
