@@ -15,14 +15,17 @@ from rdmc.errors import ServiceError
 
 FOLDER = "mlartifacts"
 """The folder beside the database that holds all artifacts."""
-COLUMNS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-"""The tables and columns of MLflow's database that hold artifact paths."""
+UPDATES = {
+    ("experiments", "artifact_location"): "UPDATE experiments SET artifact_location = moved(artifact_location)"
+    " WHERE artifact_location <> moved(artifact_location)",
+    ("runs", "artifact_uri"): "UPDATE runs SET artifact_uri = moved(artifact_uri) WHERE artifact_uri <> moved(artifact_uri)",
+    ("logged_models", "artifact_location"): "UPDATE logged_models SET artifact_location = moved(artifact_location)"
+    " WHERE artifact_location <> moved(artifact_location)",
+    ("model_versions", "source"): "UPDATE model_versions SET source = moved(source) WHERE source <> moved(source)",
+    ("model_versions", "storage_location"): "UPDATE model_versions SET storage_location = moved(storage_location)"
+    " WHERE storage_location <> moved(storage_location)",
+}
+"""The tables and columns of MLflow's database that hold artifact paths, and what corrects each. ``moved`` is ``_moved``."""
 SECONDS = 30.0
 """How long to wait for another process that writes to the database."""
 
@@ -86,16 +89,16 @@ def _elsewhere(location: str, here: Path) -> Path | None:
 
 def _correct(store: sqlite3.Connection, before: str, now: str) -> int:
     """Replace the beginning ``before`` of all recorded paths; return how many there were."""
-    changed = 0
-    for table, column in COLUMNS:
-        if column in _columns(store, table):
-            done = store.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608  both names are constants
-                f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
-            )
-            changed += done.rowcount
-    return changed
+    store.create_function("moved", 1, lambda path: _moved(path, before, now), deterministic=True)
+    known = [update for (table, column), update in UPDATES.items() if column in _columns(store, table)]
+    return sum(store.execute(update).rowcount for update in known)
+
+
+def _moved(path: str | None, before: str, now: str) -> str | None:
+    """``path`` with ``now`` in place of its beginning ``before``, a folder; any other path, and NULL, as it is."""
+    if path is None or not f"{path}/".startswith(f"{before}/"):
+        return path
+    return now + path[len(before) :]
 
 
 def _columns(store: sqlite3.Connection, table: str) -> set[str]:

@@ -8,8 +8,8 @@ those of faint streaks, so move as far as the loud ones (docs/decisions/0015).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,21 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient. ``closure`` is not supported."""
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Move every parameter that has a gradient. Return what ``closure`` returns, which computes the gradients before."""
+        with torch.enable_grad():
+            loss = closure() if closure else None
+        with torch.no_grad():
+            self._step()
+        return loss
+
+    def _step(self) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import tarfile
 from pathlib import Path
 
+from pipeline.tracking.relocation import relocate
 from tests.support.imports import ROOT
 from tests.support.project import COPIED, run
 
@@ -18,7 +18,7 @@ def unpack_earlier(folder: Path) -> Path:
     with tarfile.open(FIXTURE) as packed:
         packed.extractall(folder, filter="data")
     root = folder / "project"
-    relocate(root / "mlflow.db", (root / "made-in").read_text(), str(root))
+    assert "moved from" in relocate(root / "mlflow.db"), "as the first command after the move does"
     for name in COPIED:
         place = root / name
         if place.is_dir():
@@ -31,14 +31,3 @@ def unpack_earlier(folder: Path) -> Path:
     run(root, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "the code of today")
     run(root, "dvc", "checkout", "--quiet", "--allow-missing")
     return root
-
-
-def relocate(database: Path, before: str, now: str) -> None:
-    """Put a moved project's folder in the place of the old one throughout an MLflow store, which holds absolute paths."""
-    store = sqlite3.connect(database)
-    with store:
-        for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            for _, column, *_ in store.execute(f"PRAGMA table_info({table})").fetchall():
-                store.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?) WHERE {column} LIKE ?",  # noqa: S608
-                              (before, now, f"%{before}%"))  # fmt: skip
-    store.close()
