@@ -2,10 +2,9 @@
 
 A zip whose names have backslashes and no slash was written on Windows: they are its separators. A Mac's AppleDouble files are
 left out. Refused are: names that are absolute, climb out (``..``) or contain other backslashes, drive letters or control
-characters; links,
-devices, encrypted and sparse members; a name twice, or twice on a file system that ignores case; a file in the place of a
-folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Every file gets mode
-0644, whatever the archive says. Members are limited by their actual content, not by the sizes that they announce.
+characters; links, devices, encrypted and sparse members; a name twice, or twice on a file system that ignores case; a file in
+the place of a folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Every file gets
+mode 0644, whatever the archive says. Members are limited by their actual content, not by the sizes that they announce.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 - ``unpaired``: pictures without a partner
 
 The names of folders give the split too, by whole words (``train``, ``test``, ``RainTrainH``, ``train_set`` …); the folder
-nearest to the picture wins. Pictures are matched only
-within a group of sibling folders, so ``Test100/input/1.png`` is never paired with ``Rain100H/target/1.png``.
+nearest to the picture wins. Pictures are matched only within a group of sibling folders, so ``Test100/input/1.png`` is never
+paired with ``Rain100H/target/1.png``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,10 @@ from rdmc.data.pairs import SPLITS, Fault, clean_name, scene_name
 from rdmc.datasets.checks import leaning
 from rdmc.datasets.lists import read_lists
 from rdmc.datasets.matching import Match, distinct, match_files, match_halves, no_match
-from rdmc.datasets.names import file_role, folder_role, split_of
+from rdmc.datasets.names import file_role, folder_role, plain_role, split_of
 from rdmc.errors import DataError
 from rdmc.files import PICTURES, pictures
 
-RAINY = frozenset(["rain", "rainy", "rainy_image", "rainy_images", "rain_image", "rain_images", "in", "input", "inputs", "lq"])
-CLEAN = frozenset(
-    ["norain", "no_rain", "clean", "gt", "groundtruth", "ground_truth", "target", "targets", "label", "labels", "hq"]
-)
-"""Names of folders with clean pictures, in lower case. ``RAINY`` has those with rainy ones."""
 SAMPLED = 9
 """How many files are opened to check whether they hold two halves."""
 ALIKE = 0.5
@@ -157,8 +152,7 @@ def _place(root: Path, path: Path, hints: Hints, names_only: bool) -> _Place:
     if not split:
         raise DataError(f"{path}: no folder name gives the split; set `split: train` or `split: test` for this dataset")
     for folder in () if names_only else relative.parents:
-        word = folder.name.lower()
-        if role := "rainy" if word in RAINY | hints.rainy else "clean" if word in CLEAN else "":
+        if role := "rainy" if folder.name.lower() in hints.rainy else plain_role(folder.name):
             return _Place(path, role, split, folder.parent)
     role = file_role(path.stem)
     for folder in () if names_only else relative.parents:
@@ -227,8 +221,6 @@ def _listed(root: Path, path: Path, hints: Hints, pair: tuple[Path, Path]) -> Ma
     split = split_of(path.stem) or hints.split or "train"
     relative = PurePosixPath(clean.relative_to(root).as_posix())
     folder = relative.parent.name
-    is_scene = (
-        len(relative.parts) > 2 and folder.lower() not in RAINY | CLEAN and not folder_role(folder) and not split_of(folder)
-    )
+    is_scene = len(relative.parts) > 2 and not folder_role(folder) and not split_of(folder)
     identity = relative.parent if is_scene else relative.with_suffix("")
     return Match(split, clean_name(rainy.stem), scene_name(split, str(identity)), rainy, clean)

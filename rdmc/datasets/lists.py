@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from rdmc.datasets.names import CLEAN_WORDS, RAINY_WORDS, folder_role, words
+from rdmc.datasets.names import folder_role, role_of, words
 from rdmc.errors import DataError, one_line
 from rdmc.files import PICTURES, pictures
 
@@ -115,9 +115,7 @@ def _mentions(root: Path, text: str) -> bool:
 def _columns(text: str) -> tuple[str, ...]:
     """Return the roles that a line of column names gives, such as ``rainy,clean``; empty if it is no such line."""
     names = [set(words(part)) - {"+", "path", "file", "image", "name"} for part in GAPS[1].split(text.strip())]
-    roles = tuple(
-        "clean" if name and name <= CLEAN_WORDS else "rainy" if name and name <= RAINY_WORDS else "" for name in names
-    )
+    roles = tuple(role_of(name) for name in names)
     return roles if sorted(roles) == ["clean", "rainy"] else ()
 
 

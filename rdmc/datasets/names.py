@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 Word = str | int
 Key = tuple[Word, ...]
@@ -96,9 +96,21 @@ def split_of(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def plain_role(name: str) -> str:
+    """Return rainy or clean if a folder's name says this and nothing else, as ``rainy_images`` does; else empty.
+
+    Such a name decides even over the names of the files in the folder.
+    """
+    return role_of(set(words(name)) - {"image", "images"})
+
+
 def folder_role(name: str) -> str:
     """Return rainy or clean if all words of a folder's name say so, apart from a split and words such as images; else empty."""
-    roles = {word for word in words(name) if word not in SPLIT_WORDS and word not in PLAIN}
+    return role_of({word for word in words(name) if word not in SPLIT_WORDS and word not in PLAIN})
+
+
+def role_of(roles: Set[Word]) -> str:
+    """Return rainy or clean if all words say so; else, and for no words, empty."""
     return "clean" if roles and roles <= CLEAN_WORDS else "rainy" if roles and roles <= RAINY_WORDS else ""
 
 

@@ -10,7 +10,8 @@ import pytest
 from rdmc.data.pairs import SPLITS, clean_name
 from rdmc.datasets.benchmarks.facts import PLAIN, Benchmark, Copy, Note
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
-from rdmc.datasets.layouts import CLEAN, RAINY, Hints
+from rdmc.datasets.layouts import Hints
+from rdmc.datasets.names import plain_role
 
 EVERY = pytest.mark.parametrize("entry", BENCHMARKS.values(), ids=BENCHMARKS)
 
@@ -71,7 +72,7 @@ def test_hints_are_such_as_the_layouts_use(entry: Benchmark) -> None:
     assert hints.split in ("", *SPLITS)
     assert not (hints.split and hints.tests_from), "a split of its own for every file leaves no rule by number"
     assert hints.rainy == {name.lower() for name in hints.rainy}
-    assert not hints.rainy & (RAINY | CLEAN), "known without a hint, or known as something else"
+    assert not any(map(plain_role, hints.rainy)), "known without a hint, or known as something else"
     assert entry.kind in ("synthetic", "real", "unpaired")
 
 
