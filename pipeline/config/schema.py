@@ -55,17 +55,25 @@ def parse(model: type[Section], data: Any, source: str) -> Section:
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"is a {type(data).__name__}, not a map of params"
         raise ConfigError(f"{source}: {what}; write the params that pipeline/config/params.py describes")
-    named = data.get("datasets")
-    for key in (key for key in named if not isinstance(key, str)) if isinstance(named, dict) else ():
-        raise ConfigError(f"{source}: datasets: {key!r}: a name that YAML reads as a {type(key).__name__}; write it in quotes")
     try:
-        return model.model_validate_json(json.dumps(data))  # JSON mode is strict, yet reads a list as a tuple
+        text = json.dumps(data)
+        _require_names(data)
+        return model.model_validate_json(text)  # JSON mode is strict, yet reads a list as a tuple
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{source}: {_first_problem(error, source)}") from None
     except (TypeError, ValueError) as error:  # such as a date, or an anchor that contains itself
         raise ConfigError(f"{source}: holds what params cannot ({error}); use numbers, strings, lists and maps") from None
+
+
+def _require_names(data: dict[Any, Any], above: str = "") -> None:
+    """Raise ConfigError for a key at any depth that is no string: JSON would turn it into one."""
+    for key, value in data.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"{above}{key!r}: a name that YAML reads as {type(key).__name__}; write it in quotes")
+        if isinstance(value, dict):
+            _require_names(value, f"{above}{key}: ")
 
 
 def _first_problem(error: ValidationError, source: str) -> str:
@@ -77,5 +85,5 @@ def _first_problem(error: ValidationError, source: str) -> str:
         return f"{where}: unknown key; remove it or fix its spelling"
     if first["type"] == "missing":
         return f"{where}: missing; add it (pipeline/config/params.py describes every param)"
-    cure = "fix it there" if source.endswith(".yaml") else "fix it in params.yaml"
+    cure = "fix it there" if source.endswith((".yaml", ".yml")) else "fix it in params.yaml"
     return f"{where}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}; {cure}"

@@ -72,12 +72,9 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
     names = params.register_
     with registry(settings) as client:
         case = _case(client, names, version)
-    if case.log.champion == case.challenger.number:
-        line = f"{case.challenger.uri} is the {names.champion} already: nothing to promote"
-        say(_json(case, "champion already", True, line) if as_json else line)
-        return True
-    if case.twin and not force:
-        say(f"{case.challenger.uri} has the weights of the {names.champion}, {case.twin.label}: nothing to promote")
+    if settled := _settled(case, names.champion, force):
+        outcome, line = settled
+        say(_json(case, outcome, case.log.champion == case.challenger.number, line) if as_json else line)
         return True
     stores = open_tests(project)
     here = {name: manifest.digest for name, manifest in read_manifests(project).items()}
@@ -106,6 +103,16 @@ def run(project: Project[Params], version: str, force: bool = False, reason: str
     else:
         _report(entry, names.champion, case.challenger)
     return kind != "refuse"
+
+
+def _settled(case: Case, champion: str, force: bool) -> tuple[str, str] | None:
+    """The outcome of a case in which there is nothing to promote, and a line that says so; None if it must be judged."""
+    uri = case.challenger.uri
+    if case.log.champion == case.challenger.number:
+        return "champion already", f"{uri} is the {champion} already: nothing to promote"
+    if case.twin and not force:
+        return "champion's weights", f"{uri} has the weights of the {champion}, {case.twin.label}: nothing to promote"
+    return None
 
 
 def _case(client: MlflowClient, names: Register, version: str) -> Case:

@@ -91,9 +91,15 @@ def test_a_value_that_comes_from_no_file_is_fixed_in_params_yaml() -> None:
         ConfigError, match="^overrides: count: 0: Input should be greater than or equal to 1; fix it in params.yaml"
     ):
         parse(Drawing, {"count": 0}, "overrides")
+    with pytest.raises(ConfigError, match="^mine.yml: count: 0: .*; fix it there"):
+        parse(Drawing, {"count": 0}, "mine.yml")
 
 
-@pytest.mark.parametrize(("key", "shown"), [(800, "800: a name that YAML reads as a int"), (True, "True: "), (1.5, "1.5: ")])
+@pytest.mark.parametrize(("key", "shown"), [(800, "800: a name that YAML reads as int"), (True, "True: "), (1.5, "1.5: ")])
 def test_a_dataset_whose_name_is_no_string_is_refused(key: object, shown: str) -> None:
     with pytest.raises(ConfigError, match=f"params.yaml: datasets: {shown}.*; write it in quotes"):
         parse(Box, {"datasets": {key: {}}}, "params.yaml")
+    with pytest.raises(ConfigError, match=f"params.yaml: train: weights: {shown}.*; write it in quotes"):
+        parse(Box, {"train": {"weights": {key: 2}}}, "params.yaml")
+    with pytest.raises(ConfigError, match=f"params.yaml: {shown}.*; write it in quotes"):
+        parse(Box, {key: 2}, "params.yaml")

@@ -94,6 +94,9 @@ def test_the_champion_trained_again_has_nothing_to_promote(
     capsys.readouterr()
     assert versions.promote(number, margin=0.0), "exit code 0"
     assert f"models:/rdmc/{number} has the weights of the champion, version 1: nothing to promote" in capsys.readouterr().out
+    assert promote.run(versions.project, number, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["champion"], told["before"]) == ("champion's weights", False, 1)
     assert (versions.champion(), versions.entries(), versions.tag(number)) == (1, entries, "")
     assert versions.promote(number, force=True, reason="its code is committed")
     assert "its weights are those of the champion, version 1" in versions.tag(number)
