@@ -81,7 +81,8 @@ def test_a_shared_ray_keeps_the_applications_of_others(tmp_path: Path, monkeypat
 
         ours = serve(head, tmp_path, model, port)
         assert ours.stdout
-        assert "serving" in ours.stdout.readline()
+        assert ours.stdout.readline().startswith("model: ")
+        assert ours.stdout.readline().startswith("serving ")
         assert ask(port, "/derain", png(0))[0] == 200
         second = serve(head, tmp_path, model, port)
         assert "serves an application 'rdmc' already" in second.communicate(timeout=SECONDS)[1]
