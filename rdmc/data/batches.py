@@ -27,7 +27,7 @@ FETCHERS = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """The data of one rank in one step: both (n, 3, crop, crop), RGB, float32, 0 to 1, channels last in memory."""
+    """The data of one rank in one step: both (n, 3, crop, crop), RGB, uint8, 0 to 255, channels last in memory."""
 
     step: int
     rainy: Tensor

@@ -16,8 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from webdataset import TarWriter
-
 from rdmc.data.images import decode, encode_raw
 from rdmc.data.pairs import PairEntry, sha256
 from rdmc.errors import DataError, one_line
@@ -96,8 +94,13 @@ def write_shards(
         for split, number, group in _groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, raw)
     ]
     manifest = Manifest(dataset, tuple(shards), dict(excluded or {}))
-    write_text(folder / MANIFEST, json.dumps({"version": VERSION, **_plain(manifest)}, indent=1, sort_keys=True) + "\n")
+    write_manifest(folder / MANIFEST, manifest)
     return manifest
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest as ``read_manifest`` reads it."""
+    write_text(path, json.dumps({"version": VERSION, **_plain(manifest)}, indent=1, sort_keys=True) + "\n")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -155,10 +158,12 @@ def _bytes_of(entry: PairEntry, pairs: Path, raw: bool) -> int:
 
 
 def _write_shard(path: Path, split: str, entries: list[PairEntry], pairs: Path, raw: bool) -> Shard:
+    from webdataset import TarWriter  # here, for readers of shards do without it
+
     with path.open("wb") as file, TarWriter(file, user="rdmc", group="rdmc", mode=0o644, mtime=0, encoder=False) as tar:
         for entry in entries:
             tar.write({"__key__": entry.name, **_members(entry, pairs, raw)})
-    places = _places(path)
+    places = member_places(path)
     samples = tuple(Sample(e.name, e.scene, e.height, e.width, places[e.name]) for e in entries)
     return Shard(path.name, split, path.stat().st_size, len(samples), file_digest(path, "md5"), file_digest(path), samples)
 
@@ -183,7 +188,7 @@ def _checked(path: Path, digest: str) -> bytes:
     return data
 
 
-def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+def member_places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
     """Return key -> extension -> (offset, size), read from the written tar."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path, "r:") as tar:

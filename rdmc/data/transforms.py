@@ -1,4 +1,4 @@
-"""Make training crops from decoded pairs. Arrays are (H, W, 3), RGB, uint8; tensors (N, 3, H, W), RGB, float32, 0 to 1."""
+"""Make training crops from decoded pairs. Arrays are (H, W, 3), tensors (N, 3, H, W), both RGB."""
 
 from __future__ import annotations
 
@@ -32,5 +32,10 @@ def extend(image: Image, side: int) -> Image:
 
 
 def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Convert (N, H, W, 3) uint8, 0 to 255, to (N, 3, H, W) float32, 0 to 1, still channels last in memory."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+    """Return (N, H, W, 3) as a tensor (N, 3, H, W) of the same bytes, still channels last in memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Convert uint8, 0 to 255, to float32, 0 to 1, in the same memory layout and on the same device."""
+    return images.float().div_(255)

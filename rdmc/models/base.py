@@ -60,7 +60,9 @@ def layout(parameter: Tensor) -> torch.memory_format:
 def recomputed(network: Restorer, run: Callable[..., Any], *inputs: Tensor) -> Any:
     """Return ``run(*inputs)``; its activations are kept, or recomputed during backpropagation if ``network.recompute``."""
     if network.recompute and network.training and torch.is_grad_enabled():
-        return checkpoint(run, *inputs, use_reentrant=False, context_fn=partial(_contexts, network))
+        return checkpoint(
+            run, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=partial(_contexts, network)
+        )  # no pass draws random numbers
     return run(*inputs)
 
 

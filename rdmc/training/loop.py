@@ -9,7 +9,6 @@ fixed order, so on a GPU it repeats up to rounding.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -24,16 +23,20 @@ from torch.nn.parallel import DistributedDataParallel
 from rdmc.checkpoint import WEIGHTS, load_tensors, load_weights, read_json, save_tensors, write_model
 from rdmc.data.batches import Batch, batches
 from rdmc.data.loader import PairStore
-from rdmc.data.sampling import Sampling, local_batch_size, rank_indices, rank_slots
+from rdmc.data.sampling import Sampling, local_batch_size, rank_slots
+from rdmc.data.transfer import on_device
+from rdmc.data.transforms import to_unit
 from rdmc.errors import CheckpointError, TrainingError
 from rdmc.files import write_text
-from rdmc.inference import derain_image
-from rdmc.metrics import Means, psnr_y, ssim_y
 from rdmc.models.base import layout, place
 from rdmc.models.factory import NetworkConfig, build
 from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.losses import Objective
-from rdmc.training.optimiser import learning_rate, moments, optimisers
+from rdmc.training.meter import Meter, first_fault
+from rdmc.training.optimiser import learning_rate, moments, optimisers, set_rate
+from rdmc.training.recorded import Recorded
+from rdmc.training.speed import USUAL, Speed, prepare
+from rdmc.training.validation import FIGURES, validate
 
 REPORT_EVERY = 20
 """Steps between reports: often enough to watch a run, rarely enough to cost nothing."""
@@ -70,14 +73,21 @@ class Run:
     """One training in one process: the network, its average, the optimisers and the current step."""
 
     def __init__(
-        self, network: NetworkConfig, loss: LossConfig, config: TrainConfig, seed: int, device: torch.device | None = None
+        self,
+        network: NetworkConfig,
+        loss: LossConfig,
+        config: TrainConfig,
+        seed: int,
+        device: torch.device | None = None,
+        speed: Speed = USUAL,
     ) -> None:
         self.config, self.seed, self.step = config, seed, 0
         self.device = device or torch.device("cpu")
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
         local_batch_size(config.global_batch_size, self.world)
-        torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal: eight times slower
+        self.arithmetic = prepare(self.device)
+        """How the device computes, by name."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network, self.average = build(network), build(network).eval()
@@ -87,9 +97,16 @@ class Run:
         self.network.recompute = config.recompute
         self.average.load_state_dict(self.network.state_dict())
         self.heads: nn.Module = objective.heads
-        self.objective: nn.Module = DistributedDataParallel(objective) if self.world > 1 else objective
-        self.optimisers = optimisers(self._learnt(), config)
+        if speed.compile:
+            objective.compile(dynamic=False)
+        self.objective: nn.Module = self._parallel(objective) if self.world > 1 else objective
+        self.meter = Meter(self.device)
+        self.optimisers = optimisers(self._learnt(), config, self.meter.found_inf)
         """Those that take a step on every batch."""
+        self._towards = torch.zeros((), device=self.device)
+        """How far the averaged weights move towards the new ones."""
+        recorded = speed.record and self.device.type == "cuda" and self.world == 1 and objective.repeats
+        self._learn = Recorded(self._compute, self._drop_gradients) if recorded else self._compute
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
         """Train from the current step to the last. Yield a report every few steps and at every validation.
@@ -99,33 +116,38 @@ class Run:
         Raises TrainingError if a loss or a gradient is not finite, before that step changes a weight.
         """
         config = self.config
-        stream = self._stream(train, self.seed, loaders)
-        sums: dict[str, float] = {}
-        count, seconds = 0, 0.0
-        with closing(stream):
+        with closing(on_device(self._stream(train, self.seed, loaders), self.device)) as stream:
+            started = time.perf_counter()
             for batch in stream:
-                started = time.perf_counter()
-                terms = self._step(batch)
-                sums, count = {name: sums.get(name, 0.0) + value for name, value in terms.items()}, count + 1
+                self._step(batch)
                 self.step += 1
-                seconds += time.perf_counter() - started
                 saves = self.step % config.validate_every == 0 or self.step == config.steps
                 if saves or self.step % REPORT_EVERY == 0:
+                    sums, count = self._read()
+                    seconds = time.perf_counter() - started
                     measured = self.validate(validation) if saves and validation is not None and len(validation) else None
-                    *totals, steps = self._sum([*sums.values(), float(count)])
-                    means = {name: total / steps for name, total in zip(sums, totals, strict=True)}
+                    means = {name: total / count for name, total in sums.items()}
+                    steps = count / self.world
                     yield Report(
                         step=self.step,
                         epoch=self.step * config.global_batch_size / len(train),
                         loss=means.pop("loss"),
                         terms=means,
                         lr=learning_rate(config, self.step - 1),
-                        images_per_second=count * config.global_batch_size / max(seconds, 1e-9),
+                        images_per_second=steps * config.global_batch_size / max(seconds, 1e-9),
                         step_seconds=seconds,
                         saves=saves,
                         validation=measured,
                     )
-                    sums, count, seconds = {}, 0, 0.0
+                    started = time.perf_counter()
+
+    def _read(self) -> tuple[dict[str, float], float]:
+        """Return the sums of the terms since the last report over all ranks, and of how many steps. Raise TrainingError."""
+        sums, count, fault = self.meter.read()
+        *totals, steps, faults = self._sum([*sums.values(), float(count), float(fault is not None)])
+        if faults:
+            raise TrainingError(str(first_fault(fault, self.world)))
+        return dict(zip(sums, totals, strict=True)), steps
 
     def _stream(self, pairs: PairStore, seed: int, loaders: int) -> Generator[Batch, None, None]:
         """Return this rank's batches, from the current step to the last."""
@@ -142,25 +164,38 @@ class Run:
             loaders=loaders,
         )  # fmt: skip
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """Take one step of the optimisers. Return this rank's loss and its terms."""
-        lr = learning_rate(self.config, self.step)
-        groups = [group for optimiser in self.optimisers for group in optimiser.param_groups]
-        for group in groups:
-            group["lr"] = lr
-        terms = self._terms(self.objective, batch)
-        values = dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
-        self._require_finite("loss", values["loss"], batch)
+    def _step(self, batch: Batch) -> None:
+        """Queue one step of the optimisers on the device."""
         for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
+            set_rate(optimiser, learning_rate(self.config, self.step))
+        self._towards.fill_(1 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step)))
+        self.meter.begin(self.step, batch.keys)
+        self._learn(batch.rainy, batch.clean)
+
+    def _compute(self, rainy: Tensor, clean: Tensor) -> None:
+        """Do a step's work on the device, from uint8 images to the averaged weights, without a wait for any result.
+
+        A loss or gradient that is not finite stops all weights there; the next report raises the error.
+        """
+        terms = self._terms(self.objective, rainy, clean)
+        self.meter.check("loss", terms["loss"])
+        self._drop_gradients()
         torch.autograd.backward(terms["loss"])
+        groups = [group for optimiser in self.optimisers for group in optimiser.param_groups]
         moved = [parameter for group in groups for parameter in group["params"]]
-        norm = nn.utils.clip_grad_norm_(moved, self.config.clip_norm)
-        self._require_finite("gradient norm", norm.item(), batch)
+        self.meter.check("gradient norm", nn.utils.clip_grad_norm_(moved, self.config.clip_norm))
         for optimiser in self.optimisers:
             optimiser.step()
         self._update_average()
-        return values
+        self.meter.add(terms)
+
+    def _drop_gradients(self) -> None:
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+
+    def _parallel(self, objective: nn.Module) -> nn.Module:
+        """Wrap the objective so that its gradients are means over all ranks."""
+        return DistributedDataParallel(objective, gradient_as_bucket_view=True, static_graph=True)
 
     def _learnt(self) -> dict[str, nn.Parameter]:
         """Return every trained parameter by its name in the training state: the network's and those of the prior's heads."""
@@ -175,43 +210,29 @@ class Run:
         owners = {p: each for each in self._every_optimiser() for group in each.param_groups for p in group["params"]}
         return [(name, parameter, owners[parameter]) for name, parameter in self._learnt().items()]
 
-    def _terms(self, objective: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss of this step's batch and its terms, scalars, in the precision of the recipe."""
-        rainy, clean = self._to_device(batch.rainy), self._to_device(batch.clean)
+    def _terms(self, objective: nn.Module, rainy: Tensor, clean: Tensor) -> dict[str, Tensor]:
+        """Return the loss of this step's batch (uint8 images) and its terms, scalars, in the precision of the recipe."""
         batch_size = self.config.global_batch_size
         first = self.step * batch_size + rank_slots(batch_size, self.rank, self.world).start
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            terms: dict[str, Tensor] = objective(rainy, clean, first)
+            terms: dict[str, Tensor] = objective(_unit(rainy), _unit(clean), first)
         return terms
-
-    def _require_finite(self, what: str, value: float, batch: Batch) -> None:
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"{what} {value} at step {self.step} on {', '.join(batch.keys)}: it must be finite; "
-                "lower train.lr, or look at those samples"
-            )
 
     def _update_average(self) -> None:
         """Move the averaged weights towards the new ones; faster at first, so that the initial weights soon stop counting."""
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        weight = self._towards * (1 - self.meter.found_inf)
+        averaged: list[Tensor] = list(self.average.parameters())
+        learnt: list[Tensor] = list(self.network.parameters())
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+            torch._foreach_lerp_(averaged, learnt, [weight] * len(averaged))
             for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 kept.copy_(new)
 
     def validate(self, pairs: PairStore) -> dict[str, float]:
         """Return mean figures of the averaged weights over whole images, each measured by exactly one rank."""
-        means = Means()
-        for index in rank_indices(len(pairs), self.rank, self.world):
-            pair = pairs[index]
-            derained = derain_image(self.average, pair.rainy, device=self.device)
-            means.add({"psnr_y": psnr_y(derained, pair.clean), "ssim_y": ssim_y(derained, pair.clean)})
-        names = ("psnr_y", "ssim_y")
-        sums = self._sum([float(means.sums.get(name, 0.0)) for name in names] + [float(means.count)])
-        return {name: total / sums[-1] for name, total in zip(names, sums, strict=False)}
-
-    def _to_device(self, images: Tensor) -> Tensor:
-        return images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        means = validate(self.average, pairs, self.device, self.rank, self.world)
+        sums = self._sum([float(means.sums.get(name, 0.0)) for name in FIGURES] + [float(means.count)])
+        return {name: total / sums[-1] for name, total in zip(FIGURES, sums, strict=False)}
 
     def _sum(self, values: list[float]) -> list[float]:
         """Return element-wise sums over all ranks."""
@@ -255,3 +276,8 @@ class Run:
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Return uint8 images as floats, 0 to 1, in the channels-last layout of training."""
+    return to_unit(images).contiguous(memory_format=torch.channels_last)

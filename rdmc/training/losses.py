@@ -77,6 +77,11 @@ class Objective(nn.Module):
         self.prior = self._make_prior(seed) if config.contrastive else None
 
     @property
+    def repeats(self) -> bool:
+        """Whether the device does the same work at every step: the position in the stream changes nothing."""
+        return self.config.recursion == "unrolled" and not isinstance(self.prior, InfoNCE)
+
+    @property
     def heads(self) -> nn.Module:
         """The modules that are trained with the network but are not part of it."""
         return self.prior.heads if isinstance(self.prior, InfoNCE) else nn.ModuleList()

@@ -20,13 +20,15 @@ from torch import Tensor, distributed, nn
 from rdmc.data.batches import Batch
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import validation_scenes
+from rdmc.data.transfer import on_device
 from rdmc.errors import ConfigError, DataError
 from rdmc.models.factory import NetworkConfig
 from rdmc.models.genotype import learned
 from rdmc.models.rdmc import RDMC, RDMCConfig
 from rdmc.training.config import LossConfig, SearchConfig, TrainConfig
 from rdmc.training.loop import Report, Run
-from rdmc.training.optimiser import optimisers
+from rdmc.training.optimiser import optimisers, skip_where
+from rdmc.training.speed import USUAL, Speed
 
 MIX = "upsample.mix"
 OTHER_CROPS = 2**32
@@ -88,17 +90,20 @@ class SearchRun(Run):
         search: SearchConfig,
         seed: int,
         device: torch.device | None = None,
+        speed: Speed = USUAL,
     ) -> None:
         require_searchable(network, search)
         short = replace(train, steps=search.steps, warmup_steps=min(train.warmup_steps, search.steps))
-        super().__init__(network, loss, short, seed, device)
+        super().__init__(network, loss, short, seed, device, replace(speed, record=False))  # two kinds of step share gradients
         self.search = search
         named = self._learnt()
         self.architecture = [parameter for name, parameter in named.items() if is_architecture(name)]
-        self.optimisers = optimisers({name: p for name, p in named.items() if not is_architecture(name)}, short)
+        weights = {name: parameter for name, parameter in named.items() if not is_architecture(name)}
+        self.optimisers = optimisers(weights, short, self.meter.found_inf)
         self.architect = torch.optim.Adam(
             self.architecture, lr=search.lr, betas=search.betas, weight_decay=search.weight_decay, fused=True
         )
+        skip_where(self.architect, self.meter.found_inf)
         self._held_out: Iterator[Batch] = iter(())
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
@@ -107,15 +112,17 @@ class SearchRun(Run):
         Raises DataError if ``train`` cannot be split, TrainingError if a loss or a gradient is not finite.
         """
         weights, held_out = split(train, self.search, self.seed)
-        self._held_out = stream = self._stream(held_out, self.seed + OTHER_CROPS, loaders)
+        self._held_out = stream = on_device(self._stream(held_out, self.seed + OTHER_CROPS, loaders), self.device)
         with closing(stream), closing(super().reports(weights, validation, loaders)) as reports:
             for report in reports:
                 yield SearchReport(**vars(report), architecture=figures(self.average))
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """Take a step of the architecture, then one of the weights. Return this rank's loss and its terms of the second."""
-        self._architecture_step(next(self._held_out))
-        return super()._step(batch)
+    def _step(self, batch: Batch) -> None:
+        """Queue a step of the architecture, then one of the weights."""
+        held_out = next(self._held_out)
+        self.meter.begin(self.step, [*held_out.keys, *batch.keys])
+        self._architecture_step(held_out)
+        super()._step(replace(batch, keys=[*held_out.keys, *batch.keys]))
 
     def _every_optimiser(self) -> list[torch.optim.Optimizer]:
         return [*self.optimisers, self.architect]
@@ -124,13 +131,13 @@ class SearchRun(Run):
         """Take one step of Adam on a held-out batch with the mean gradient over all ranks. The weights do not change."""
         objective: nn.Module = getattr(self.objective, "module", self.objective)  # DDP would wait for the weights' gradients
         with _buffers_kept(self.network):
-            loss = self._terms(objective, batch)["loss"]
-            self._require_finite("held-out loss", loss.item(), batch)
+            loss = self._terms(objective, batch.rainy, batch.clean)["loss"]
+            self.meter.check("held-out loss", loss)
             flat = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, self.architecture)])
         if self.world > 1:
             distributed.all_reduce(flat)
             flat /= self.world
-        self._require_finite("gradient norm of the architecture", flat.norm().item(), batch)
+        self.meter.check("gradient norm of the architecture", flat.norm())
         parts: tuple[Tensor, ...] = torch.split(flat, [parameter.numel() for parameter in self.architecture])
         for parameter, gradient in zip(self.architecture, parts, strict=True):
             parameter.grad = gradient.view_as(parameter)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rdmc.data.images import Image
-from rdmc.data.transforms import crop_pair, extend, to_tensor
+from rdmc.data.transforms import crop_pair, extend, to_tensor, to_unit
 
 Picture = Callable[..., Image]
 
@@ -38,10 +38,12 @@ def test_an_image_smaller_than_the_crop_is_mirrored_up_to_it(shape: tuple[int, i
     assert crop_pair(image, image, 24, np.random.default_rng(0))[0].shape == (24, 24, 3)
 
 
-def test_tensor_is_channels_first_between_0_and_1(picture: Picture) -> None:
+def test_tensor_is_channels_first_and_floats_are_between_0_and_1(picture: Picture) -> None:
     images = np.stack([picture(4, 6, 1), picture(4, 6, 2)])
     tensor = to_tensor(images)
-    assert (tensor.dtype, tensor.shape) == (torch.float32, (2, 3, 4, 6))
-    assert tensor.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(tensor, torch.tensor(images.copy()).permute(0, 3, 1, 2) / 255)
-    assert to_tensor(np.full((1, 1, 1, 3), 255, np.uint8)).max() == 1
+    assert (tensor.dtype, tensor.shape) == (torch.uint8, (2, 3, 4, 6))
+    unit = to_unit(tensor)
+    assert (unit.dtype, unit.shape) == (torch.float32, (2, 3, 4, 6))
+    assert unit.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(unit, torch.tensor(images.copy()).permute(0, 3, 1, 2) / 255)
+    assert to_unit(to_tensor(np.full((1, 1, 1, 3), 255, np.uint8))).max() == 1

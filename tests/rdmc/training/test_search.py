@@ -17,6 +17,7 @@ from pipeline.config.paths import Paths
 from rdmc.data.batches import Batch, make_batch
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import Sampling, rank_slots
+from rdmc.data.transforms import to_unit
 from rdmc.errors import CheckpointError, ConfigError, DataError, TrainingError
 from rdmc.models.baselines import UNetConfig
 from rdmc.models.rdmc import CONNECTIONS, RDMC, RDMCConfig
@@ -57,7 +58,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def random_batch(seed: int) -> Batch:
-    rainy, clean = torch.rand(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    rainy, clean = torch.randint(0, 256, (2, 4, 3, 32, 32), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     return Batch(0, rainy, clean, ["a"])
 
 
@@ -121,7 +122,7 @@ def reference(stores: tuple[PairStore, PairStore], steps: int) -> dict[str, Tens
 
     def loss(side: PairStore, seed: int, step: int) -> Tensor:
         batch = make_batch(side, Sampling(seed, side.parts(), 4), step, rank_slots(4), 32)
-        found: Tensor = functional_call(objective, tensors, (batch.rainy, batch.clean))["loss"]
+        found: Tensor = functional_call(objective, tensors, (to_unit(batch.rainy), to_unit(batch.clean)))["loss"]
         return found
 
     for step in range(steps):
@@ -226,7 +227,7 @@ def test_a_connection_that_is_needed_becomes_the_strongest(planted: str) -> None
         for seed in range(30):
             batch = random_batch(seed)
             with torch.enable_grad():
-                run._architecture_step(replace(batch, clean=teacher(batch.rainy)))
+                run._architecture_step(replace(batch, clean=255 * teacher(to_unit(batch.rainy))))
     assert isinstance(run.network, RDMC)
     strengths = {name: abs(strength.item()) for name, strength in run.network.strength.items()}
     assert max(strengths, key=strengths.__getitem__) == planted

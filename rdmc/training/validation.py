@@ -1,0 +1,39 @@
+"""Figures of a network over whole images, while it trains."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import nn
+
+from rdmc.data.loader import PairStore
+from rdmc.data.sampling import rank_indices
+from rdmc.inference import derain_images
+from rdmc.metrics import Image, Means, psnr_y, ssim_y
+
+FIGURES = ("psnr_y", "ssim_y")
+TOGETHER = 8
+"""The most images that a GPU derains at once. A CPU derains one at a time, so that its figures are the same to the last bit."""
+MEASURING = 8
+"""Threads that measure images while the device derains the next ones."""
+
+
+def validate(network: nn.Module, pairs: PairStore, device: torch.device, rank: int = 0, world: int = 1) -> Means:
+    """Return psnr_y (dB) and ssim_y of ``network`` over the pairs of ``rank``; each pair belongs to exactly one rank."""
+    together = TOGETHER if device.type == "cuda" else 1
+    indices = rank_indices(len(pairs), rank, world)
+    means = Means()
+    with ThreadPoolExecutor(MEASURING, "rdmc-measure") as pool:
+        waiting: list[Future[dict[str, float]]] = []
+        for start in range(0, len(indices), together):
+            group = [pairs[index] for index in indices[start : start + together]]
+            derained = derain_images(network, [pair.rainy for pair in group], device=device)
+            waiting += [pool.submit(_measured, one, pair.clean) for one, pair in zip(derained, group, strict=True)]
+        for future in waiting:
+            means.add(future.result())
+    return means
+
+
+def _measured(derained: Image, clean: Image) -> dict[str, float]:
+    return {"psnr_y": psnr_y(derained, clean), "ssim_y": ssim_y(derained, clean)}
