@@ -49,24 +49,35 @@ class Match:
     left: str = ""
     """The left half, clean or rainy, if ``rainy`` and ``clean`` are the same file; empty if they are two files."""
 
-    def read(self) -> tuple[Picture, Picture]:
-        """Return the rainy and the clean picture. Raises DataError if one cannot be read or cut."""
+    def read(self, convert: bool = False) -> tuple[Picture, Picture]:
+        """Return the rainy and the clean picture. Raises DataError if one cannot be read or cut.
+
+        With ``convert`` they may be of another kind than 8-bit RGB. If one is, both have the bytes of a PNG.
+        """
         if not self.left:
-            return read_picture(self.rainy), read_picture(self.clean)
-        pixels = read_picture(self.rainy).pixels
+            sides = read_picture(self.rainy, convert), read_picture(self.clean, convert)
+            lossless = any(side.was for side in sides)
+            rainy, clean = (as_png(side.pixels) if lossless and side.extension != "png" else side for side in sides)
+            return rainy, clean
+        whole = read_picture(self.rainy, convert)
+        pixels = whole.pixels
         if pixels.shape[1] % 2:
             raise DataError(f"{self.rainy}: {pixels.shape[1]} pixels wide, two halves need an even width; crop or remove it")
-        halves = [as_png(half) for half in (pixels[:, : pixels.shape[1] // 2], pixels[:, pixels.shape[1] // 2 :])]
+        halves = [
+            replace(as_png(half), was=whole.was)
+            for half in (pixels[:, : pixels.shape[1] // 2], pixels[:, pixels.shape[1] // 2 :])
+        ]
         clean, rainy = halves if self.left == "clean" else halves[::-1]
         return rainy, clean
 
-    def make(self, folder: Path, judge_sides: bool = True) -> Made:
+    def make(self, folder: Path, judge_sides: bool = True, convert: bool = False) -> Made:
         """Read and check the pair and write it below ``folder``. A pair that cannot be used gives a fault that names the file.
 
-        Without ``judge_sides`` a pair that looks exchanged is kept, with a warning.
+        Without ``judge_sides`` a pair that looks exchanged is kept, with a warning. With ``convert`` a picture that is not
+        8-bit RGB is converted, and listed as such.
         """
         try:
-            rainy, clean = self.read()
+            rainy, clean = self.read(convert)
         except DataError as error:
             return Made(fault=self._fault(error, "unreadable"), split=self.split)
         try:
@@ -78,7 +89,9 @@ class Match:
         if strange and found.certain and (judge_sides or found.kind != "swapped"):
             return Made(fault=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
         entry = write_pair(folder, self.split, self.name, self.scene, rainy, clean)
-        return Made(entry, warning=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
+        was = {self.rainy: rainy.was, self.clean: clean.was}
+        converted = [Fault(str(file), f"was {kind}", "converted") for file, kind in was.items() if kind]
+        return Made(entry, None, strange, self.split, found.psnr_y, digest, converted)
 
     def _fault(self, error: DataError, kind: str) -> Fault:
         """Return a fault that names the file with the error."""
