@@ -71,14 +71,40 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 def globbed(pattern: str, any_case: bool = False) -> list[Path]:
     """Return the files that match a glob, sorted. ``**`` matches folders; hidden files match only if the pattern names them.
 
-    With ``any_case``, the letters after the last dot match in upper and lower case: ``*.jpg`` finds ``1.JPG``.
+    With ``any_case``, the letters after the last dot match in upper and lower case: ``*.jpg`` finds ``1.JPG``. ``**`` follows
+    links to folders. Raises DataError for a link that leads back to a folder above it.
     """
     if any_case:
         pattern = SUFFIX.sub(
             lambda found: "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in found[0]), pattern
         )
+    if "**" in pattern:
+        for start in glob.glob(pattern[: pattern.index("**")] or "."):  # noqa: PTH207
+            _refuse_loops(Path(start), ())
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob refuses absolute patterns and matches hidden files
     return [path for path in map(Path, sorted(names)) if not path.is_dir()]
+
+
+def _refuse_loops(folder: Path, above: tuple[tuple[int, int], ...]) -> None:
+    """Raise DataError if a link leads back to a folder above it. With two of them, glob would find 2 to the 40th paths.
+
+    ``above`` is as in ``_files``. Folders that cannot be read are left out, as glob does.
+    """
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            folders = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return
+    here = status.st_dev, status.st_ino
+    if here in above:
+        raise _loop(folder)
+    for name in folders:
+        _refuse_loops(folder / name, (*above, here))
+
+
+def _loop(link: Path) -> DataError:
+    return DataError(f"{link}: a link to a folder above it, the rule is no loops; remove the link")
 
 
 def walk(folder: Path) -> list[Path]:
@@ -94,7 +120,7 @@ def _files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     status = folder.stat()
     here = status.st_dev, status.st_ino
     if here in above:
-        raise DataError(f"{folder}: a link to a folder above it, the rule is no loops; remove the link")
+        raise _loop(folder)
     with os.scandir(folder) as entries:
         shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
         folders = [entry.name for entry in shown if entry.is_dir() and entry.name != "__MACOSX"]
@@ -104,5 +130,14 @@ def _files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Return the files of ``walk`` with a suffix of ``PICTURES``, in any case."""
-    return [path for path in walk(folder) if path.suffix.lower() in PICTURES]
+    """Return the files of ``walk`` with a suffix of ``PICTURES``, in any case.
+
+    Raises DataError for a broken link without such a suffix: it may stand for a folder of pictures.
+    """
+    found = []
+    for path in walk(folder):
+        if path.suffix.lower() in PICTURES:
+            found.append(path)
+        elif path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: a broken link, perhaps to a folder; restore {path.readlink()} or remove the link")
+    return found

@@ -100,6 +100,8 @@ class Prepare(Strict):
     """Largest share of the pairs that may be left out. With more, ``prepare`` fails."""
     judge_sides: bool = True
     """Leave out pairs whose clean image has the streaks, and refuse a dataset with many of them; false for drops on glass."""
+    convert: bool = False
+    """Convert grey, alpha, palette, CMYK and 16-bit pictures of pairs to 8-bit RGB, and list them; false leaves them out."""
 
 
 class Leaks(Strict):

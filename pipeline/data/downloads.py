@@ -29,7 +29,7 @@ def download(url: str, folder: Path, sha256: str) -> Path:
     A complete file is not downloaded again if it has the digest, or if the server says that it still has this version.
 
     ``sha256`` (hex) is the digest that the file must have, or empty. Raises ConfigError for an address that may not be used,
-    DataError for a wrong digest, ServiceError if the server cannot be reached or the connection breaks ``ATTEMPTS`` times.
+    DataError for a wrong digest, ServiceError if the server cannot be reached or a connection breaks ``ATTEMPTS`` times.
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.netloc or "@" in parts.netloc:
@@ -64,6 +64,10 @@ def _receive(url: str, opener: Callable[[str, int, str], Opened], part: Path, ta
             return
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             reason = one_line(error)
+            if attempt == 1 and isinstance(error, URLError):  # there was no connection at all
+                raise ServiceError(
+                    f"{url}: cannot be reached ({reason}); check the address, then run the same command"
+                ) from None
             if attempt == ATTEMPTS:
                 raise ServiceError(
                     f"{url}: the connection broke {ATTEMPTS} times ({reason}); run the same command again to resume"

@@ -47,7 +47,7 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
         digest = file_digest(Path(source)) if sha256 else ""
         if digest != sha256.lower():
             raise DataError(f"{source}: sha256 {digest}, the rule is {sha256}; fetch it again or fix the digest")
-        files = unpack(Path(source), dest)
+        files = unpack(Path(source), dest, tell=say)
     else:
         raise ConfigError(f"{source}: no such file, folder or address; name a folder, an archive, s3://… or https://…")
     say(f"{dest}: {files:,} files")
@@ -62,7 +62,7 @@ def run(source: str, dest: Path, sha256: str, dvc: bool) -> None:
 def _unpack_download(archive: Path, dest: Path) -> int:
     """Unpack what was downloaded. An archive that cannot be unpacked is deleted, so that the next fetch asks for it again."""
     try:
-        return unpack(archive, dest)
+        return unpack(archive, dest, tell=say)
     except DataError:
         archive.unlink()
         raise

@@ -84,8 +84,15 @@ def _name(place: str, path: Path) -> str:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The files of a folder, and the pictures of its subfolders. A subfolder's other files are no matter of a comparison."""
-    return [path for path in walk(folder) if path.parent == folder or path.suffix.lower() in PICTURES]
+    """The files of a folder, and the pictures of its subfolders. A subfolder's other files are no matter of a comparison.
+
+    A broken link anywhere counts as a file, which is set aside by name: it may stand for a folder of pictures.
+    """
+    return [
+        path
+        for path in walk(folder)
+        if path.parent == folder or path.suffix.lower() in PICTURES or (path.is_symlink() and not path.exists())
+    ]
 
 
 def _compare(scenes: Sequence[Scene], score: float, report: Path | None, pictures: Path | None) -> bool:

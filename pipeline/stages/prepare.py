@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -158,7 +159,7 @@ def _say_unvalidated(name: str, entries: Sequence[PairEntry], share: float) -> N
 
 def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, processes: int) -> Iterator[Made]:
     """Make the pairs, in the order of ``jobs``, in spawned processes (threads do not survive a fork)."""
-    make = partial(_make, folder=folder, judge_sides=rules.judge_sides)
+    make = partial(_make, folder=folder, rules=rules)
     if min(processes, len(jobs)) < 2:
         yield from map(make, jobs)
         return
@@ -166,9 +167,9 @@ def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, proc
         yield from pool.map(make, jobs, chunksize=CHUNK)
 
 
-def _make(job: Shower | Match, folder: Path, judge_sides: bool) -> Made:
+def _make(job: Shower | Match, folder: Path, rules: Prepare) -> Made:
     if isinstance(job, Match):
-        return job.make(folder, judge_sides)
+        return job.make(folder, rules.judge_sides, rules.convert)
     entry = job.make(folder)
     return Made(entry, split=entry.split)
 
@@ -205,6 +206,7 @@ def _judge(name: str, dataset: Dataset, made: Sequence[Made], kept: Settled, rul
     Raises DataError for a dataset that cannot be used, and writes its ``report``.
     """
     _show(f"{name}: set aside {len(kept.faults)} of {kept.examined}", kept.faults)
+    _show_converted(name, kept.found.converted)
     _show(f"{name}: kept, but worth a look, {len(kept.found.warnings)} of {kept.examined}", kept.found.warnings)
     recognised: list[str] = []
     try:
@@ -229,6 +231,12 @@ def _show(title: str, faults: Sequence[Fault]) -> None:
         table(
             f"{title}{more}", ["file", "kind", "reason"], [[fault.file, fault.kind, fault.reason] for fault in faults[:SHOWN]]
         )
+
+
+def _show_converted(name: str, converted: Sequence[Fault]) -> None:
+    kinds = Counter(fault.reason.removeprefix("was ") for fault in converted)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    _show(f"{name}: converted {len(converted)} files to 8-bit RGB ({counts})", converted)
 
 
 def _summary(entries: Sequence[PairEntry]) -> list[list[str]]:

@@ -1,14 +1,14 @@
 """Read image files as 8-bit RGB arrays, and write them. There is one reader: the same bytes give the same pixels everywhere.
 
 Reading is strict by default. A picture of a benchmark that is grey or has alpha, a palette or 16 bits is an error to report,
-not one to repair silently. ``convert`` is for pictures of any kind that a user wants derained.
+not one to repair silently. ``convert`` is for pictures that a user wants derained, and for pairs under `prepare.convert: true`.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -35,6 +35,8 @@ KEPT = {"PNG": "png", "JPEG": "jpg"}
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """PNG parameters; any choice is lossless. Higher levels take several times as long and save a few percent of the size. In
 photographs, run-length matching is faster than full matching and makes files a twelfth smaller."""
+DARK = 16
+"""A 16-bit picture whose brightest 8-bit level is below this uses at most 12 of its bits."""
 UPRIGHT = 1
 ORIENTATION = 0x0112
 BROKEN = (
@@ -42,6 +44,8 @@ BROKEN = (
     *(TypeError, LookupError, ArithmeticError, AttributeError),  # its metadata parsers do not check the bytes
 )
 """The exceptions that Pillow raises for damaged files."""
+DEEP = "32-bit"
+"""The kind of pictures that cannot be converted either."""
 MODES = {"L": "grey", "1": "black and white", "P": "palette", "LA": "grey with alpha", "RGBA": "RGB with alpha", "CMYK": "CMYK"}
 
 
@@ -54,6 +58,8 @@ class Picture:
     data: bytes
     extension: str
     """png or jpg."""
+    was: str = ""
+    """What its file holds, such as grey or 16-bit, if it was converted; empty if that is 8-bit RGB."""
 
 
 def read_rgb(source: Path | bytes, convert: bool = False) -> Image:
@@ -66,10 +72,22 @@ def read_rgb(source: Path | bytes, convert: bool = False) -> Image:
     return decode(data, name, convert)
 
 
-def read_picture(path: Path) -> Picture:
-    """Read a file strictly. Its bytes are kept if they are an upright PNG or JPEG, else encoded as PNG. Raises DataError."""
+def read_picture(path: Path, convert: bool = False) -> Picture:
+    """Read a file. Its bytes are kept if they are an upright 8-bit RGB PNG or JPEG, else its pixels are encoded as PNG.
+
+    Raises DataError as ``read_rgb`` does, and for a 16-bit picture to ``convert`` that uses 12 bits or less: it would be black.
+    """
     data = read_bytes(path)
-    pixels = decode(data, str(path))
+    with _open(data, str(path)) as image:
+        was = _other_kind(image)
+    if was and was != DEEP and not convert:
+        hint = "save it as 8-bit RGB, or set prepare.convert: true in params.yaml"
+        raise DataError(f"{path}: is {was}, the rule is 8-bit RGB; {hint}")
+    pixels = decode(data, str(path), convert)
+    if was == "16-bit" and int(pixels.max()) < DARK:
+        raise DataError(f"{path}: has 16 bits and uses 12 or fewer of them, the rule is all; scale it and save it as 8-bit RGB")
+    if was:
+        return replace(as_png(pixels), was=was)
     with _open(data, str(path)) as image:
         if image.format in KEPT and image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
             return Picture(pixels, data, KEPT[image.format])
@@ -84,9 +102,7 @@ def as_png(pixels: Image) -> Picture:
 def decode(data: bytes, name: str, convert: bool = False) -> Image:
     """Decode bytes as ``read_rgb`` does. ``name`` stands for them in errors."""
     with _open(data, name) as image:
-        depth16 = _is_16_bit(image)
-        if not convert and (image.mode != "RGB" or depth16):
-            kind = "16-bit" if depth16 else MODES.get(image.mode, f"mode {image.mode}")
+        if not convert and (kind := _other_kind(image)):
             raise DataError(f"{name}: is {kind}, the rule is 8-bit RGB; save it as 8-bit RGB")
         try:
             if image.format == "PNG":
@@ -94,9 +110,10 @@ def decode(data: bytes, name: str, convert: bool = False) -> Image:
                     whole.verify()  # checks every chunk; Pillow's decoder skips the checksums of the pixels
             if image.mode in ("I", "F"):
                 raise DataError(f"{name}: has 32 bits a pixel, at most 16 can be read; save it as 8-bit RGB")
-            if image.mode.startswith("I;16"):
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(upright.convert("RGB"))
         except BROKEN as error:
             raise DataError(f"{name}: damaged or cut short ({one_line(error)}); fetch it again or remove it") from None
 
@@ -193,6 +210,13 @@ def _open(data: bytes, name: str) -> Pillow.Image:
     return image
 
 
-def _is_16_bit(image: Pillow.Image) -> bool:
-    """Return whether a picture has 16 bits. Pillow calls 16-bit colour RGB too and drops half the bits; its tiles tell."""
-    return image.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+def _other_kind(image: Pillow.Image) -> str:
+    """Return what a picture is that is not 8-bit RGB, for example grey; else empty.
+
+    Pillow calls 16-bit colour RGB too and drops half the bits; its tiles tell.
+    """
+    if image.mode in ("I", "F"):
+        return DEEP
+    if image.mode.startswith("I;16") or any(";16" in str(tile.args) for tile in getattr(image, "tile", ())):
+        return "16-bit"
+    return "" if image.mode == "RGB" else MODES.get(image.mode, f"mode {image.mode}")

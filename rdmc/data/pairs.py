@@ -48,7 +48,8 @@ class Fault:
     file: str
     reason: str
     kind: str = "unreadable"
-    """unreadable, size, unmatched, duplicate, identical, misaligned, swapped, scene, turned, blank, channels or enlarged."""
+    """unreadable, size, unmatched, duplicate, identical, misaligned, swapped, scene, turned, blank, channels or enlarged;
+    converted for a file that is used."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Findings:
     """The layout of the files, if it was detected and not configured."""
     said: Sequence[str] = ()
     """Which benchmark the counts and figures point to, in words."""
+    converted: Sequence[Fault] = ()
+    """Files of kept pairs that were not 8-bit RGB and were converted (`prepare.convert`), each with what it was."""
 
 
 NONE = Findings()

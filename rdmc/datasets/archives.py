@@ -5,6 +5,9 @@ left out. Refused are: names that are absolute, climb out (``..``) or contain ot
 characters; links, devices, encrypted and sparse members; a name twice, or twice on a file system that ignores case; a file in
 the place of a folder; more members, more bytes, or more bytes per byte of the archive than ``ArchiveLimits``. Every file gets
 mode 0644, whatever the archive says. Members are limited by their actual content, not by the sizes that they announce.
+
+An archive in the archive is unpacked beside it by the same rules, within the same limits, and then removed. One that breaks a
+rule, or is inside such an archive, is left packed and named.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -27,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from rdmc.errors import DataError, one_line
-from rdmc.files import new_folder
+from rdmc.files import new_folder, walk
 
 CHUNK = 1 << 20
 LARGEST_HEADER = 1 << 22
@@ -45,6 +48,10 @@ PART = re.compile(r"\.(\d{2,3}|[a-z]{2}|part[a-z0-9]+|(?P<zip>z\d\d))$", re.IGNO
 """The last suffix of a part: real_world.zip.001, whole.tar.gz.aa, data.z01."""
 TARS = {".gz", ".xz"}
 """Suffixes of whole archives that ``PART`` would take for a part."""
+INNER = re.compile(r"(?<=.)\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
+"""The suffix of an archive that is unpacked inside another one."""
+OTHER = re.compile(r"\.(7z|rar|z\d\d|(zip|tar|7z|rar|tgz|tar\.(gz|bz2|xz))\.(\d{2,3}|[a-z]{2}))$", re.IGNORECASE)
+"""The suffix of an archive that is not: of another format, or a part of a split one."""
 HERE = {".", "./"}
 """Names of the archive's own root, with which many tars begin."""
 
@@ -63,6 +70,16 @@ class ArchiveLimits:
     """Most files and folders."""
 
 
+@dataclass
+class _Budget:
+    """How much may still be unpacked, and, for errors, how much might be at first."""
+
+    bytes: int
+    members: int
+    all_bytes: int
+    all_members: int
+
+
 @dataclass(frozen=True)
 class Member:
     """A file of an archive, or a folder if ``content`` is None."""
@@ -73,31 +90,63 @@ class Member:
     """The reason why it must not be unpacked; empty if there is none."""
 
 
-def unpack(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> int:
+def unpack(
+    archive: Path, target: Path, limits: ArchiveLimits | None = None, tell: Callable[[str], None] = lambda line: None
+) -> int:
     """Unpack a zip or tar (plain, gz, bz2, xz) into ``target`` and return the number of files.
 
-    ``target`` appears complete or not at all. Raises DataError for a file that is not an archive, is damaged, or breaks a
-    rule of this module.
+    ``target`` appears complete or not at all. ``tell`` gets a line about each archive in the archive. Raises DataError for a
+    file that is not an archive, is damaged, or breaks a rule of this module.
     """
     with new_folder(target) as folder:
+        limits = limits or ArchiveLimits()
+        bound = min(limits.total, max(limits.free, int(limits.ratio * archive.stat().st_size)))
+        budget = _Budget(bound, limits.members, bound, limits.members)
+        return _unpack_into(archive, folder, budget) + _unpack_inner(archive, folder, budget, tell)
+
+
+def _unpack_into(archive: Path, folder: Path, budget: _Budget) -> int:
+    """Unpack one archive and return the number of files."""
+    try:
+        with archive.open("rb") as file:
+            return _write(archive, file, folder, budget)
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno in HOST:
+            raise
+        if archive.suffix not in TARS and (part := PART.search(archive.name)):
+            raise _is_part(archive, part) from None
+        raise DataError(f"{archive}: damaged archive ({one_line(error)}); fetch it again") from None
+
+
+def _unpack_inner(archive: Path, folder: Path, budget: _Budget, tell: Callable[[str], None]) -> int:
+    """Unpack the archives in a folder, each into a folder of its name, and return by how much the number of files grows."""
+    more = 0
+    left: dict[Path, str] = {}
+    for path in [path for path in walk(folder) if INNER.search(path.name)]:
+        place = path.with_name(INNER.sub("", path.name))
         try:
-            with archive.open("rb") as file:
-                return _write(archive, file, folder, limits or ArchiveLimits())
-        except BROKEN as error:
-            if isinstance(error, OSError) and error.errno in HOST:
-                raise
-            if archive.suffix not in TARS and (part := PART.search(archive.name)):
-                raise _is_part(archive, part) from None
-            raise DataError(f"{archive}: damaged archive ({one_line(error)}); fetch it again") from None
+            if any(other.name.casefold() == place.name.casefold() for other in path.parent.iterdir()):
+                raise DataError(f"there is a {place.name} beside it")
+            with new_folder(place) as inside:
+                count = _unpack_into(path, inside, budget)
+        except DataError as error:
+            left[path] = str(error).removeprefix(f"{path}: ")
+            continue
+        path.unlink()
+        more += count - 1
+        tell(f"{archive}: {path.relative_to(folder)} in it is an archive too, unpacked ({count:,} files)")
+    for path in walk(folder):
+        if INNER.search(path.name) or OTHER.search(path.name):
+            why = left.get(path, "only zip and tar in the archive itself are unpacked")
+            tell(
+                f"{archive}: {path.relative_to(folder)} in it is left packed ({why}); unpack it yourself, then fetch the folder"
+            )
+    return more
 
 
 def _is_part(archive: Path, part: re.Match[str]) -> DataError:
-    whole = archive.name[: part.start()]
-    first = f"{archive.parent / whole}."
-    if part["zip"]:
-        how = f"`zip -s 0 {archive.parent / whole}.zip --out {first}joined.zip`"
-    else:
-        how = f"`cat {first}* > {archive.parent / whole}`"
+    whole = archive.parent / archive.name[: part.start()]
+    how = f"`zip -s 0 {whole}.zip --out {whole}.joined.zip`" if part["zip"] else f"`cat {whole}.* > {whole}`"
     return DataError(
         f"{archive}: a part of a split archive, the rule is a whole one; join the parts with {how}, then fetch that"
     )
@@ -115,13 +164,13 @@ def safe_name(name: str) -> PurePosixPath:
     return path
 
 
-def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -> int:
-    bound = min(limits.total, max(limits.free, int(limits.ratio * archive.stat().st_size)))
+def _write(archive: Path, file: BinaryIO, folder: Path, budget: _Budget) -> int:
     taken: dict[str, bool] = {}  # case-folded name -> whether it is a folder
-    files = written = 0
-    for count, member in enumerate(_members(archive, file, bound), 1):
-        if count > limits.members:
-            raise DataError(f"{archive}: more than {limits.members:,} members, a bomb; get another copy")
+    files = 0
+    for member in _members(archive, file, budget.bytes):
+        budget.members -= 1
+        if budget.members < 0:
+            raise DataError(f"{archive}: more than {budget.all_members:,} members, a bomb; get another copy")
         if member.refused:
             raise DataError(f"{archive}: {member.name!r} is {member.refused}, the rule is files and folders; get another copy")
         if member.content is None and member.name in HERE:
@@ -137,9 +186,9 @@ def _write(archive: Path, file: BinaryIO, folder: Path, limits: ArchiveLimits) -
         files += 1
         with (folder / path).open("xb") as out:
             while chunk := member.content.read(CHUNK):
-                written += len(chunk)
-                if written > bound:
-                    raise DataError(f"{archive}: gives more than {bound:,} bytes, a bomb; get another copy")
+                budget.bytes -= len(chunk)
+                if budget.bytes < 0:
+                    raise DataError(f"{archive}: gives more than {budget.all_bytes:,} bytes, a bomb; get another copy")
                 out.write(chunk)
     if not files:
         raise DataError(f"{archive}: holds no files; fetch it again")

@@ -11,6 +11,7 @@ counts if moving the clean picture back makes the pair clearly more alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -65,6 +66,8 @@ class Made:
     """PSNR in dB of the rainy luma; None if the pair could not be read."""
     digest: str = ""
     """SHA-256 of the rainy picture's pixels."""
+    converted: Sequence[Fault] = ()
+    """The pair's files that were converted to 8-bit RGB, each with what it was."""
 
 
 def examine(rainy: Image, clean: Image) -> PairVerdict:
@@ -81,7 +84,7 @@ def examine(rainy: Image, clean: Image) -> PairVerdict:
     if gain >= BETTER and scenes.same_scene(*_overlap(*planes, (down, right), (abs(down) + 1, abs(right) + 1))):
         reason = f"clean lies {down} pixels lower and {right} to the right of rainy ({gain:.1f} dB); shift or remove the pair"
         return PairVerdict(measured, "misaligned", reason, certain=gain >= CLEARLY)
-    if found := scenes.doubt_scene(rainy, clean) or scenes.doubt_colours(rainy, clean):
+    if found := scenes.doubt_scene(rainy, clean) or scenes.doubt_grey(rainy, clean) or scenes.doubt_colours(rainy, clean):
         return PairVerdict(measured, found.kind, found.reason, found.certain)
     lean = leaning(*planes)
     if lean[0] < SUSPECT[0] and lean[1] < SUSPECT[1]:

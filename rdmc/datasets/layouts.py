@@ -14,6 +14,7 @@ paired with ``Rain100H/target/1.png``.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ def find_pairs(root: Path, hints: Hints) -> Found:
     for names_only in (False, True):
         places = [_place(root, path, hints, names_only) for path in files]
         if {"rainy", "clean"} <= {place.role for place in places}:
-            return replace(_from_places(root, places), notes=notes)
+            return replace(_from_places(root, places), notes=[*notes, *_layers(root, places)])
     sides = [side for path in files[:: max(len(files) // SAMPLED, 1)] if (side := clean_side(path)) is not None]
     if 2 * len(sides) > min(len(files), SAMPLED):
         left = hints.left or ("clean" if sum(sides) > 0 else "rainy")
@@ -102,6 +103,11 @@ def _unlisted(root: Path, files: Sequence[Path], matches: Sequence[Match]) -> li
     named = {path for match in matches for path in (match.rainy, match.clean)}
     rest = [path for path in files if path not in named]
     return [f"{root}: {len(rest)} pictures are in no list and not used (first: {rest[0].relative_to(root)})"] if rest else []
+
+
+def _layers(root: Path, places: Sequence[_Place]) -> list[str]:
+    rest = [place.path.relative_to(root) for place in places if place.role == "layer"]
+    return [f"{root}: {len(rest)} pictures show the rain alone and are not used (first: {rest[0]})"] if rest else []
 
 
 def _two_splits(root: Path, files: Sequence[Path]) -> list[str]:
@@ -151,14 +157,22 @@ def _place(root: Path, path: Path, hints: Hints, names_only: bool) -> _Place:
     split = _split(nearest) or _by_number(path.stem, hints) or _split([root.name]) or hints.split
     if not split:
         raise DataError(f"{path}: no folder name gives the split; set `split: train` or `split: test` for this dataset")
-    for folder in () if names_only else relative.parents:
+    folders = [] if names_only else list(relative.parents)
+    for folder in folders:
         if role := "rainy" if folder.name.lower() in hints.rainy else plain_role(folder.name):
-            return _Place(path, role, split, folder.parent)
+            while plain_role(folder.parent.name) == role:  # input/rain beside target
+                folder = folder.parent
+            return _Place(path, role, split, _one_form(folder.parent))
     role = file_role(path.stem)
-    for folder in () if names_only else relative.parents:
+    for folder in folders:
         if (weak := "rainy" if folder.name.lower() == "data" else folder_role(folder.name)) and role in ("", weak):
-            return _Place(path, weak, split, folder.parent)
-    return _Place(path, role, split, relative.parent)
+            return _Place(path, weak, split, _one_form(folder.parent))
+    return _Place(path, role, split, _one_form(relative.parent))
+
+
+def _one_form(folder: PurePosixPath) -> PurePosixPath:
+    """Return a folder in one Unicode form: a copy by way of a Mac may have each side in another."""
+    return PurePosixPath(unicodedata.normalize("NFC", str(folder)))
 
 
 def _split(folders: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ names, and the next four that the rainy name begins with the clean one, so that 
 6. to 9. begins with, after 2. to 5.: ``901_14`` and ``901``, ``im_1_s80_a04`` and ``im_1``, ``norain-1x2`` and ``norain-1``
 10. frames of a video: ``X-R-007`` and ``X-C-000``
 
-Folders count too: names of folders that occur on both sides must agree. Only if nothing matches so, names alone decide.
+Folders count too: names of folders that occur on both sides, apart from roles, must agree. Where each side has others beside
+them (``rain/b``, ``norain/c``), their pictures are no pairs. Only if nothing matches so, names alone decide.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,24 +50,35 @@ class Match:
     left: str = ""
     """The left half, clean or rainy, if ``rainy`` and ``clean`` are the same file; empty if they are two files."""
 
-    def read(self) -> tuple[Picture, Picture]:
-        """Return the rainy and the clean picture. Raises DataError if one cannot be read or cut."""
+    def read(self, convert: bool = False) -> tuple[Picture, Picture]:
+        """Return the rainy and the clean picture. Raises DataError if one cannot be read or cut.
+
+        With ``convert`` they may be of another kind than 8-bit RGB. If one is, both have the bytes of a PNG.
+        """
         if not self.left:
-            return read_picture(self.rainy), read_picture(self.clean)
-        pixels = read_picture(self.rainy).pixels
+            sides = read_picture(self.rainy, convert), read_picture(self.clean, convert)
+            lossless = any(side.was for side in sides)
+            rainy, clean = (as_png(side.pixels) if lossless and side.extension != "png" else side for side in sides)
+            return rainy, clean
+        whole = read_picture(self.rainy, convert)
+        pixels = whole.pixels
         if pixels.shape[1] % 2:
             raise DataError(f"{self.rainy}: {pixels.shape[1]} pixels wide, two halves need an even width; crop or remove it")
-        halves = [as_png(half) for half in (pixels[:, : pixels.shape[1] // 2], pixels[:, pixels.shape[1] // 2 :])]
+        halves = [
+            replace(as_png(half), was=whole.was)
+            for half in (pixels[:, : pixels.shape[1] // 2], pixels[:, pixels.shape[1] // 2 :])
+        ]
         clean, rainy = halves if self.left == "clean" else halves[::-1]
         return rainy, clean
 
-    def make(self, folder: Path, judge_sides: bool = True) -> Made:
+    def make(self, folder: Path, judge_sides: bool = True, convert: bool = False) -> Made:
         """Read and check the pair and write it below ``folder``. A pair that cannot be used gives a fault that names the file.
 
-        Without ``judge_sides`` a pair that looks exchanged is kept, with a warning.
+        Without ``judge_sides`` a pair that looks exchanged is kept, with a warning. With ``convert`` a picture that is not
+        8-bit RGB is converted, and listed as such.
         """
         try:
-            rainy, clean = self.read()
+            rainy, clean = self.read(convert)
         except DataError as error:
             return Made(fault=self._fault(error, "unreadable"), split=self.split)
         try:
@@ -78,7 +90,9 @@ class Match:
         if strange and found.certain and (judge_sides or found.kind != "swapped"):
             return Made(fault=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
         entry = write_pair(folder, self.split, self.name, self.scene, rainy, clean)
-        return Made(entry, warning=strange, split=self.split, psnr_y=found.psnr_y, digest=digest)
+        was = {self.rainy: rainy.was, self.clean: clean.was}
+        converted = [Fault(str(file), f"was {kind}", "converted") for file, kind in was.items() if kind]
+        return Made(entry, None, strange, self.split, found.psnr_y, digest, converted)
 
     def _fault(self, error: DataError, kind: str) -> Fault:
         """Return a fault that names the file with the error."""
@@ -105,9 +119,12 @@ def match_files(split: str, rainy: Sequence[Path], clean: Sequence[Path], within
     """
     if both := sorted(set(rainy) & set(clean)):
         raise DataError(f"{both[0]}: matches the globs of rainy and of clean images; narrow one of them in params.yaml")
-    pairs = _best(rainy, clean, _shared_folders(rainy, clean)) or _best(rainy, clean, frozenset())
+    pairs = _best(rainy, clean, _folders(rainy, clean)) or _best(
+        rainy, clean, dict.fromkeys((*rainy, *clean), _Folder((), False))
+    )
     scenes = _identities(clean)
     matches, faults = [], []
+    further: dict[Path, Path] = {}
     for path, found in zip(rainy, pairs or [[] for _ in rainy], strict=True):
         if len(found) == 1:
             scene = scene_name(split, f"{within}/{scenes[found[0]]}" if within else scenes[found[0]])
@@ -120,9 +137,15 @@ def match_files(split: str, rainy: Sequence[Path], clean: Sequence[Path], within
                     "unmatched",
                 )
             )
+            further |= dict.fromkeys(found[2:], found[0])
         else:
             faults.append(Fault(str(path), "has no clean image of its name; add it, or make the names agree", "unmatched"))
     used = {path for found in pairs for path in found}
+    faults += [
+        Fault(str(path), f"has the name of another clean image, {first}; rename one, or narrow the globs", "unmatched")
+        for path, first in further.items()
+        if path not in {match.clean for match in matches}
+    ]
     alone = [path for path in clean if path not in used]
     faults += [
         Fault(str(path), "has no rainy image of its name; add it, or make the names agree", "unmatched") for path in alone
@@ -168,9 +191,8 @@ WAYS: tuple[tuple[names.Keys, bool], ...] = (
 """The ten ways: what is compared, and whether the rainy name may continue after the clean one."""
 
 
-def _best(rainy: Sequence[Path], clean: Sequence[Path], shared: frozenset[names.Key]) -> list[list[Path]]:
+def _best(rainy: Sequence[Path], clean: Sequence[Path], folders: Mapping[Path, _Folder]) -> list[list[Path]]:
     """Return the clean files of each rainy one, by the first way that is good enough; an empty list if nothing matches."""
-    folders = [[_folder(path, shared) for path in side] for side in (rainy, clean)]
     found = [_candidates(rainy, clean, folders, *way) for way in WAYS]
     counts = [sum(len(paths) == 1 for paths in candidates) for candidates in found]
     most = max(counts)
@@ -180,16 +202,20 @@ def _best(rainy: Sequence[Path], clean: Sequence[Path], shared: frozenset[names.
 
 
 def _candidates(
-    rainy: Sequence[Path], clean: Sequence[Path], folders: Sequence[Sequence[names.Key]], keys: names.Keys, begins: bool
+    rainy: Sequence[Path], clean: Sequence[Path], folders: Mapping[Path, _Folder], keys: names.Keys, begins: bool
 ) -> list[list[Path]]:
     """Return the clean files with the key of each rainy one; if it ``begins`` with several, those of the longest."""
     cleans: dict[tuple[names.Key, names.Key], list[Path]] = defaultdict(list)
-    for path, folder, key in zip(clean, folders[1], keys([path.stem for path in clean]), strict=True):
+    for path, key in zip(clean, keys([path.stem for path in clean]), strict=True):
         if key is not None:
-            cleans[folder, key].append(path)
+            cleans[folders[path].key, key].append(path)
+    found = [
+        _longest(cleans, folders[path].key, key, begins) if key is not None else []
+        for path, key in zip(rainy, keys([path.stem for path in rainy]), strict=True)
+    ]
     return [
-        _longest(cleans, folder, key, begins) if key is not None else []
-        for folder, key in zip(folders[0], keys([path.stem for path in rainy]), strict=True)
+        [other for other in others if not (folders[path].own and folders[other].own)]
+        for path, others in zip(rainy, found, strict=True)
     ]
 
 
@@ -202,16 +228,30 @@ def _longest(
     return []
 
 
-def _shared_folders(rainy: Sequence[Path], clean: Sequence[Path]) -> frozenset[names.Key]:
-    """Return the folder names, as words, that occur above rainy and above clean files."""
-    sides = [{part for parent in {path.parent for path in side} for part in parent.parts} for side in (rainy, clean)]
-    one, other = ({names.words(part) for part in side} for side in sides)
-    return frozenset(one & other)
+@dataclass(frozen=True)
+class _Folder:
+    """What counts of the folders above a file: the names that both sides have, as one key."""
+
+    key: names.Key
+    own: bool
+    """Whether there are other names, which only some files of its side have."""
 
 
-def _folder(path: Path, shared: frozenset[names.Key]) -> names.Key:
-    """Return the folders above a file that count, as one key."""
-    return tuple(str(key) for part in path.parent.parts if (key := names.words(part)) in shared) if shared else ()
+def _folders(rainy: Sequence[Path], clean: Sequence[Path]) -> dict[Path, _Folder]:
+    """Return what counts of the folders above each file. Roles do not."""
+    below: dict[Path, list[names.Key]] = {}
+    for parent in {path.parent for path in (*rainy, *clean)}:
+        below[parent] = [key for part in parent.parts if (key := names.of_folder(part))]
+    sides = [[frozenset(below[parent]) for parent in {path.parent for path in side}] for side in (rainy, clean)]
+    shared = frozenset().union(*sides[0]) & frozenset().union(*sides[1])
+    found = {}
+    for side, files in zip(sides, (rainy, clean), strict=True):
+        ordinary = shared | frozenset.intersection(*side) if side else shared
+        for path in files:
+            keys_above = below[path.parent]
+            key = tuple(str(key) for key in keys_above if key in shared)
+            found[path] = _Folder(key, any(key not in ordinary for key in keys_above))
+    return found
 
 
 def _identities(files: Sequence[Path]) -> dict[Path, str]:

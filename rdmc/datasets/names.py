@@ -109,6 +109,12 @@ def folder_role(name: str) -> str:
     return role_of({word for word in words(name) if word not in SPLIT_WORDS and word not in PLAIN})
 
 
+def of_folder(name: str) -> Key:
+    """Return the words of a folder's name without its role: ``s1_in`` gives s1, ``test_rainy_images`` gives test."""
+    key = words(name)
+    return tuple(word for word in key if word not in ROLES and word not in PLAIN) if folder_role(name) else _stripped(key)
+
+
 def role_of(roles: Set[Word]) -> str:
     """Return rainy or clean if all words say so; else, and for no words, empty."""
     return "clean" if roles and roles <= CLEAN_WORDS else "rainy" if roles and roles <= RAINY_WORDS else ""
@@ -169,10 +175,13 @@ def without_roles(stems: Sequence[str]) -> list[Key | None]:
 
 
 def of_video(stems: Sequence[str]) -> list[Key | None]:
-    """Return what stands before a role and a frame's number: ``X-R-007`` and ``X-C-000`` give X."""
+    """Return what stands before R or C and a frame's number: ``X-R-007`` and ``X-C-000`` give X.
+
+    Other roles do not count: the numbers of ``X-rain-7`` and ``X-norain-8`` are scenes, not frames.
+    """
     found: list[Key | None] = []
     for key in map(words, stems):
-        numbered = len(key) > 2 and isinstance(key[-1], int) and key[-2] in ANYWHERE
+        numbered = len(key) > 2 and isinstance(key[-1], int) and key[-2] in ("r", "c")
         found.append(tuple(word for word in key[:-2] if word not in ANYWHERE) if numbered else None)
     return found
 

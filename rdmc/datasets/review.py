@@ -57,7 +57,9 @@ def findings(made: Sequence[Made], entries: Sequence[PairEntry], warnings: Seque
         for split in SPLITS
         if kept[split] or split in figures
     }
-    return Findings(warnings, splits, layout)
+    used = set(entries)
+    converted = dict.fromkeys(file for pair in made if pair.entry in used for file in pair.converted)  # one clean, many rainy
+    return Findings(warnings, splits, layout, converted=list(converted))
 
 
 def lacking(name: str, counts: Mapping[str, int], known: Mapping[str, int] | None) -> list[str]:

@@ -126,6 +126,18 @@ def doubt_colours(rainy: Image, clean: Image) -> Doubt | None:
     )
 
 
+def doubt_grey(rainy: Image, clean: Image) -> Doubt | None:
+    """Return a doubt if one picture (H, W, 3) is grey and the other has colours, which a network would learn to invent."""
+    for name, one, other in (("rainy", rainy, clean), ("clean", clean, rainy)):
+        if np.array_equal(one[..., 0], one[..., 1]) and np.array_equal(one[..., 1], one[..., 2]):
+            small = cv2.resize(other, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+            if float(np.sqrt(np.mean((small - small.mean(axis=2, keepdims=True)) ** 2))) >= COLOUR:
+                reason = f"the {name} picture is grey and the other has colours; find the original, or make both grey"
+                return Doubt("channels", reason, certain=True)
+            return None
+    return None
+
+
 def doubt_detail(rainy: Plane, clean: Plane) -> Doubt | None:
     """Return a doubt if the clean luma (H, W) lacks the finest detail, as after it was made smaller and enlarged again."""
     found = None

@@ -90,6 +90,30 @@ def test_links_to_folders_are_followed_and_a_loop_is_an_error(tmp_path: Path) ->
         walk(tmp_path / "set")
 
 
+def test_a_broken_link_that_may_be_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/1.png").symlink_to("gone.png")  # found, and reported where it is read
+    assert [path.name for path in pictures(tmp_path / "set")] == ["1.png"]
+    (tmp_path / "set/test").symlink_to("../store/test")
+    with pytest.raises(DataError, match=r"set/test: a broken link, perhaps to a folder; restore \.\./store/test or remove"):
+        pictures(tmp_path / "set")
+
+
+def test_a_recursive_glob_follows_links_once_and_refuses_loops(tmp_path: Path) -> None:
+    for name in ("set/a/1.png", "store/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "set/b").symlink_to("../store")
+    (tmp_path / "set/c").symlink_to("../store")  # twice the same folder is no loop
+    found = [path.relative_to(tmp_path).as_posix() for path in globbed(f"{tmp_path}/set/**/*.png")]
+    assert found == ["set/a/1.png", "set/b/2.png", "set/c/2.png"]
+    (tmp_path / "store/back").symlink_to("../set")
+    for pattern in (f"{tmp_path}/set/**/*.png", f"{tmp_path}/s*/**/*.png", f"{tmp_path}/**/*.png"):
+        with pytest.raises(DataError, match="a link to a folder above it, the rule is no loops; remove the link"):
+            globbed(pattern)
+    assert len(globbed(f"{tmp_path}/set/*/*.png")) == 3
+
+
 def test_a_glob_may_match_suffixes_in_any_case(tmp_path: Path) -> None:
     for name in ("1.jpg", "2.JPG", "3.png"):
         (tmp_path / name).touch()

@@ -130,6 +130,33 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
         download(url.replace("x.zip", "y.zip"), tmp_path, SHA)
 
 
+def test_a_file_is_asked_for_again_by_its_tag(tmp_path: Path) -> None:
+    """The old file stands for the address only while the server says so: here it has another one with another tag."""
+    with serving() as (server, url):
+        assert download(url, tmp_path, SHA).read_bytes() == DATA
+        other = DATA[::-1] + b"longer"
+        server.data, server.tag = other, '"2"'
+        path = download(url, tmp_path, hashlib.sha256(other).hexdigest())
+        assert path.read_bytes() == other
+        server.data, server.tag = DATA, ""  # a server without tags: nothing tells whether the file is the same
+        assert download(url, tmp_path, SHA).read_bytes() == DATA
+        server.data = other
+        assert download(url, tmp_path, hashlib.sha256(other).hexdigest()).read_bytes() == other
+        assert server.asked[-1] == ""
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_dead_server_is_one_line(earlier: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as (_, url):
+        if earlier:
+            download(url, tmp_path, SHA)
+    capsys.readouterr()
+    with pytest.raises(ServiceError, match=r"x\.zip: cannot be reached \(.*refused.*\); check the address, then run") as caught:
+        download(url, tmp_path, "0" * 64)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
 def test_an_object_of_a_bucket_is_downloaded_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server(tmp_path / "s3") as server:
         for name, value in server.environment.items():

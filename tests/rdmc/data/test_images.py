@@ -105,6 +105,14 @@ def test_16_bits_are_refused_or_scaled(shape: tuple[int, ...]) -> None:
     assert np.array_equal(read_rgb(data, convert=True), expected >> 8)
 
 
+def test_16_bits_of_grey_are_turned_upright() -> None:
+    values = np.arange(6, dtype=np.uint16).reshape(2, 3) * 256
+    file, exif = BytesIO(), Pillow.Exif()
+    exif[0x0112] = 6
+    Pillow.fromarray(values).save(file, "PNG", exif=exif)
+    assert np.array_equal(read_rgb(file.getvalue(), convert=True)[..., 0], [[3, 0], [4, 1], [5, 2]])
+
+
 def test_32_bits_are_refused_even_when_converting() -> None:
     data = encoded(Pillow.fromarray(np.ones((20, 30), np.float32)), "TIFF")
     with pytest.raises(DataError, match="32 bits a pixel"):

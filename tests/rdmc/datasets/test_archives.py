@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import re
 import stat
 import struct
 import tarfile
@@ -225,3 +226,75 @@ def test_the_notes_of_a_mac_are_left_out(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "m.zip", {"a/1.png": b"one", "a/._1.png": b"note", "__MACOSX/a/1.png": b"note"})
     assert unpack(archive, tmp_path / "out") == 1
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["1.png"]
+
+
+def inner(build: Build, folder: Path) -> bytes:
+    build(folder / "inner")
+    data = (folder / "inner").read_bytes()
+    (folder / "inner").unlink()
+    return data
+
+
+@pytest.mark.parametrize("outer", [make_zip, make_tar])
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("set.ZIP", make_zip),
+        ("set.tar", make_tar),
+        ("set.tar.gz", lambda path: make_tar(path, mode="w:gz")),
+        ("set.tar.xz", lambda path: make_tar(path, mode="w:xz")),
+    ],
+)
+def test_an_archive_in_the_archive_is_unpacked(
+    outer: Callable[[Path, dict[str, bytes]], Path], name: str, build: Build, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    archive = outer(tmp_path / "x", {f"in/{name}": inner(build, tmp_path), "in/readme.txt": b"x"})
+    assert unpack(archive, tmp_path / "out", tell=lines.append) == 4
+    assert content(tmp_path / "out") == {f"in/set/{file}": data for file, data in FILES.items()} | {"in/readme.txt": b"x"}
+    assert lines == [f"{archive}: in/{name} in it is an archive too, unpacked (3 files)"]
+
+
+def test_an_archive_two_levels_deep_or_of_another_format_is_named(tmp_path: Path) -> None:
+    lines: list[str] = []
+    deep = inner(lambda path: make_zip(path, {"deep.zip": inner(make_zip, tmp_path), "1.png": b"x"}), tmp_path)
+    archive = make_zip(tmp_path / "x", {"a.zip": deep, "b.7z": b"7z", "c.zip.001": b"PK", "2.png": b"y"})
+    assert unpack(archive, tmp_path / "out", tell=lines.append) == 5
+    assert set(content(tmp_path / "out")) == {"a/1.png", "a/deep.zip", "b.7z", "c.zip.001", "2.png"}
+    assert len(lines) == 4
+    for name in ("a/deep.zip", "b.7z", "c.zip.001"):
+        assert sum(f"{name} in it is left packed (only zip and tar in the archive itself" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("case", hostile())
+def test_a_hostile_archive_in_the_archive_stays_packed_and_is_named(case: str, tmp_path: Path) -> None:
+    build, message = hostile()[case]
+    data = inner(build, tmp_path)
+    lines: list[str] = []
+    archive = make_tar(tmp_path / "x", {"a/bad.zip": data, "a/1.png": b"x"})
+    limits = ArchiveLimits(total=200_000, ratio=20, free=200_000, members=50)
+    assert unpack(archive, tmp_path / "out", limits, lines.append) == 2
+    assert content(tmp_path / "out") == {"a/bad.zip": data, "a/1.png": b"x"}
+    assert len(lines) == 1
+    assert "\n" not in lines[0]
+    assert re.search(message, lines[0])
+    assert "a/bad.zip in it is left packed" in lines[0]
+    assert str(tmp_path / "out") not in lines[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x"]
+
+
+def test_many_archives_in_the_archive_share_its_limits(tmp_path: Path) -> None:
+    data = inner(lambda path: make_zip(path, {"0": bytes(60_000)}), tmp_path)
+    archive = make_zip(tmp_path / "x", {f"{k}.zip": data for k in range(10)})
+    lines: list[str] = []
+    unpack(archive, tmp_path / "out", ArchiveLimits(total=200_000, free=200_000), lines.append)
+    assert sum(len(data) for data in content(tmp_path / "out").values()) <= 200_000
+    assert sum("gives more than 200,000 bytes, a bomb" in line for line in lines) == 7
+
+
+def test_an_archive_in_the_archive_does_not_replace_what_is_beside_it(tmp_path: Path) -> None:
+    lines: list[str] = []
+    archive = make_zip(tmp_path / "x", {"Set/1.png": b"one", "set.zip": inner(make_zip, tmp_path)})
+    assert unpack(archive, tmp_path / "out", tell=lines.append) == 2
+    assert set(content(tmp_path / "out")) == {"Set/1.png", "set.zip"}
+    assert "there is a set beside it" in lines[0]

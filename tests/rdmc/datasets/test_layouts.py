@@ -50,6 +50,7 @@ def test_rain_layers_beside_the_pictures_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, "rain-001.png", "norain-001.png", "rainstreak-001.png", "rainregion-001.png", "__MACOSX/rain-1.png")
     found = find_pairs(tmp_path, TEST)
     assert (len(found.matches), list(found.faults)) == (1, [])
+    assert list(found.notes) == [f"{tmp_path}: 2 pictures show the rain alone and are not used (first: rainregion-001.png)"]
 
 
 def test_a_picture_that_is_neither_rainy_nor_clean_is_a_fault(tmp_path: Path) -> None:
@@ -193,6 +194,18 @@ def test_parts_with_equal_names_keep_their_scenes_apart(tmp_path: Path) -> None:
         touch(tmp_path, f"train/{part}/rain/1.png", f"train/{part}/norain/1.png")
     found = find_pairs(tmp_path, PLAIN)
     assert len({match.scene for match in found.matches}) == len({match.name for match in found.matches}) == 4
+
+
+def test_folders_of_one_role_in_one_another_and_two_unicode_forms_are_one_group(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "train/input/rain/1.png",
+        "train/target/1.png",
+        "test/e\u0301te\u0301/rain/1.png",
+        "test/\u00e9t\u00e9/gt/1.png",
+    )
+    found = find_pairs(tmp_path, PLAIN)
+    assert (found.counts(), list(found.faults)) == ({"train": 1, "test": 1}, [])
 
 
 def test_a_linked_folder_belongs_to_the_dataset(tmp_path: Path) -> None:

@@ -84,6 +84,34 @@ def test_a_lost_clean_folder_is_a_fault_and_no_other_scene() -> None:
     assert sorted(fault.file for fault in faults) == [f"rain/b/{i}.png" for i in range(3)]
 
 
+def test_folders_that_each_side_has_alone_make_no_pairs() -> None:
+    rainy = [Path(f"rain/{scene}/1.png") for scene in ("a", "b")]
+    matches, faults = match_files("train", rainy, [Path("norain/a/1.png"), Path("norain/c/1.png")])
+    assert [match.clean for match in matches] == [Path("norain/a/1.png")]
+    assert [fault.file for fault in faults] == ["rain/b/1.png", "norain/c/1.png"]
+    rainy = [Path(f"set/{scene}_in/1.png") for scene in ("s1", "s2")]
+    matches, faults = match_files("train", rainy, [Path(f"set/{scene}_gt/1.png") for scene in ("s1", "s2")])
+    assert [match.clean.parent.name for match in matches] == ["s1_gt", "s2_gt"]
+    assert faults == []
+    kinds = [Path(f"{scene}/rain/{kind}/1.png") for scene in "ab" for kind in ("light", "heavy")]
+    matches, faults = match_files("train", kinds, [Path(f"{scene}/norain/1.png") for scene in "ab"])
+    assert ([match.clean.parts[0] for match in matches], faults) == (["a", "a", "b", "b"], [])
+
+
+def test_numbered_scenes_with_lost_clean_images_are_no_video() -> None:
+    rainy = paths("r", *(f"park-rain-{i}.png" for i in range(1, 5)))
+    matches, faults = match_files("train", rainy, paths("c", "park-norain-1.png"))
+    assert [match.rainy.name for match in matches] == ["park-rain-1.png"]
+    assert len(faults) == 3
+
+
+def test_every_one_of_three_clean_images_of_one_name_is_reported() -> None:
+    clean = paths("c", "1.png", "1.jpg", "1.bmp", "2.png")
+    _, faults = match_files("train", paths("r", "1.png", "2.png"), clean)
+    assert [fault.file for fault in faults] == ["r/1.png", "c/1.bmp"]
+    assert all(name in faults[0].reason for name in ("c/1.png", "c/1.jpg"))
+
+
 @pytest.mark.parametrize(
     ("rainy", "clean"),
     [(["park2", "street1"], ["park", "street1"]), (["10", "2"], ["1", "2"]), (["img_1", "img_2"], ["img_9", "img_2"])],

@@ -10,6 +10,7 @@ from rdmc.datasets.names import (
     as_words,
     file_role,
     folder_role,
+    of_folder,
     of_video,
     split_of,
     without_common,
@@ -74,6 +75,17 @@ def test_numbers_are_numbers_and_unicode_has_one_form() -> None:
     assert words("park2") != words("park_2")
     assert words("公园1") != words("河边1")
     assert words("9" * 5000) == ("9" * 5000,)
+
+
+def test_a_folder_is_compared_without_its_role() -> None:
+    assert of_folder("s1_in") == of_folder("S1-gt") == ("s", "+", 1)
+    assert of_folder("test_rainy_images") == of_folder("test_GT") == ("test",)
+    assert of_folder("rain") == of_folder("clean_images") == ()
+    assert of_folder("night images") != of_folder("night")
+
+
+def test_other_roles_than_r_and_c_do_not_make_frames_of_a_video() -> None:
+    assert of_video(["X-rain-007", "X-norain-000"]) == [None, None]
 
 
 def test_what_is_left_of_a_name_in_each_way() -> None:
