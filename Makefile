@@ -22,6 +22,7 @@ setup: .venv/.done ## Make .venv with everything in it (the other commands do th
 
 repro: setup ## Run the whole pipeline, except what has not changed (dvc repro)
 	@[ -z "$$RDMC_DATA" ] || { echo "error: RDMC_DATA=$$RDMC_DATA: DVC keeps its files in this folder; unset it for make repro" >&2; exit 1; }
+	@python -m pipeline check
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
 
@@ -77,4 +78,4 @@ pull: setup ## Pull data and models from the bucket RDMC_BUCKET (python -m pipel
 	dvc pull
 
 clean: ## Delete data, checkpoints and running or stopped trainings (runs/); results and DVC's cache stay
-	rm -rf data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots
+	rm -rf data/checked data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots

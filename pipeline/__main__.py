@@ -23,6 +23,7 @@ SHOWN = (DISTRIBUTION, "torch", "ray", "mlflow", "dvc")
 COMMANDS = (
     data.datasets,
     data.fetch,
+    data.check,
     data.prepare,
     data.leaks,
     data.pack,
@@ -97,7 +98,7 @@ def main() -> None:
 
     An error of the user or of the machine becomes one line on standard error.
 
-    Exit codes: 1 for an error, 130 after Ctrl-C, 3 if the gate refuses a version or leaks are found. A bug in the program
+    Exit codes: 1 for an error, 2 for a wrong option or from ``check``, 130 after Ctrl-C, 3 if the gate refuses a version or leaks are found. A bug in the program
     keeps its traceback.
     """
     wait_passively(os.environ)

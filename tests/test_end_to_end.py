@@ -16,7 +16,7 @@ from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.slow
 DATA = ["prepare@light", "prepare@heavy", "leaks", "pack@light", "pack@heavy"]
-STAGES = [*DATA, "train", "evaluate", "register"]
+STAGES = ["check", *DATA, "train", "evaluate", "register"]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pipeline import __main__ as cli
 from pipeline.cli import data
 from tests.support.imports import ROOT
 
-COMMANDS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
+COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
 COMMANDS |= {"ablate", "evaluate", "profile", "reference", "register", "search", "train", "tune"}
 
@@ -165,6 +165,8 @@ def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: 
     ("goal", "message", "environment"),
     [
         ("repro", "error: RDMC_DATA=/x: ", {"RDMC_DATA": "/x"}),
+        ("repro", "error: RDMC_WORKERS: 'many'", {"RDMC_WORKERS": "many"}),
+        ("repro", "error: params.yaml: ", {}),
         ("push", "RDMC_BUCKET", {"RDMC_BUCKET": ""}),
         ("pull", "RDMC_BUCKET", {"RDMC_BUCKET": ""}),
     ],
