@@ -18,7 +18,7 @@ LIBRARY = [module for module in modules() if module.parts[0] == "rdmc"]
 PIPELINE = [module for module in modules() if module.parts[0] == "pipeline" and has_code(module)]
 STAGES = ["check", "prepare", "leaks", "pack", "train", "evaluate", "register"]
 ROOMS = [
-    {"console", "config"},
+    {"console", "config", "signals"},
     {"versioning", "cluster"},
     {"storage"},
     {"tracking", "data", "evaluation"},

@@ -54,10 +54,10 @@ def fetch(
 
 
 def check(params: ParamsFile = PARAMS) -> None:
-    """Check params.yaml, the settings and the paths of the datasets, as the stages will read them. Prints nothing if all is well.
+    """Check params.yaml, the settings and the paths of the datasets, as the stages will read them.
 
-    It is the first stage, because DVC deletes the outputs of a stage before it runs the stage. The exit code is 2 if
-    something cannot be used.
+    It prints nothing if all is well. It is the first stage, because DVC deletes the outputs of a stage before it runs the
+    stage. The exit code is 2 if something cannot be used.
     """
     from pipeline.stages import check as command
 

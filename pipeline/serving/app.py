@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -70,7 +69,6 @@ def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
     first = FollowedModel(config.model, settings, config.cache)  # a missing model is reported before Ray starts
     model = ModelStatus(first.current.name, first.current.version, first.problem)
     with cluster(settings):
-        _end_by_sigterm()
         require_resources(settings)
         if not own_ray(settings):
             check_shared(config)
@@ -156,9 +154,3 @@ def _problem() -> str:
         return "" if APP in serve.status().applications else f"the application {APP!r} was ended from elsewhere"
     except (RayError, RayServeException, RuntimeError, OSError) as error:
         return f"Ray has ended ({one_line(error)})"
-
-
-def _end_by_sigterm() -> None:
-    """Make SIGTERM act like Ctrl-C at any moment. Ray replaces the handler when it starts, so this is called after that."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -77,9 +77,7 @@ def read_lock(path: Path) -> list[LockedStage] | None:
     try:
         stages = (YAML(typ="safe", pure=True).load(path) or {}).get("stages", {})
         return [
-            LockedStage(
-                str(name), _digests(stage, "deps"), _digests(stage, "outs"), dict(stage.get("params", {}).get(PARAMS, {}))
-            )
+            LockedStage(str(name), _digests(stage, "deps"), _digests(stage, "outs"), dict(_params(stage)))
             for name, stage in stages.items()
         ]
     except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -147,6 +145,10 @@ def made_by_stages(path: str, outs: Collection[str]) -> bool:
     """Whether a dep is an output of a stage, lies in one, or is a folder that holds one."""
     dep = Path(path)
     return any(dep.is_relative_to(out) or Path(out).is_relative_to(dep) for out in outs)
+
+
+def _params(stage: Any) -> Any:
+    return stage.get("params", {}).get(PARAMS, {})
 
 
 def _digests(stage: Any, part: str) -> dict[str, str]:

@@ -90,7 +90,6 @@ def test_a_bad_setting_is_one_line() -> None:
         (OSError(errno.ENOSPC, "No space left on device", "x.tar"), 1, "'x.tar'; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "data"), 1, "'data'; make it accessible"),
         (BrokenProcessPool("a child\ndied"), 1, "often because memory ran out; free some memory"),
-        (KeyboardInterrupt(), 130, "run the same command again, a training resumes"),
     ],
 )
 def test_an_error_of_the_machine_is_one_line(
@@ -107,6 +106,23 @@ def test_an_error_of_the_machine_is_one_line(
     assert (end.value.code, shown.count("\n")) == (code, 1)
     assert shown.startswith("error: ")
     assert message in shown
+
+
+def test_ctrl_c_is_one_line_with_the_commands_own_advice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = KeyboardInterrupt()
+
+    def fail() -> None:
+        raise stop
+
+    monkeypatch.setattr(data, "read_settings", fail)
+    monkeypatch.setattr(sys, "argv", ["rdmc", "connect"])
+    for advice in ("run the same command again, a training resumes where it was", "it resumes from step 7 of 9"):
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert (end.value.code, capsys.readouterr().err) == (130, f"stopped by Ctrl-C; {advice}\n")
+        stop.add_note("it resumes from step 7 of 9")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
