@@ -11,8 +11,9 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import ray
@@ -68,7 +69,7 @@ def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
     """Serve until the block ends. Raises RdmcError if the server cannot start."""
     first = FollowedModel(config.model, settings, config.cache)  # a missing model is reported before Ray starts
     model = ModelStatus(first.current.name, first.current.version, first.problem)
-    with cluster(settings):
+    with ExitStack() as ending, cluster(settings):
         require_resources(settings)
         if not own_ray(settings):
             check_shared(config)
@@ -76,6 +77,7 @@ def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
             _start(config, settings, model)
             yield Serving(address_of(config), model)
         finally:
+            ending.enter_context(redirect_stdout(StringIO()))  # until Ray ends: it prints there that its own actors do
             with suppress(RayError, RayServeException, RuntimeError):  # Ray may have ended
                 if own_ray(settings):
                     serve.shutdown()
