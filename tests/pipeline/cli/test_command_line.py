@@ -200,6 +200,33 @@ def test_make_stops_before_dvc(goal: str, message: str, environment: dict[str, s
     assert "dvc pull" not in done.stdout
 
 
+def make_venv(folder: Path, first_lines: str) -> None:
+    """What ``make setup`` looks at, with a program that begins with these lines."""
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/dvc").write_text(f"{first_lines}\nimport dvc\n")
+    for name in ("pyproject.toml", "constraints.txt", ".venv/.done"):  # the last one is the newest
+        (folder / name).write_text("")
+
+
+@pytest.mark.parametrize("form", ["#!{}/.venv/bin/python3.11", """#!/bin/sh\n'''exec' "{}/.venv/bin/python" "$0" "$@\""""])
+def test_make_notices_that_the_folder_was_moved_or_copied(form: str, tmp_path: Path) -> None:
+    def planned() -> str:
+        command = ["make", "-f", str(ROOT / "Makefile"), "--dry-run", "setup"]
+        return subprocess.run(command, cwd=old, check=True, capture_output=True, text=True).stdout
+
+    first = old = tmp_path / "my project"
+    make_venv(old, form.format(old))
+    assert "-m venv" not in planned()
+    old = tmp_path / "copy"
+    shutil.copytree(first, old, copy_function=shutil.copy2)
+    assert "-m venv --clear .venv" in planned()
+    assert f".venv was made for {first}/.venv/bin, so it is made again" in planned()
+    shutil.rmtree(first)
+    assert "-m venv --clear .venv" in planned()
+    first.symlink_to(old)
+    assert "-m venv" not in planned(), "the name leads here"
+
+
 def test_make_clean_keeps_a_users_files_in_data(tmp_path: Path) -> None:
     for name in ("data/mine", "data/pairs/light", "data/shards/light", "checkpoints"):
         (tmp_path / name).mkdir(parents=True)
