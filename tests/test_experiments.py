@@ -37,7 +37,7 @@ def test_experiments_register_versions_and_move_no_alias(tmp_path: Path) -> None
         assert len(client.search_model_versions("name = 'rdmc'")) == number
 
     photo = next((root / "data/pairs/light").rglob("*.png"))
-    shown = run(root, "python", "-m", "pipeline", "derain", str(photo), str(tmp_path / "dry.png")).stderr
+    shown = run(root, "python", "-m", "pipeline", "derain", str(photo), str(tmp_path / "dry.png")).stdout
     assert "version 1" in shown, "the baseline's candidate is used as before"
     run(root, "python", "-m", "pipeline", "derain", str(photo), str(tmp_path / "3.png"), "--model", "models:/rdmc/3")
     assert (tmp_path / "3.png").is_file(), "the version of the deleted copy can be used"

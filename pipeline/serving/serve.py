@@ -29,7 +29,7 @@ from rdmc.errors import ServiceError
 
 
 def run(config: ServingConfig, settings: Settings, names: Register = NAMES) -> None:
-    """Serve until Ctrl-C or SIGTERM, which end it in silence. If one of them comes during the start, KeyboardInterrupt is raised.
+    """Serve until Ctrl-C or SIGTERM. If one of them comes during the start, KeyboardInterrupt is raised.
 
     Args:
         config: how to serve. An empty ``model`` stands for the champion, else the candidate, else the reference model.
