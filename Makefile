@@ -4,24 +4,31 @@ BIN := .venv/bin
 # dvc, and the commands that it starts, are always those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# the folder that .venv was made in, if this one was moved or copied since: the programs in .venv/bin name their Python by it
+MOVED := $(shell made=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/dvc 2>/dev/null); [ -z "$$made" ] || [ "$$made" -ef $(BIN) ] || echo "$$made")
+
 .DEFAULT_GOAL := help
-.PHONY: help setup repro release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull clean
+.PHONY: moved help setup repro release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.done ## Make .venv with everything in it (the other commands do this when needed)
 
-.venv/.done: pyproject.toml constraints.txt
+.venv/.done: pyproject.toml constraints.txt $(if $(MOVED),moved)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: %s is Python %d.%d, 3.11 or newer is needed; run make PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]))'
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: this folder is not a git clone, which DVC needs; run git init here" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(if $(MOVED),--clear ).venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+moved:
+	@echo 'this folder was moved or copied: .venv was made for $(MOVED), so it is made again'
+
 repro: setup ## Run the whole pipeline, except what has not changed (dvc repro)
 	@[ -z "$$RDMC_DATA" ] || { echo "error: RDMC_DATA=$$RDMC_DATA: DVC keeps its files in this folder; unset it for make repro" >&2; exit 1; }
+	@python -m pipeline check
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
 
@@ -77,4 +84,4 @@ pull: setup ## Pull data and models from the bucket RDMC_BUCKET (python -m pipel
 	dvc pull
 
 clean: ## Delete data, checkpoints and running or stopped trainings (runs/); results and DVC's cache stay
-	rm -rf data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots
+	rm -rf data/checked data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots

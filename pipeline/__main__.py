@@ -14,15 +14,18 @@ import typer
 
 from pipeline.cli import data, models, training, use
 from pipeline.config.threads import wait_passively
+from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
 
 INTERRUPTED = 130
+"""Exit code of typer after a KeyboardInterrupt."""
 DISTRIBUTION = "rdmc-pipeline"
 SHOWN = (DISTRIBUTION, "torch", "ray", "mlflow", "dvc")
 """The packages that ``--version`` names."""
 COMMANDS = (
     data.datasets,
     data.fetch,
+    data.check,
     data.prepare,
     data.leaks,
     data.pack,
@@ -97,10 +100,11 @@ def main() -> None:
 
     An error of the user or of the machine becomes one line on standard error.
 
-    Exit codes: 1 for an error, 130 after Ctrl-C, 3 if the gate refuses a version or leaks are found. A bug in the program
-    keeps its traceback.
+    Exit codes: 1 for an error, 2 for a wrong option or from ``check``, 3 if the gate refuses a version or leaks are found, 130
+    after Ctrl-C, 143 after SIGTERM. A bug in the program keeps its traceback.
     """
     wait_passively(os.environ)
+    stop_by_sigterm()
     try:
         command_line()()
     except RdmcError as error:
@@ -111,9 +115,11 @@ def main() -> None:
         rule = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EACCES: "make it accessible"}
         _fail(f"{one_line(error)}; {rule.get(error.errno or 0, 'fix that')}, then run the same command again")
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C
-            _fail("stopped; run the same command again, a training resumes where it was", INTERRUPTED)
-        raise
+        if end.code != INTERRUPTED:
+            raise
+        line, code = last_words(end)
+        sys.stderr.write(f"{line}\n")
+        sys.exit(code)
 
 
 def _fail(line: str, code: int = 1) -> NoReturn:

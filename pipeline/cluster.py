@@ -14,6 +14,7 @@ import ray
 import torch
 
 from pipeline.config.settings import CPU_WORKERS, Settings
+from pipeline.signals import own_handlers
 from rdmc.errors import ConfigError, ServiceError, one_line
 
 COORDINATION = 0.01
@@ -36,7 +37,8 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the default of two seconds delays every report
     logging.getLogger("ray").setLevel(logging.ERROR)  # our own messages cover what a user must know
-    _start(_address(settings), _own(settings, trials) if own_ray(settings) else {})
+    with own_handlers():
+        _start(_address(settings), _own(settings, trials) if own_ray(settings) else {})
     for name in ("ray.train", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     token = Path.home() / ".ray/auth_token"

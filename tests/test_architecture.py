@@ -16,9 +16,9 @@ from tests.support.imports import ROOT, closure, has_code, modules, names, own_i
 
 LIBRARY = [module for module in modules() if module.parts[0] == "rdmc"]
 PIPELINE = [module for module in modules() if module.parts[0] == "pipeline" and has_code(module)]
-STAGES = ["prepare", "leaks", "pack", "train", "evaluate", "register"]
+STAGES = ["check", "prepare", "leaks", "pack", "train", "evaluate", "register"]
 ROOMS = [
-    {"console", "config"},
+    {"console", "config", "signals"},
     {"versioning", "cluster"},
     {"storage"},
     {"tracking", "data", "evaluation"},

@@ -10,10 +10,14 @@ import typer
 from pipeline.cli.options import PARAMS, ParamsFile, known, read_project
 from pipeline.config.data import Layout
 from pipeline.config.settings import read_settings
+from rdmc.errors import RdmcError
 
 Dataset = Annotated[str, typer.Argument(help="A dataset: one of the keys under `datasets` in params.yaml.", show_default=False)]
 LEAKS = 3
 """Exit code of ``leaks`` if it finds any; 1 and 2 mean that it could not check."""
+
+UNUSABLE = 2
+"""Exit code of ``check`` if the project cannot be run as it is."""
 
 
 def datasets(
@@ -47,6 +51,21 @@ def fetch(
     from pipeline.data import fetch as command
 
     command.run(source, dest, sha256, dvc)
+
+
+def check(params: ParamsFile = PARAMS) -> None:
+    """Check params.yaml, the settings and the paths of the datasets, as the stages will read them.
+
+    It prints nothing if all is well. It is the first stage, because DVC deletes the outputs of a stage before it runs the
+    stage. The exit code is 2 if something cannot be used.
+    """
+    from pipeline.stages import check as command
+
+    try:
+        command.run(read_project(params))
+    except RdmcError as error:
+        error.exit_code = UNUSABLE
+        raise
 
 
 def prepare(dataset: Dataset, params: ParamsFile = PARAMS) -> None:

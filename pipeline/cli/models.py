@@ -101,6 +101,7 @@ def release() -> None:
     The exit codes are those of `promote`.
     """
     from pipeline.promotion import release as command
+    from pipeline.stages import check
 
-    if not command.run(read_settings(), read_project):
+    if not command.run(read_settings(), read_project, check.run):
         raise typer.Exit(REFUSED)

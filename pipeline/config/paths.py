@@ -15,6 +15,11 @@ class Paths:
 
     root: Path = Path()
 
+    @property
+    def checked(self) -> Path:
+        """``check``: says that the params can be used (always the same text)."""
+        return self.root / "data/checked"
+
     def pairs(self, dataset: str) -> Path:
         """``prepare``: checked pairs by split, index.json and quarantine.json."""
         return self.root / "data/pairs" / dataset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -61,9 +63,11 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
     with cluster(settings, trials=concurrent), leased(ledger.place):
         require_resources(settings, concurrent)
         ledger.save()  # first, so that a kill before the next save loses nothing: the run is then found by its tags
-        with Tracker.start(
-            settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=("sweep", "stage")
-        ) as parent:
+        same = ("sweep", "stage")
+        with (
+            _resumable(ledger.name),
+            Tracker.start(settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=same) as parent,
+        ):
             ledger.run_id = parent.run_id
             best, runs = _search(project, ledger, parent.run_id)
             score = {f"best_{METRIC}": float(best.score or 0)} if best else {}
@@ -76,6 +80,16 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
         say(f"MLflow does not have all of {ledger.name}; when it answers, `python -m pipeline tune --resume` sends the rest")
     if not best:
         raise TrainingError(f"{ledger.name}: none of {len(ledger.trials)} trials has a {METRIC}; trials.csv has the causes")
+
+
+@contextmanager
+def _resumable(name: str) -> Iterator[None]:
+    """Say how to resume the sweep where the block is stopped."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"`python -m pipeline tune --resume` resumes {name}")
+        raise
 
 
 def _search(project: Project[Params], ledger: Ledger, parent: str | None) -> tuple[SweepTrial | None, SweepRuns]:

@@ -18,7 +18,7 @@ from pipeline.versioning.dvc import show_dvc
 from rdmc.errors import ConfigError, DataError, one_line
 
 
-def run(settings: Settings, read_project: Callable[[], Project[Params]]) -> bool:
+def run(settings: Settings, read_project: Callable[[], Project[Params]], check: Callable[[Project[Params]], None]) -> bool:
     """Run `dvc repro` in the working folder, then judge the version that it registered. Returns whether that is the champion.
 
     That is the version in ``metrics/register.json``, whichever version has the alias. If MLflow does not have it, as after a
@@ -26,7 +26,8 @@ def run(settings: Settings, read_project: Callable[[], Project[Params]]) -> bool
 
     Args:
         settings: where the pipeline runs.
-        read_project: reads the project. It is called after the run, whose stages read params.yaml themselves.
+        read_project: reads the project. It is called again after the run, whose stages read params.yaml themselves.
+        check: raises an error for a project that cannot be run. It is called before DVC deletes anything.
 
     Raises:
         ConfigError: the settings put the project's files in another folder, where DVC does not look.
@@ -35,6 +36,7 @@ def run(settings: Settings, read_project: Callable[[], Project[Params]]) -> bool
     """
     if settings.data:
         raise ConfigError(f"RDMC_DATA={settings.data}: DVC keeps its files in this folder; unset it for a release")
+    check(read_project())
     if settings.bucket:
         connect(settings, Path())
     show_dvc(Path(), "repro")

@@ -16,7 +16,8 @@ from rdmc.data.shards import Manifest
 from rdmc.errors import DataError
 from rdmc.files import file_digest
 
-LAST = "register"
+UNCOUNTED = ("check", "register")
+"""Stages whose code changes no model: one only refuses, the other is running while the code is compared."""
 COMMITTED = "committed"
 """Value of the tag ``code`` where the commit has all of it."""
 
@@ -43,7 +44,7 @@ def sources(root: Path, commit: str, datasets: Collection[str]) -> Sources | Non
     """What dvc.lock's stages were made with, compared with ``commit``. None without git, or a readable dvc.lock with stages.
 
     The digests in dvc.lock count, so code that was changed back since is found too. dvc.yaml counts as it is now. Not counted
-    are the stage ``register``, which is running, and stages of datasets that are not among ``datasets``.
+    are ``UNCOUNTED`` stages, and stages of datasets that are not among ``datasets``.
     """
     deps = _deps(root, datasets)
     found = files_in_commit(root, commit, [*deps, PIPELINE]) if deps else None
@@ -101,8 +102,9 @@ def _deps(root: Path, datasets: Collection[str]) -> dict[str, str]:
         locked = read_lock(root / LOCK) or []
     except DataError:
         return {}
-    counted = [stage for stage in locked if stage.name != LAST and ("@" not in stage.name or _dataset(stage.name) in datasets)]
-    outs = {path for stage in counted for path in stage.outs}
+    kept = [stage for stage in locked if "@" not in stage.name or _dataset(stage.name) in datasets]
+    outs = {path for stage in kept for path in stage.outs}
+    counted = [stage for stage in kept if stage.name not in UNCOUNTED]
     return {path: md5 for stage in counted for path, md5 in stage.deps.items() if not made_by_stages(path, outs)}
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import queue
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import ray
@@ -69,8 +69,7 @@ def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
     """Serve until the block ends. Raises RdmcError if the server cannot start."""
     first = FollowedModel(config.model, settings, config.cache)  # a missing model is reported before Ray starts
     model = ModelStatus(first.current.name, first.current.version, first.problem)
-    with cluster(settings):
-        _end_by_sigterm()
+    with ExitStack() as ending, cluster(settings):
         require_resources(settings)
         if not own_ray(settings):
             check_shared(config)
@@ -78,6 +77,7 @@ def serving(config: ServingConfig, settings: Settings) -> Iterator[Serving]:
             _start(config, settings, model)
             yield Serving(address_of(config), model)
         finally:
+            ending.enter_context(redirect_stdout(StringIO()))  # until Ray ends: it prints there that its own actors do
             with suppress(RayError, RayServeException, RuntimeError):  # Ray may have ended
                 if own_ray(settings):
                     serve.shutdown()
@@ -156,9 +156,3 @@ def _problem() -> str:
         return "" if APP in serve.status().applications else f"the application {APP!r} was ended from elsewhere"
     except (RayError, RayServeException, RuntimeError, OSError) as error:
         return f"Ray has ended ({one_line(error)})"
-
-
-def _end_by_sigterm() -> None:
-    """Make SIGTERM act like Ctrl-C at any moment. Ray replaces the handler when it starts, so this is called after that."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)

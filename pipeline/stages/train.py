@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 from pipeline.cluster import cluster, workers
@@ -14,14 +15,16 @@ from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architectu
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import open_pairs
 from pipeline.storage.lease import training_lease
+from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.checkpoints import bring_home, forget
+from pipeline.training.checkpoints import bring_home, forget, resume_point
 from pipeline.training.ray_train import launch
 from pipeline.training.run_log import RunLog
 from pipeline.training.worker import Row
 from pipeline.versioning.git import commit_tags
 from pipeline.versioning.lineage import code_digest
+from rdmc.errors import ServiceError
 from rdmc.files import write_text
 from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, genotype_for
@@ -41,7 +44,11 @@ def run(project: Project[Recipe]) -> None:
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     name = run_name(params, [pairs.digest, code_digest()])
     with training_lease(project, name):  # a second training would delete the checkpoints of the first
-        _train(project, name, len(validation) > 0, started)
+        try:
+            _train(project, name, len(validation) > 0, started)
+        except KeyboardInterrupt as stop:
+            stop.add_note(_to_resume(project, name))
+            raise
 
 
 def _train(project: Project[Recipe], name: str, validates: bool, started: float) -> None:
@@ -77,6 +84,14 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         log.path.unlink()
     network = f"{params.network.kind}: {cost(params.network)} for {SIDE}x{SIDE} pixels"
     _summary(network, rows, result.metrics, ready - started, log.stepping, time.monotonic() - started)
+
+
+def _to_resume(project: Project[Recipe], name: str) -> str:
+    """What the next command does with a training that was stopped."""
+    with suppress(ServiceError):
+        if found := resume_point(run_files(project, name)):
+            return f"run the same command again, it resumes from step {found[0]} of {project.params.train.steps}"
+    return "run the same command again; nothing was saved yet, so it starts at the first step"
 
 
 def run_name(params: Recipe, digests: list[str]) -> str:

@@ -69,7 +69,7 @@ def launch(
     require_resources(settings)
     path, filesystem = _storage(project, name)
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
-        trainer = ray.train.torch.TorchTrainer(
+        trainer = _Trainer(
             _train_worker,
             train_loop_config={"project": project.to_plain(), "make": make},
             scaling_config=ray.train.ScalingConfig(
@@ -101,6 +101,13 @@ def _storage(project: Project[Recipe], name: str) -> tuple[str, pyarrow.fs.FileS
     if found := resume_point(run_files(project, name)):
         say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
     return ray_storage(project)
+
+
+class _Trainer(ray.train.torch.TorchTrainer):
+    """Leaves Ctrl-C to the command, which ends its MLflow run and then Ray."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Do nothing. Ray's own handler would end the training with an error of Ray."""
 
 
 class Journal(UserCallback):

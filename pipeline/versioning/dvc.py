@@ -22,7 +22,7 @@ from pipeline.config.paths import Paths
 from rdmc.errors import ConfigError, DataError, ServiceError, one_line
 from rdmc.files import file_digest
 
-LOCK, PIPELINE = "dvc.lock", "dvc.yaml"
+LOCK, PIPELINE, PARAMS = "dvc.lock", "dvc.yaml", "params.yaml"
 FOLDER = ".dir"
 """How DVC ends the md5 of a folder."""
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
@@ -66,6 +66,8 @@ class LockedStage:
     """``stage``, or ``stage@dataset``."""
     deps: Mapping[str, str]
     outs: Mapping[str, str]
+    params: Mapping[str, Any]
+    """The params by dotted name, with the values of params.yaml that the stage was run with."""
 
 
 def read_lock(path: Path) -> list[LockedStage] | None:
@@ -74,8 +76,11 @@ def read_lock(path: Path) -> list[LockedStage] | None:
         return None
     try:
         stages = (YAML(typ="safe", pure=True).load(path) or {}).get("stages", {})
-        return [LockedStage(str(name), _digests(stage, "deps"), _digests(stage, "outs")) for name, stage in stages.items()]
-    except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError, AttributeError) as error:
+        return [
+            LockedStage(str(name), _digests(stage, "deps"), _digests(stage, "outs"), dict(_params(stage)))
+            for name, stage in stages.items()
+        ]
+    except (OSError, UnicodeDecodeError, YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: not what DVC writes ({one_line(error)}); run `git checkout dvc.lock` or `dvc repro`"
         ) from None
@@ -140,6 +145,10 @@ def made_by_stages(path: str, outs: Collection[str]) -> bool:
     """Whether a dep is an output of a stage, lies in one, or is a folder that holds one."""
     dep = Path(path)
     return any(dep.is_relative_to(out) or Path(out).is_relative_to(dep) for out in outs)
+
+
+def _params(stage: Any) -> Any:
+    return stage.get("params", {}).get(PARAMS, {})
 
 
 def _digests(stage: Any, part: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("5xx", "429"):
             self._answer(503 if fault == "5xx" else 429, {}, b"<Error><Code>SlowDown</Code></Error>")
         elif fault == "timeout":
-            self.proxy.ended.wait(20)  # longer than the client waits
+            self.proxy.ended.wait(60)  # longer than the client waits
             self.close_connection = True
         elif fault == "reset":
             self.connection.close()
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._forward(fault)
 
     def _forward(self, fault: str) -> None:
-        connection = http.client.HTTPConnection(self.proxy.backend, timeout=20)
+        connection = http.client.HTTPConnection(self.proxy.backend, timeout=120)
         connection.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():  # with the host that the client signed
             connection.putheader(name, value)

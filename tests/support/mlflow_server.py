@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.waiting import until
 
 
 @contextmanager
@@ -29,18 +30,23 @@ def mlflow_server(store: str, folder: Path, port: int) -> Iterator[subprocess.Po
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
+        try:
+            until(lambda: process.poll() is not None or _answers(port))
+        except AssertionError:
             pytest.fail((folder / "server.log").read_text())
+        assert process.poll() is None, (folder / "server.log").read_text()
         yield process
     finally:
         os.killpg(process.pid, 9)
         process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:
@@ -78,12 +84,12 @@ def postgresql() -> Iterator[str]:
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
     import psycopg
 
-    for _ in range(600):
+    def answers() -> bool:
+        assert process.poll() is None, "PostgreSQL did not come up"
         try:
             psycopg.connect(host="127.0.0.1", port=port, user="mlflow", dbname="postgres").close()
-            return
         except psycopg.OperationalError:
-            if process.poll() is not None:
-                break
-            time.sleep(0.1)
-    pytest.fail("PostgreSQL did not come up")
+            return False
+        return True
+
+    until(answers)

@@ -17,7 +17,7 @@ from typing import Any
 
 from rdmc.web import open_url
 
-START_SECONDS = 90
+START_SECONDS = 300
 NODE = {"node-ip-address": "127.0.0.1", "dashboard-agent-listen-port": 0, "num-gpus": 0}
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 

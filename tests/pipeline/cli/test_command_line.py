@@ -23,7 +23,7 @@ from pipeline import __main__ as cli
 from pipeline.cli import data
 from tests.support.imports import ROOT
 
-COMMANDS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
+COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
 COMMANDS |= {"ablate", "evaluate", "profile", "reference", "register", "search", "train", "tune"}
 
@@ -90,7 +90,6 @@ def test_a_bad_setting_is_one_line() -> None:
         (OSError(errno.ENOSPC, "No space left on device", "x.tar"), 1, "'x.tar'; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "data"), 1, "'data'; make it accessible"),
         (BrokenProcessPool("a child\ndied"), 1, "often because memory ran out; free some memory"),
-        (KeyboardInterrupt(), 130, "run the same command again, a training resumes"),
     ],
 )
 def test_an_error_of_the_machine_is_one_line(
@@ -107,6 +106,23 @@ def test_an_error_of_the_machine_is_one_line(
     assert (end.value.code, shown.count("\n")) == (code, 1)
     assert shown.startswith("error: ")
     assert message in shown
+
+
+def test_ctrl_c_is_one_line_with_the_commands_own_advice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = KeyboardInterrupt()
+
+    def fail() -> None:
+        raise stop
+
+    monkeypatch.setattr(data, "read_settings", fail)
+    monkeypatch.setattr(sys, "argv", ["rdmc", "connect"])
+    for advice in ("run the same command again, a training resumes where it was", "it resumes from step 7 of 9"):
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert (end.value.code, capsys.readouterr().err) == (130, f"stopped by Ctrl-C; {advice}\n")
+        stop.add_note("it resumes from step 7 of 9")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +181,8 @@ def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: 
     ("goal", "message", "environment"),
     [
         ("repro", "error: RDMC_DATA=/x: ", {"RDMC_DATA": "/x"}),
+        ("repro", "error: RDMC_WORKERS: 'many'", {"RDMC_WORKERS": "many"}),
+        ("repro", "error: params.yaml: ", {}),
         ("push", "RDMC_BUCKET", {"RDMC_BUCKET": ""}),
         ("pull", "RDMC_BUCKET", {"RDMC_BUCKET": ""}),
     ],
@@ -180,6 +198,33 @@ def test_make_stops_before_dvc(goal: str, message: str, environment: dict[str, s
     assert "dvc repro" not in done.stdout
     assert "dvc push" not in done.stdout
     assert "dvc pull" not in done.stdout
+
+
+def make_venv(folder: Path, first_lines: str) -> None:
+    """What ``make setup`` looks at, with a program that begins with these lines."""
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/dvc").write_text(f"{first_lines}\nimport dvc\n")
+    for name in ("pyproject.toml", "constraints.txt", ".venv/.done"):  # the last one is the newest
+        (folder / name).write_text("")
+
+
+@pytest.mark.parametrize("form", ["#!{}/.venv/bin/python3.11", """#!/bin/sh\n'''exec' "{}/.venv/bin/python" "$0" "$@\""""])
+def test_make_notices_that_the_folder_was_moved_or_copied(form: str, tmp_path: Path) -> None:
+    def planned() -> str:
+        command = ["make", "-f", str(ROOT / "Makefile"), "--dry-run", "setup"]
+        return subprocess.run(command, cwd=old, check=True, capture_output=True, text=True).stdout
+
+    first = old = tmp_path / "my project"
+    make_venv(old, form.format(old))
+    assert "-m venv" not in planned()
+    old = tmp_path / "copy"
+    shutil.copytree(first, old, copy_function=shutil.copy2)
+    assert "-m venv --clear .venv" in planned()
+    assert f".venv was made for {first}/.venv/bin, so it is made again" in planned()
+    shutil.rmtree(first)
+    assert "-m venv --clear .venv" in planned()
+    first.symlink_to(old)
+    assert "-m venv" not in planned(), "the name leads here"
 
 
 def test_make_clean_keeps_a_users_files_in_data(tmp_path: Path) -> None:

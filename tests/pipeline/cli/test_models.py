@@ -13,7 +13,7 @@ from pipeline.__main__ import command_line
 from pipeline.config.project import Project
 from pipeline.promotion import history, models, promote, release, rollback
 from pipeline.registry import diff, rebuild
-from pipeline.stages import register
+from pipeline.stages import check, register
 from tests.support.imports import ROOT
 
 PARAMS = ["--params", str(ROOT / "params.yaml")]
@@ -65,7 +65,8 @@ def test_release_reads_the_params_only_after_the_pipeline_ran(monkeypatch: pytes
     monkeypatch.chdir(tmp_path)  # there is no params.yaml here
     monkeypatch.setattr(release, "run", called := Mock(return_value=True))
     assert run("release") == 0
-    settings, read = called.call_args.args
+    settings, read, checks = called.call_args.args
+    assert checks is check.run
     assert settings.experiment == "rdmc"
     assert read(ROOT / "params.yaml").params.register_.model == "rdmc"
 

@@ -18,6 +18,10 @@ from rdmc.files import write_text
 from tests.support.registry import add_versions
 
 
+def passes(project: Project[Params]) -> None:
+    """A check that finds nothing."""
+
+
 def record(version: int, run_id: str) -> None:
     """Write the result of ``register`` in the working folder."""
     write_text(Paths().register_metrics, json.dumps({"model": "rdmc", "version": version, "run_id": run_id}))
@@ -56,16 +60,28 @@ def test_the_version_of_this_project_is_judged_after_the_pipeline_has_run(calls:
         calls.append("read")
         return Project(params, Settings(), Paths())
 
-    assert release.run(Settings(), read_project)
-    assert calls == ["dvc repro .", "read", "promote 1"]
+    def check(project: Project[Params]) -> None:
+        calls.append("check")
+
+    assert release.run(Settings(), read_project, check)
+    assert calls == ["read", "check", "dvc repro .", "read", "promote 1"]
     calls.clear()
-    release.run(Settings(bucket="s3://bucket"), read_project)
-    assert calls == ["connect s3://bucket .", "dvc repro .", "read", "promote 1"]
+    release.run(Settings(bucket="s3://bucket"), read_project, check)
+    assert calls == ["read", "check", "connect s3://bucket .", "dvc repro .", "read", "promote 1"]
+
+
+def test_nothing_runs_for_a_project_that_is_refused(calls: list[str], params: Params) -> None:
+    def check(project: Project[Params]) -> None:
+        raise DataError("mine/*.png: matches no file")
+
+    with pytest.raises(DataError, match="matches no file"):
+        release.run(Settings(bucket="s3://bucket"), lambda: Project(params, Settings(), Paths()), check)
+    assert calls == []
 
 
 def test_a_refusal_of_the_gate_is_returned(calls: list[str], params: Params, store: str) -> None:
     record(2, str(MlflowClient(store).get_model_version("rdmc", "2").run_id))
-    assert not release.run(Settings(), lambda: Project(params, Settings(), Paths()))
+    assert not release.run(Settings(), lambda: Project(params, Settings(), Paths()), passes)
     assert calls[-1] == "promote 2"
 
 
@@ -74,7 +90,7 @@ def test_a_version_that_mlflow_does_not_have_is_registered_again(
     calls: list[str], params: Params, version: int, run_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(version, run_id)
-    release.run(Settings(), lambda: Project(params, Settings(), Paths()))
+    release.run(Settings(), lambda: Project(params, Settings(), Paths()), passes)
     assert calls == ["dvc repro .", "dvc repro --force --single-item register .", "promote 3"]
     assert f"MLflow does not have version {version} of this project" in capsys.readouterr().out
 
@@ -82,12 +98,12 @@ def test_a_version_that_mlflow_does_not_have_is_registered_again(
 def test_a_project_that_registered_nothing_names_the_command(calls: list[str], params: Params) -> None:
     Paths().register_metrics.unlink()
     with pytest.raises(DataError, match=r"register\.json: .*; make it with `dvc repro --force --single-item register`"):
-        release.run(Settings(), lambda: Project(params, Settings(), Paths()))
+        release.run(Settings(), lambda: Project(params, Settings(), Paths()), passes)
 
 
 def test_project_files_elsewhere_are_refused_before_anything_runs(calls: list[str], params: Params) -> None:
     with pytest.raises(ConfigError, match="^RDMC_DATA=/elsewhere: DVC keeps its files in this folder; unset it"):
-        release.run(Settings(data="/elsewhere"), lambda: Project(params, Settings(), Paths()))
+        release.run(Settings(data="/elsewhere"), lambda: Project(params, Settings(), Paths()), passes)
     assert calls == []
 
 
@@ -97,5 +113,5 @@ def test_nothing_is_promoted_if_the_pipeline_fails(calls: list[str], params: Par
 
     monkeypatch.setattr(release, "show_dvc", fails)
     with pytest.raises(ServiceError, match="dvc repro failed"):
-        release.run(Settings(), lambda: Project(params, Settings(), Paths()))
+        release.run(Settings(), lambda: Project(params, Settings(), Paths()), passes)
     assert calls == []

@@ -32,7 +32,7 @@ def lock(root: Path, *deps: str) -> None:
     named = [{"path": dep, "md5": md5} for dep, md5 in digests.items()]
     outs = [{"path": "data/shards/light", "md5": "3.dir"}, {"path": "checkpoints/best", "md5": "4.dir"}]
     old = {"deps": [{"path": "rdmc/a.py", "md5": "of another time"}]}
-    stages = {"prepare@gone": old, "train": {"deps": [*named, *made], "outs": outs}, "register": old}
+    stages = {"prepare@gone": old, "train": {"deps": [*named, *made], "outs": outs}, "register": old, "check": old}
     (root / "dvc.lock").write_text(json.dumps({"stages": stages}))
 
 

@@ -95,7 +95,7 @@ def test_a_shared_ray_keeps_the_applications_of_others(tmp_path: Path, monkeypat
         until_routed(port, waiting)
         waiting.send_signal(signal.SIGTERM)
         assert "stopped" in waiting.communicate(timeout=SECONDS)[1]
-        assert (waiting.returncode, ask(port, "/theirs"), ask(port, "/greedy")) == (130, (200, b"hello"), (200, b"hello"))
+        assert (waiting.returncode, ask(port, "/theirs"), ask(port, "/greedy")) == (143, (200, b"hello"), (200, b"hello"))
         assert b'"rdmc"' not in ask(port, "/-/routes")[1]
 
 

@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +33,7 @@ from rdmc.inference import derain_image
 from rdmc.models.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.models.rdmc import RDMC
 from tests.support.s3 import S3Server
+from tests.support.waiting import PATIENCE, hanging_up
 
 COMMIT, TRAINED = "a" * 40, "b" * 40
 KNOWN = {"git_commit": COMMIT, "git_dirty": "true", "dvc.checkpoints/best": "12.dir", "dvc.data/shards/light": "3456.dir"}
@@ -273,13 +272,11 @@ def test_a_registry_that_cannot_be_reached_is_an_error_of_one_line(
     place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = place.result()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free.getsockname()[1]}")
-    start = time.monotonic()
-    with pytest.raises(ServiceError, match=r"^http://127.0.0.1:\d+ cannot be reached .*; start that") as caught:
-        register.run(Project(params, Settings(mlflow_timeout=1), place.paths))
-    assert time.monotonic() - start < 5
+    with hanging_up() as (port, callers):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+        with pytest.raises(ServiceError, match=r"^http://127.0.0.1:\d+ cannot be reached .*; start that") as caught:
+            register.run(Project(params, Settings(mlflow_timeout=PATIENCE), place.paths))
+        assert len(callers) == 1, "it is asked once: MLflow's own client would try for minutes"
     assert "secret" not in str(caught.value)
     assert place.result() == before
 

@@ -64,7 +64,7 @@ def test_reads_survive_errors_in_a_tenth_of_all_responses(
     cache = ShardCache(pushed / "cache", 1)
     with proxy.running() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        fetch = remote.BucketShards(remote.Remote(bucket, timeout=0.3, pause=0.001), cache)
+        fetch = remote.BucketShards(remote.Remote(bucket, timeout=3, pause=0.001), cache)
         for _ in range(4):
             folder = dataset_folder(toy_project(settings, Paths(pushed)), "light")
             store = PairStore([folder], "train", cache_mb=0, fetch=fetch)
@@ -94,7 +94,7 @@ def test_a_server_that_always_fails_is_one_line(
     with FaultyProxy(s3.endpoint, 1.0, faults=(fault,)).running() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         cache = ShardCache(pushed / "cache", 1)
-        fetch = remote.BucketShards(remote.Remote(bucket, timeout=0.2, pause=0.001), cache)
+        fetch = remote.BucketShards(remote.Remote(bucket, timeout=0.2 if fault == "timeout" else 60, pause=0.001), cache)
         with pytest.raises((DataError, ServiceError), match=message) as caught:
             PairStore([folder], "train", fetch=fetch)[0]
     assert "\n" not in str(caught.value)

@@ -23,6 +23,7 @@ from pipeline.tracking.client import (
     sqlite_path,
 )
 from rdmc.errors import ServiceError, one_line
+from tests.support.waiting import PATIENCE
 
 
 class Waited(queue.Queue[str]):
@@ -62,14 +63,14 @@ def test_a_server_that_speaks_no_http_is_refused(monkeypatch: pytest.MonkeyPatch
         thread = threading.Thread(target=greet)
         thread.start()
         with pytest.raises(ServiceError, match="no HTTP server: BadStatusLine"):
-            check_reachable(Settings(mlflow_timeout=5))
+            check_reachable(Settings(mlflow_timeout=PATIENCE))
         thread.join()
 
 
 def test_an_impossible_host_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{'a' * 64}.example")
     with pytest.raises(ServiceError, match="cannot be reached"):
-        check_reachable(Settings(mlflow_timeout=2))
+        check_reachable(Settings(mlflow_timeout=PATIENCE))
 
 
 def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,16 @@ def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
     assert (folder / MANIFEST).read_bytes() == (pushed / "source" / MANIFEST).read_bytes()
 
 
-@pytest.mark.parametrize("content", ["<<<<<<< ours\nstages: {\n", "- 1", "stages: {pack: {outs: [1]}}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<<<<<<< ours\nstages: {\n",
+        "- 1",
+        "stages: {pack: {outs: [1]}}",
+        "stages: {a: {params: 1}}",
+        "stages: {a: {params: {params.yaml: 1}}}",
+    ],
+)
 def test_a_damaged_dvc_lock_is_named(content: str, tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "dvc.lock").write_text(content)
     with pytest.raises(DataError, match=r"dvc.lock: not what DVC writes .*; run `git checkout dvc.lock`") as caught:

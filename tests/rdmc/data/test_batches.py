@@ -42,7 +42,7 @@ def fetchers() -> list[threading.Thread]:
 
 
 def gone(threads: Callable[[], Sized]) -> bool:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 120  # a busy machine takes long to end a process
     while threads() and time.monotonic() < until:
         time.sleep(0.01)
     return not threads()
