@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.settings import Settings
 from pipeline.registry.client import model_folder, registry_for
+from pipeline.tracking.metric_names import figures_on_tests
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, MissingError
 from rdmc.files import file_digest
@@ -160,8 +161,7 @@ def named_version(uri: str, settings: Settings) -> Version:
 
 def figures(client: MlflowClient, version: Version) -> dict[str, float]:
     """The means that ``register`` logged in the version's run, such as ``light/derained/psnr_y``; empty without a run."""
-    metrics = _run(client, version).get("metrics", {})
-    return {name.removeprefix("evaluate/"): value for name, value in metrics.items() if name.startswith("evaluate/")}
+    return figures_on_tests(_run(client, version).get("metrics", {}))
 
 
 def params_of(client: MlflowClient, version: Version) -> dict[str, str]:

@@ -72,7 +72,7 @@ def test_promote_refuse_force_and_roll_back(
     assert checks["overall"]["low"] > 0
     assert (folder / "verdict.md").read_text().startswith("# version 3 against version 1: passed")
     rows = list(csv.DictReader((folder / "images.csv").open()))
-    mean = float(versions.client.get_run(version.run_id).data.metrics["evaluate/heavy/derained/psnr_y"])
+    mean = float(versions.client.get_run(version.run_id).data.metrics["test/heavy/derained/psnr_y"])
     heavy = [float(row["version 3 psnr_y"]) for row in rows if row["dataset"] == "heavy"]
     assert sum(heavy) / 6 == pytest.approx(mean, abs=1e-5), "as evaluate measured it"
     assert len({row["scene"] for row in rows}) == 6
