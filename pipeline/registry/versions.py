@@ -169,6 +169,18 @@ def params_of(client: MlflowClient, version: Version) -> dict[str, str]:
     return dict(_run(client, version).get("params", {}))
 
 
+def experiment_of(client: MlflowClient, version: Version) -> str:
+    """The id of the experiment that the version's run belongs to; empty without a run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(version.run_id).info.experiment_id) if version.run_id else ""
+    except MlflowException as error:
+        if error.error_code in GONE:
+            return ""
+        raise
+
+
 def load_version(version: Version, settings: Settings) -> Restorer:
     """Load the network of a version, in evaluation mode on the CPU.
 
