@@ -33,6 +33,8 @@ COMMANDS = (
     training.evaluate,
     training.profile,
     training.reference,
+    training.baseline,
+    training.experiments,
     models.register,
     models.models,
     models.promote,

@@ -25,7 +25,7 @@ from tests.support.imports import ROOT
 
 COMMANDS = {"connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
-COMMANDS |= {"ablate", "evaluate", "profile", "reference", "register", "search", "train", "tune"}
+COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
