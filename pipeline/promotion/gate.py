@@ -21,7 +21,7 @@ from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from rdmc.errors import DataError
 
 Floats = NDArray[np.float64]
-FEW = "the mean, of too few for a bound"
+FEW = "by the mean: too few for a bound"
 LEAST = 4
 """Fewest scenes for the bound of a mean. With three, it wrongly passes a model in 8 of 100 cases at a confidence of 0.95."""
 

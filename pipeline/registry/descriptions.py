@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.registry.publish import Registered
-from pipeline.tracking.links import experiment_page, model_page, run_page
+from pipeline.tracking.links import curves_page, experiment_page, model_page, run_page
 
 BECAME = "Registered as"
 """How the last paragraph of a run's description begins."""
@@ -24,6 +24,7 @@ def pages_of(made: Registered, experiment: str, run_id: str) -> dict[str, str]:
     """The pages in MLflow that show what was registered, by name."""
     return {
         "run": run_page(experiment, run_id),
+        "curves": curves_page(experiment, run_id),
         "model": model_page(made.name, made.version),
         "experiment": experiment_page(experiment),
     }

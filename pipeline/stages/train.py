@@ -15,7 +15,7 @@ from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import open_pairs
 from pipeline.storage.lease import training_lease
 from pipeline.storage.s3 import check_bucket
-from pipeline.tracking.links import experiment_page, run_page, show_pages
+from pipeline.tracking.links import curves_page, run_page, show_pages
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import bring_home, forget
@@ -83,7 +83,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     _summary(network, rows, result.metrics, ready - started, log.stepping, time.monotonic() - started)
     if tracker.run_id and tracker.experiment_id:
         at = tracker.experiment_id
-        show_pages(settings, {"run": run_page(at, tracker.run_id), "experiment": experiment_page(at)})
+        show_pages(settings, {"run": run_page(at, tracker.run_id), "curves": curves_page(at, tracker.run_id)})
 
 
 def run_name(params: Recipe, digests: list[str]) -> str:

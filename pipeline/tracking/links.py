@@ -25,6 +25,11 @@ def run_page(experiment: str, run_id: str) -> str:
     return f"#/experiments/{experiment}/runs/{run_id}{VIEW}"
 
 
+def curves_page(experiment: str, run_id: str) -> str:
+    """The page with the charts of a run, as a fragment."""
+    return f"#/experiments/{experiment}/runs/{run_id}/model-metrics{VIEW}"
+
+
 def artifact_page(experiment: str, run_id: str, path: str) -> str:
     """The page that shows an artifact of a run, as a fragment. ``path`` is relative to the run's artifacts."""
     return f"#/experiments/{experiment}/runs/{run_id}/artifacts/{quote(path)}{VIEW}"

@@ -54,6 +54,7 @@ def _links(settings: Settings, address: str) -> None:
         return
     except faults():  # checked second, because it imports MLflow
         return
+    say("open one of these; the bare address opens MLflow's GenAI pages:")
     for line in page_lines(address, pages):
         say(line)
 

@@ -182,6 +182,24 @@ def test_make_stops_before_dvc(goal: str, message: str, environment: dict[str, s
     assert "dvc pull" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("goals", "last"),
+    [
+        (["repro"], "python -m pipeline baseline --hint"),
+        (["baseline"], "python -m pipeline baseline"),
+        (["experiments"], "python -m pipeline experiments"),
+        (["ablation"], "python -m pipeline ablate"),
+        (["ablation", "WRITE=docs/ablation.md"], "python -m pipeline ablate --write docs/ablation.md"),
+    ],
+)
+def test_what_make_runs_last(goals: list[str], last: str, tmp_path: Path) -> None:
+    """An ablation writes into docs/ only if it is asked to, and repro ends by saying what to commit."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "RDMC_", "WRITE"))}
+    command = ["make", "-n", "-f", str(ROOT / "Makefile"), "-o", "setup", *goals]
+    done = subprocess.run(command, cwd=tmp_path, env=outer, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].strip() == last
+
+
 def test_make_clean_keeps_a_users_files_in_data(tmp_path: Path) -> None:
     for name in ("data/mine", "data/pairs/light", "data/shards/light", "checkpoints"):
         (tmp_path / name).mkdir(parents=True)

@@ -26,6 +26,7 @@ def test_a_run_links_to_the_version_and_a_later_one_replaces_it() -> None:
 def test_the_pages_of_a_version() -> None:
     assert {name: page.partition("?")[0] for name, page in pages_of(MADE, "1", "cd").items()} == {
         "run": "#/experiments/1/runs/cd",
+        "curves": "#/experiments/1/runs/cd/model-metrics",
         "model": "#/models/rdmc/versions/3",
         "experiment": "#/experiments/1/runs",
     }

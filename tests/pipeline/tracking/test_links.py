@@ -5,16 +5,32 @@ from __future__ import annotations
 import pytest
 
 from pipeline.config.settings import Settings
-from pipeline.tracking.links import artifact_page, experiment_page, model_page, page_lines, run_page, served_at, show_pages
+from pipeline.tracking.links import (
+    artifact_page,
+    curves_page,
+    experiment_page,
+    model_page,
+    page_lines,
+    run_page,
+    served_at,
+    show_pages,
+)
 
 TRAINING = "?workflowType=machine_learning"
 
 
 def test_every_page_opens_in_the_view_for_training() -> None:
-    pages = [experiment_page("1"), run_page("1", "ab"), artifact_page("1", "ab", "cards/1 b.md"), model_page("a b", 3)]
+    pages = [
+        experiment_page("1"),
+        run_page("1", "ab"),
+        curves_page("1", "ab"),
+        artifact_page("1", "ab", "cards/1 b.md"),
+        model_page("a b", 3),
+    ]
     assert pages == [
         f"#/experiments/1/runs{TRAINING}",
         f"#/experiments/1/runs/ab{TRAINING}",
+        f"#/experiments/1/runs/ab/model-metrics{TRAINING}",
         f"#/experiments/1/runs/ab/artifacts/cards/1%20b.md{TRAINING}",
         f"#/models/a%20b/versions/3{TRAINING}",
     ]
