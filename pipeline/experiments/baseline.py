@@ -11,6 +11,7 @@ from pipeline.versioning.dvc import LOCK
 from pipeline.versioning.git import git
 from rdmc.errors import ConfigError, ServiceError
 
+PARAMS = "params.yaml"
 RESULTS = (LOCK, "metrics", "plots")
 """What a baseline is: the digests of all outs, the figures, and the rows behind the curves."""
 
@@ -40,6 +41,9 @@ def run(root: Path = Path()) -> None:
     git(root, "add", "--", *there)
     git(root, "commit", "--quiet", "--only", "-m", _message(Paths(root)), "--", *there)
     say(f"baseline: {git(root, 'log', '-1', '--format=%h, %s')}")
+    if git(root, "status", "--porcelain", "--", PARAMS):
+        say(f"{PARAMS} differs from the commit and is no part of it; if these results are of the file as it is now,")
+        say(f"commit it too:  git commit {PARAMS}")
     say("try a change:  dvc exp run -S train.lr=1e-3, then make experiments")
 
 

@@ -48,7 +48,9 @@ def test_the_results_are_committed_and_nothing_else(project: Path, capsys: pytes
     assert committed(project) == ["dvc.lock", "metrics/evaluate.json", "plots/.gitignore", "plots/history.csv"]
     assert git(project, "log", "-1", "--format=%s") == "Baseline: 32.30 dB PSNR-Y on the test images, +6.67 dB"
     assert git(project, "status", "--porcelain").splitlines() == ["A  notes.txt", " M params.yaml"], "what is staged stays so"
-    assert "baseline: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "baseline: " in shown
+    assert "commit it too:  git commit params.yaml" in shown
     with pytest.raises(ConfigError, match=r"nothing to commit as a baseline: equal to commit [0-9a-f]+, Baseline: 32.30 dB"):
         baseline.run(project)
 
