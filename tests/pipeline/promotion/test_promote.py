@@ -64,13 +64,6 @@ def test_promote_refuse_force_and_roll_back(
     assert version.tags["verdict"].startswith("passed: overall +")
     assert "## Verdict: passed, against version 1" in version.description
     assert version.description.startswith("RDMC"), "what register wrote stays"
-    back = version.description.partition("## Made champion: ")[2].partition("## Verdict")[0]
-    assert "It came back by a rollback. Reason: it rained." in back
-    assert "/verdict.md?workflowType=machine_learning)): passed: overall +" in back, (
-        "with a link to the verdict by which it reigns"
-    )
-    forced = versions.client.get_model_version("rdmc", "2").description
-    assert "promoted by force, although the gate refused it. Reason: a demonstration." in str(forced)
     folder = Path(versions.client.download_artifacts(version.run_id, version.tags["verdict_artifact"]))
     verdict = json.loads((folder / "verdict.json").read_text())
     checks = {check["name"]: check for check in verdict["checks"]}
@@ -86,6 +79,24 @@ def test_promote_refuse_force_and_roll_back(
 
     assert not versions.promote("2"), "a version that was rolled back is refused"
     assert "rolled back on" in versions.client.get_model_version("rdmc", "2").tags["verdict"]
+
+
+def test_the_champions_page_says_by_which_verdict_it_reigns(versions: PromotionStore) -> None:
+    """After a promotion, one by force, a rollback, and a refusal since."""
+
+    def page(number: str) -> str:
+        whole = str(versions.client.get_model_version("rdmc", number).description)
+        return whole.partition("## Made champion: ")[2].partition("## Verdict")[0]
+
+    assert versions.promote("3")
+    assert "It passed the gate." in page("3")
+    assert versions.promote("2", force=True, reason="a demonstration")
+    assert "promoted by force, although the gate refused it. Reason: a demonstration." in page("2")
+    rollback.run(versions.project, "it rained")
+    assert not versions.promote("2"), "it was rolled back"
+    assert "It came back by a rollback. Reason: it rained." in page("3")
+    assert "/verdict.md?workflowType=machine_learning)): passed: overall +" in page("3"), "the verdict of its promotion"
+    assert page("1") == "", "never the champion"
 
 
 def test_the_champion_trained_again_has_nothing_to_promote(
