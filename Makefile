@@ -8,10 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MOVED := $(shell made=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/dvc 2>/dev/null); [ -z "$$made" ] || [ "$$made" -ef $(BIN) ] || echo "$$made")
 
 .DEFAULT_GOAL := help
-.PHONY: moved help setup repro release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull clean
+.PHONY: moved help setup repro baseline experiments release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.done ## Make .venv with everything in it (the other commands do this when needed)
 
@@ -31,6 +31,13 @@ repro: setup ## Run the whole pipeline, except what has not changed (dvc repro)
 	@python -m pipeline check
 	@if [ -n "$$RDMC_BUCKET" ]; then python -m pipeline connect; fi
 	dvc repro
+	@python -m pipeline baseline --hint
+
+baseline: setup ## Commit dvc.lock, metrics/ and plots/, which experiments are compared with (python -m pipeline baseline)
+	@python -m pipeline baseline
+
+experiments: setup ## List the experiments of dvc exp run: figures, changed params (python -m pipeline experiments)
+	@python -m pipeline experiments
 
 release: setup ## Run the pipeline and promote the new model if it passes the gate (python -m pipeline release)
 	python -m pipeline release
@@ -56,8 +63,8 @@ format: setup ## Format the code (ruff check --fix, ruff format)
 tune: setup ## Search tune.space of params.yaml for better params; writes best_params.yaml (python -m pipeline tune)
 	python -m pipeline tune
 
-ablation: setup ## Compare the recipe with and without its parts; writes docs/ablation.md (python -m pipeline ablate)
-	python -m pipeline ablate --write docs/ablation.md
+ablation: setup ## Compare the recipe with and without its parts, in ablation/; WRITE=docs/ablation.md updates that page (python -m pipeline ablate)
+	python -m pipeline ablate $(if $(WRITE),--write $(WRITE))
 
 search: setup ## Search for a smaller architecture; writes architectures/searched (python -m pipeline search)
 	python -m pipeline search

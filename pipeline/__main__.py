@@ -36,6 +36,8 @@ COMMANDS = (
     training.evaluate,
     training.profile,
     training.reference,
+    training.baseline,
+    training.experiments,
     models.register,
     models.models,
     models.promote,

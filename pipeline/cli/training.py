@@ -75,6 +75,32 @@ def ablate(
     command.run(read_project(params), fresh, write)
 
 
+def baseline(
+    hint: Annotated[
+        bool, typer.Option("--hint", help="Commit nothing; say what is not committed, and how to commit it.")
+    ] = False,
+) -> None:
+    """Commit `dvc.lock`, `metrics/` and `plots/`, and nothing else: the baseline that experiments are compared with.
+
+    `dvc metrics diff` and `experiments` compare with the last commit, and the next `dvc exp run` overwrites these files.
+    """
+    from pipeline.experiments import baseline as command
+
+    (command.hint if hint else command.run)()
+
+
+def experiments(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """List the experiments of `dvc exp run`: state, main figures, and the params that differ from the commit they started from.
+
+    `dvc exp show` has a column for every param, metric and file. This is the part that is needed to choose one.
+    """
+    from pipeline.experiments import compare as command
+
+    command.run(as_json=as_json)
+
+
 def evaluate(params: ParamsFile = PARAMS) -> None:
     """Measure the best model on the test images of every dataset, and draw before/after pictures.
 

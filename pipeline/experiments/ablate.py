@@ -44,6 +44,8 @@ from pipeline.experiments.trials import cause, forget_trials, grid, like_worker,
 from pipeline.registry.publish import attach_files
 from pipeline.storage.datasets import open_pairs
 from pipeline.storage.s3 import check_bucket
+from pipeline.tracking.metric_names import TEST
+from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import TrainingResult
 from pipeline.training.worker import Row
@@ -76,9 +78,15 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
         shutil.rmtree(paths.ablation, ignore_errors=True)
     todo = _missing(trials, paths)
     say(f"ablate: {len(trials)} trials of {params.ablation.steps} steps, {len(todo)} of them to train")
-    tags = {**commit_tags(), "stage": "ablate"}
+    commit = commit_tags()
+    about = (
+        f"Ablation: {', '.join(params.ablation.variants)}, {len(params.ablation.seeds)} seeds each. Its trials are below it."
+    )
+    tags = {**commit, "stage": "ablate", **run_tags("ablate", about, commit["git_commit"])}
+    title = run_title(params.network.kind, params.network.width, list(params.datasets), "ablation")
+    shown = only(flatten(params), (*TRAINED, "evaluate", "ablation"))
     name = f"ablate-{digest_of(trial_params(params, params.ablation.steps, {}), data, code)[:12]}"
-    with Tracker.start(settings, name, flatten(params), tags, run_id=_recall(paths, name)) as parent:
+    with Tracker.start(settings, title, shown, tags, run_id=_recall(paths, name)) as parent:
         write_text(paths.ablation / "run.json", json.dumps({"name": name, "run_id": parent.run_id}) + "\n")
         failed = _train(project, todo, parent.run_id) if todo else []
         _publish(project, trials, parent, write)
@@ -168,11 +176,11 @@ class AblationRuns(TrialRuns):
 
 
 def _flat(score: Score) -> dict[str, float]:
-    """A result as MLflow metrics: ``test_<dataset>_psnr_y`` and so on."""
+    """A result as MLflow metrics: ``test/<dataset>/psnr_y`` and so on."""
     flat = {"training_seconds": score.seconds}
     for group, figures in score.figures.items():
         for kind, value in {**figures["derained"], "gain_psnr_y": figures["gain_psnr_y"]}.items():
-            flat[f"test_{group}_{kind}"] = value
+            flat[f"{TEST}{group}/{kind}"] = value
     return flat
 
 

@@ -12,6 +12,7 @@ from pipeline.config.params import Params
 from pipeline.config.recipe import flatten
 from pipeline.config.settings import Settings
 from pipeline.console import say
+from pipeline.tracking.run_info import TRAINED, only, run_tags
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import RdmcError
 
@@ -56,14 +57,13 @@ class TrialRuns(tune.Callback):
 
     def tracker(self, trial: Any) -> Tracker:
         """A tracker for a trial's run: a new run, or the earlier one where the command resumes. Runs in the writing thread."""
-        return Tracker.start(
-            self.settings, self.title(trial), self.params_of(trial.config), {"stage": "trial"}, parent_run_id=self.parent
-        )
+        tags = {"stage": "trial", **run_tags("ablate", f"Trial {self.title(trial)} of an ablation.")}
+        return Tracker.start(self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent)
 
     def params_of(self, config: Config) -> dict[str, Any]:
-        """The params of a trial as its run shows them; only the chosen values where they cannot be used."""
+        """The params that a trial trains with, as its run shows them; only the chosen values where they cannot be used."""
         try:
-            return flatten(self.choose(self.params, config))
+            return only(flatten(self.choose(self.params, config)), TRAINED)
         except RdmcError:
             return dict(config.get("chosen", config))
 

@@ -13,6 +13,7 @@ from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import open_pairs
 from pipeline.storage.lease import training_lease
 from pipeline.storage.s3 import check_bucket
+from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import forget, opened
 from pipeline.training.ray_train import launch
@@ -45,9 +46,13 @@ def run(project: Project[Recipe]) -> None:
         log = RunLog(paths.runs / f"{name}.jsonl")  # a search that was stopped resumes in the same MLflow run
         steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
         say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")
-        tags = {**commit_tags(), "stage": "search"}
+        commit = commit_tags()
+        about = f"Search for an architecture of RDMC: {shares}. On the terminal it is `{name}`."
+        tags = {**commit, "stage": "search", **run_tags("search", about, commit["git_commit"])}
+        title = run_title(params.network.kind, params.network.width, list(params.datasets), "search")
+        shown = only(flatten(params), (*TRAINED, "search"))
         with (
-            Tracker.start(settings, name, flatten(params), tags, run_id=log.run_id) as tracker,
+            Tracker.start(settings, title, shown, tags, run_id=log.run_id) as tracker,
             TrainingDisplay(steps) as display,
             log.following(tracker, display) as follow,
         ):

@@ -32,6 +32,7 @@ from pipeline.storage.datasets import open_pairs
 from pipeline.storage.lease import leased
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
+from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
 from pipeline.versioning.git import git_commit
 from pipeline.versioning.lineage import code_digest
@@ -58,7 +59,11 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
     check_bucket(settings)
     data, _ = (open_pairs(project, split).digest for split in ("train", "validation"))
     ledger = _resumed(project, data, sweep) if resume or sweep else _new(project, data)
-    tags = {"git_commit": git_commit() or "unknown", "stage": "tune", "sweep": ledger.name}
+    commit = git_commit() or "unknown"
+    about = f"Sweep `{ledger.name}`: {params.tune.algorithm} over {', '.join(params.tune.space)}. Its trials are below it."
+    tags = {"git_commit": commit, "stage": "tune", "sweep": ledger.name, **run_tags("tune", about, commit)}
+    title = run_title(params.network.kind, params.network.width, list(params.datasets), "sweep")
+    shown = only(flatten(params), (*TRAINED, "tune"))
     concurrent = min(params.tune.concurrent, params.tune.trials)
     with cluster(settings, trials=concurrent), leased(ledger.place):
         require_resources(settings, concurrent)
@@ -66,7 +71,7 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
         same = ("sweep", "stage")
         with (
             _resumable(ledger.name),
-            Tracker.start(settings, ledger.name, flatten(params), tags, run_id=ledger.run_id, same=same) as parent,
+            Tracker.start(settings, title, shown, tags, run_id=ledger.run_id, same=same) as parent,
         ):
             ledger.run_id = parent.run_id
             best, runs = _search(project, ledger, parent.run_id)
@@ -180,7 +185,8 @@ class SweepRuns(TrialRuns):
     def tracker(self, trial: Any) -> Tracker:
         """A tracker for a trial's run: a new run, or the run of an earlier session, to which all validations are sent again."""
         record = self._record(trial)
-        tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"]}
+        about = run_tags("tune", f"Trial {trial.config['trial']} of the sweep `{self.ledger.name}`.")
+        tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"], **about}
         tracker = Tracker.start(
             self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent,
             run_id=record.run_id, same=("sweep", "trial"),

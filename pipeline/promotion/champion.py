@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline.config.registry import Register
 from pipeline.console import say
 from pipeline.promotion.log import LogEntry, PromotionLog
+from pipeline.promotion.verdict import show_reign
 from pipeline.registry.versions import all_versions, ensure_model, known_aliases, known_version
 from rdmc.errors import ServiceError
 
@@ -76,6 +77,7 @@ def settle(client: MlflowClient, names: Register) -> PromotionLog:
         if alias == log.champion:
             if finished:
                 return log
+            show_reign(client, names.model, log)
             _mark(client, names, log.last)
             return read_log(client, names)
         if not finished and known_version(client, names.model, log.champion):
@@ -85,6 +87,7 @@ def settle(client: MlflowClient, names: Register) -> PromotionLog:
         if last_seen == (log.last, alias):
             say(f"{names.champion} was moved outside of this program, to version {alias or 'none'}: the history records it")
             append(client, names, log, "adopt", alias, why="the alias was moved outside of this program")
+            show_reign(client, names.model, read_log(client, names))
             continue
         last_seen = (log.last, alias)
         sleep(PAUSE)
@@ -167,6 +170,7 @@ def follow(client: MlflowClient, names: Register) -> None:
         if log.champion:
             client.set_registered_model_alias(names.model, names.champion, str(log.champion))
         if read_log(client, names).last == log.last:
+            show_reign(client, names.model, log)
             _mark(client, names, log.last)
             return
     raise _keeps_changing(names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from rdmc.errors import DataError
 
 Floats = NDArray[np.float64]
-FEW = "too few scenes for an interval"
+FEW = "by the mean: too few for a bound"
 LEAST = 4
 """Fewest scenes for the bound of a mean. With three, it wrongly passes a model in 8 of 100 cases at a confidence of 0.95."""
 
@@ -40,6 +40,12 @@ class Check:
     least: float | None = None
     """What the lower bound, or without one the value, must reach. For ``cost``, the value that must not be exceeded."""
 
+    @property
+    def unsure(self) -> bool:
+        """Whether it fails although its value is good enough: only the certainty is missing."""
+        measured = self.value is not None and self.least is not None and self.name != "cost"
+        return not self.passed and measured and float(self.value or 0) >= float(self.least or 0)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -52,6 +58,8 @@ class Verdict:
     scenes: int
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further facts for a reader, by name. They do not decide."""
+    by: str = "scene"
+    """What counts as independent: scenes, or each image by itself."""
 
     @property
     def passed(self) -> bool:
@@ -60,10 +68,21 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        """One line: that it passed and by how much, or which rules failed."""
-        failed = [check.said for check in self.checks if not check.passed]
+        """One line: that it passed and by how much, or which rules failed, those first that more images would not change."""
+        failed = [check.said for check in self.ordered if not check.passed]
         gain = next((check.said for check in self.checks if check.name == "overall"), "")
         return f"passed: {gain}" if not failed else f"refused: {'; '.join(failed)}"
+
+    @property
+    def ordered(self) -> list[Check]:
+        """The rules: those that fail for certain, those that fail for want of certainty, those that hold."""
+        return sorted(self.checks, key=lambda check: (check.passed, check.unsure))
+
+    @property
+    def counted(self) -> str:
+        """How many images and scenes were compared."""
+        apart = ", each image counted by itself (gate.by: image)" if self.by == "image" else ""
+        return f"{self.images} images of {self.scenes} scene{'' if self.scenes == 1 else 's'}{apart}"
 
     def to_json(self) -> str:
         """The whole verdict as JSON; a number that is not finite is null."""
@@ -75,13 +94,13 @@ class Verdict:
         rows = [
             f"| {check.name} | {'holds' if check.passed else '**fails**'} | {_shown(check.value)} | {_shown(check.low)} "
             f"| {_shown(check.least)} | {check.said} |"
-            for check in self.checks
+            for check in self.ordered
         ]
         return "\n".join(
             [
                 f"# {self.challenger} against {self.champion}: {'passed' if self.passed else 'refused'}",
                 "",
-                f"{self.images} test images of {self.scenes} scenes. Differences in PSNR-Y, dB.",
+                f"On {self.counted}. Differences in PSNR-Y, dB.",
                 "",
                 "| rule | | value | lower bound | needed | |",
                 "|---|---|---|---|---|---|",
@@ -130,7 +149,8 @@ def judge(
     ]
     ssim = float(np.mean(np.array(challenger.ssim_y)[known] - np.array(champion.ssim_y)[known]))
     facts = {"SSIM-Y, mean difference": round(ssim, 5), **_times(challenger, champion)}
-    return Verdict(challenger.label, champion.label, tuple(checks), len(images), sample.units, facts)
+    scenes = len({image.scene for image in images})
+    return Verdict(challenger.label, champion.label, tuple(checks), len(images), scenes, facts, rules.by)
 
 
 def _require_same(a: ModelFigures, b: ModelFigures) -> None:
@@ -143,38 +163,70 @@ def _unit(image: ImageIdentity, by: str) -> str:
     return image.scene if by == "scene" else f"{image.dataset}/{image.name}"
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The images that one rule judges."""
+
+    units: int
+    """How many scenes they show, or how many they are if each counts by itself."""
+    images: int
+    by: str
+    floor: float
+    """The smallest difference among them, dB. A lower bound of their mean that lies below it says nothing."""
+
+    @classmethod
+    def of(cls, sample: PairedSample, by: str, dataset: str = "") -> _Part:
+        """All images of a sample, or those of one dataset."""
+        chosen = sample.dataset == sample.names.index(dataset) if dataset else np.ones(len(sample.new), bool)
+        units = len(np.unique(sample.unit[chosen]))
+        return cls(units, int(chosen.sum()), by, float((sample.new - sample.old)[chosen].min()))
+
+    @property
+    def counted(self) -> str:
+        """How many scenes or images it has, as text."""
+        return f"{self.units} {self.by}{'' if self.units == 1 else 's'}"
+
+    @property
+    def advice(self) -> str:
+        """What gives the rule more to judge by."""
+        return "add test scenes, or set gate.by: image" if self.units < self.images else f"add test {self.by}s"
+
+
 def _comparisons(sample: PairedSample, rules: Gate, seed: int, first: bool) -> list[Check]:
     """The rules that compare both models: over all images, on each dataset, and on the worst images."""
     result = bounds(sample, rules.worst_share, rules.confidence, rules.resamples, seed)
-    enough = sample.units >= rules.min_scenes
-    overall = _bounded("overall", result.overall, rules.margin, rules.confidence, enough)
-    if not enough and not first:
-        reason = (
-            f"overall {result.overall.mean:+.2f} dB of {sample.units} scenes: {FEW}, at least {rules.min_scenes} are needed"
-        )
-        overall = Check("overall", False, reason, result.overall.mean, None, rules.margin)
-    each = [_dataset(name, bound, sample.units_of(name), rules, first) for name, bound in result.datasets.items()]
-    worst = _bounded(f"worst {rules.worst_share:.0%}", result.worst, -rules.worst_tolerance, rules.confidence, enough)
+    everything = _Part.of(sample, rules.by)
+    overall = _mean("overall", result.overall, rules.margin, everything, rules, first, rules.min_scenes)
+    each = [
+        _mean(f"dataset {name}", bound, -rules.tolerance, _Part.of(sample, rules.by, name), rules, first, LEAST)
+        for name, bound in result.datasets.items()
+    ]
+    interval = everything.units >= rules.min_scenes
+    worst = _bounded(f"worst {rules.worst_share:.0%}", result.worst, -rules.worst_tolerance, rules.confidence, interval)
     return [overall, *each, worst]
 
 
-def _dataset(name: str, bound: Bound, scenes: int, rules: Gate, first: bool) -> Check:
-    """The rule for one dataset.
+def _mean(name: str, bound: Bound, least: float, part: _Part, rules: Gate, first: bool, fewest: int) -> Check:
+    """The rule for the mean over all images or over those of a dataset.
 
-    With few scenes, a first champion is judged by the mean. A challenger is judged by the bound, and refused with fewer than
-    ``LEAST`` scenes.
+    With fewer than ``gate.min_scenes`` a first champion is judged by the mean. A challenger is judged by the bound, and refused
+    with fewer than ``fewest``. A refusal first says whether the mean itself is too low or only what is known of it too little.
     """
-    few, name, least = scenes < rules.min_scenes, f"dataset {name}", -rules.tolerance
-    if first or scenes >= LEAST:
-        check = _bounded(name, bound, least, rules.confidence, not (few and first))
-    else:
-        check = Check(name, False, f"{name} {bound.mean:+.2f} dB ({FEW}; needed {least:+.2f})", bound.mean, None, least)
-    if check.passed or first or not few:
+    few = part.units < rules.min_scenes
+    if few and first:
+        return _bounded(name, bound, least, rules.confidence, interval=False)
+    check = _bounded(name, bound, least, rules.confidence)
+    if part.units >= fewest and (check.passed or not (few or bound.low < part.floor)):
         return check
-    return replace(check, said=f"{check.said}, of {scenes} scenes: add test scenes, or set gate.by: image")
+    if bound.mean < least:
+        said = f"{name} {bound.mean:+.2f} dB, the mean of {part.counted} (needed {least:+.2f})"
+    else:
+        more = f", at least {fewest} are needed" if part.units < fewest else ""
+        said = f"{name} {bound.mean:+.2f} dB, but {part.counted} are too few to be sure of {least:+.2f}{more}: {part.advice}"
+    return Check(name, False, said, bound.mean, None, least)
 
 
-def _bounded(name: str, bound: Bound, least: float, confidence: float, interval: bool) -> Check:
+def _bounded(name: str, bound: Bound, least: float, confidence: float, interval: bool = True) -> Check:
     """Check that the lower bound reaches ``least``; without ``interval``, that the mean does."""
     low = bound.low if interval else None
     judged = f"at least {bound.low:+.2f} with {100 * confidence:g}% confidence" if interval else FEW

@@ -184,12 +184,8 @@ def _facts(case: Case) -> dict[str, str]:
 
 
 def _show(verdict: Verdict) -> None:
-    rows = [[check.name, "holds" if check.passed else "FAILS", check.said] for check in verdict.checks]
-    table(
-        f"{verdict.challenger} against {verdict.champion}: {verdict.images} images of {verdict.scenes} scenes",
-        ["", "", ""],
-        rows,
-    )
+    rows = [[check.name, "holds" if check.passed else "FAILS", check.said] for check in verdict.ordered]
+    table(f"{verdict.challenger} against {verdict.champion}: {verdict.counted}", ["", "", ""], rows)
 
 
 def _json(case: Case, kind: str, champion: bool, line: str, document: str = "", verdict: Verdict | None = None) -> str:

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.model_figures import ModelFigures
 from pipeline.promotion.gate import Verdict
-from pipeline.registry.versions import Version
+from pipeline.promotion.log import PromotionLog
+from pipeline.registry.versions import Version, experiment_of, known_version
+from pipeline.tracking.links import artifact_page
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-HEADING = "## Verdict"
+HEADING, REIGN = "## Verdict", "## Made champion"
+"""The headings of the two sections below what ``register`` wrote: of the last verdict, and of how it became champion."""
 DESCRIPTION = 5000
 """Most characters of a description that MLflow's databases take."""
+LONGEST = 1200
+"""Most characters of the section on how a version became champion."""
 
 
 def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, figures: Sequence[ModelFigures], basis: str) -> str:
@@ -37,17 +42,73 @@ def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, figur
     number = str(version.number)
     for name, value in (("verdict", verdict.line), ("verdict_at", stamp), ("verdict_artifact", folder)):
         client.set_model_version_tag(version.model, number, name, value)
-    client.update_model_version(version.model, number, described(version.description, verdict, folder))
+    page = _page(client, version, folder)
+    client.update_model_version(version.model, number, described(version.description, verdict, page))
     return folder
 
 
-def described(description: str, verdict: Verdict, folder: str) -> str:
-    """The version's description with this verdict below it in place of an earlier one; at most ``DESCRIPTION`` characters."""
+def described(description: str, verdict: Verdict, page: str) -> str:
+    """The version's description with this verdict at its end in place of an earlier one; at most ``DESCRIPTION`` characters.
+
+    ``page``: the address of the whole verdict.
+    """
     above = description.partition(f"\n\n{HEADING}")[0]
-    rows = [f"- {'holds' if check.passed else '**fails**'}: {check.said}" for check in verdict.checks]
+    rows = [f"- {'holds' if check.passed else '**fails**'}: {check.said}" for check in verdict.ordered]
     head = f"{HEADING}: {'passed' if verdict.passed else 'refused'}, against {verdict.champion}"
-    room = DESCRIPTION - len(above) - 4
-    return f"{above}\n\n" + "\n".join([head, "", f"In full: `{folder}` of the run.", "", *rows])[:room]
+    room = max(0, DESCRIPTION - len(above) - 4)
+    return f"{above}\n\n" + "\n".join([head, "", f"[The whole verdict]({page})", "", *rows])[:room]
+
+
+def show_reign(client: MlflowClient, model: str, log: PromotionLog) -> None:
+    """Write into the champion's description how it became that, and the verdict by which it reigns.
+
+    A version that was deleted meanwhile is left alone.
+    """
+    version = known_version(client, model, log.champion)
+    if version:
+        text = reign(log, lambda folder: _page(client, version, folder))
+        client.update_model_version(model, str(version.number), with_reign(version.description, text))
+
+
+def reign(log: PromotionLog, page: Callable[[str], str]) -> str:
+    """How the champion of a log became that, in Markdown: the last entry, and the verdict of its last promotion.
+
+    After a rollback, or if the alias was moved by hand, that verdict is in an earlier entry. ``page`` gives the address of a
+    verdict's folder.
+    """
+    last = log.counted[-1]
+    how = {
+        "promote": "It passed the gate.",
+        "force": "It was promoted by force, although the gate refused it.",
+        "rollback": "It came back by a rollback.",
+        "adopt": "Its alias was moved outside of this program.",
+    }[last.kind]
+    judged = next(
+        (entry for entry in log.counted[::-1] if entry.after == last.after and entry.kind in ("promote", "force")), None
+    )
+    why = f" Reason: {last.why}." if last.why else ""
+    lines = [f"{REIGN}: {last.at}", f"{how}{why} By {last.who}; champion before: {last.before or 'none'}."]
+    if judged:
+        address = page(judged.document) if judged.document else ""
+        link = f" ([the whole verdict]({address}))" if address else ""
+        lines.append(f"The verdict by which it reigns{link}: {judged.verdict}")
+    else:
+        lines.append("The gate has not judged it.")
+    text = "\n\n".join(lines)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def with_reign(description: str, text: str) -> str:
+    """The description with this section in place of an earlier one; the last verdict stays below, within ``DESCRIPTION``."""
+    above, heading, verdict = description.partition(f"\n\n{HEADING}")
+    above = above.partition(f"\n\n{REIGN}")[0]
+    return f"{above}\n\n{text}{heading}{verdict}"[:DESCRIPTION]
+
+
+def _page(client: MlflowClient, version: Version, folder: str) -> str:
+    """The address of a verdict's page, for Markdown in MLflow's own pages; empty if the version's run is gone."""
+    experiment = experiment_of(client, version)
+    return artifact_page(experiment, version.run_id, f"{folder}/verdict.md") if experiment else ""
 
 
 def images_csv(figures: Sequence[ModelFigures]) -> str:

@@ -13,13 +13,16 @@ import numpy as np
 
 from pipeline.config.data import Dataset
 from pipeline.registry.provenance import COMMITTED
+from rdmc.data.shards import Manifest
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.errors import DataError
 
 DRAWS = 2000
-"""Bootstrap resamples of the images."""
+"""Bootstrap resamples of the scenes."""
 WORST = 5
-"""How many images are listed as known failures."""
+"""How many images are listed as known failures, at most."""
+FEWEST = 8
+"""Fewest scenes for an interval; with fewer, a bootstrap interval is too narrow."""
 PUBLIC = "photographs inside scikit-image, scikit-learn and ai-benchmark, with rain rendered over them (docs/decisions/0005)"
 
 
@@ -34,6 +37,8 @@ class Used:
     """Pairs by split."""
     rule: Dataset
     """Its entry in params.yaml."""
+    scenes: Mapping[str, str]
+    """Scene by test image, as images.csv names the images. Datasets made from the same photographs name the same scenes."""
 
 
 def write_card(
@@ -51,8 +56,8 @@ def write_card(
         network: kind, parameters and cost of the network, by name.
         used: the datasets that the model was trained or measured on.
         images: images.csv, with one row per test image.
-        facts: ``run_id``, ``version``, ``model_sha256`` and, if known, ``registered_commit``, ``code`` and ``rebuild``, as
-            ``register`` records them.
+        facts: ``run_id``, ``version``, ``date``, ``model_sha256`` and, if known, ``registered_commit``, ``code`` and
+            ``rebuild``, as ``register`` records them.
         params: the params that the model was trained with, by dotted name.
 
     Raises:
@@ -60,16 +65,21 @@ def write_card(
     """
     rows = read_images(images)
     parts = [
-        f"# {model}",
+        f"# {model}, version {facts['version']}, {facts['date']}",
         "Removes rain from 8-bit RGB photographs of any size. Made for rain that is streaks and veils; not for drops on glass, "
         "fog, or snow. It changes pixels by guessing, so its output is no evidence of what was there.",
         _section("The network", _table(["", ""], [[name, str(value)] for name, value in network.items()])),
         _section("Data", _table(["dataset", "pairs", "licence", "digest"], [_dataset_row(one) for one in used])),
-        _section("Test images", _figures(rows)),
+        _section("Test images", _figures(rows, {one.name: one.scenes for one in used})),
         _section("Known failures", _failures(rows)),
         _section("How to make it again", _commands(facts, params)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def scenes_of(manifest: Manifest) -> dict[str, str]:
+    """The scene of each test image of a packed dataset, by the image's name."""
+    return {sample.key: sample.scene for _, sample in manifest.samples("test")}
 
 
 def read_images(path: Path) -> list[dict[str, Any]]:
@@ -81,11 +91,18 @@ def read_images(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: {error}; make it with `dvc repro evaluate`") from None
 
 
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean, by the percentile bootstrap over images. A single value is both ends."""
-    array = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(0, len(array), (DRAWS, len(array)))
-    low, high = np.percentile(array[draws].mean(1), [2.5, 97.5])
+def interval(values: Sequence[float], scenes: Sequence[str], seed: int = 0) -> tuple[float, float] | None:
+    """The 95 % confidence interval of the mean over images, by the percentile bootstrap over scenes.
+
+    A scene is drawn with all its images, because these are not independent of one another. None with too few scenes.
+    """
+    _, scene = np.unique(np.asarray(scenes), return_inverse=True)
+    count = int(scene.max()) + 1
+    if count < FEWEST:
+        return None
+    sums, images = np.bincount(scene, np.asarray(values, float)), np.bincount(scene)
+    draws = np.random.default_rng(seed).integers(0, count, (DRAWS, count))
+    low, high = np.percentile(sums[draws].sum(1) / images[draws].sum(1), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -93,33 +110,39 @@ def _floats(row: Mapping[str, str]) -> dict[str, float]:
     return {name: float(row[name]) for name in ("rainy_psnr_y", "derained_psnr_y", "derained_ssim_y")}
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
+def _figures(rows: Sequence[Mapping[str, Any]], scenes: Mapping[str, Mapping[str, str]]) -> str:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["dataset"], []).append(row)
     if len(groups) > 1:
         groups["overall"] = list(rows)
     table = [
-        [name, str(len(group)), *(_mean(group, column, digits) for column, digits in COLUMNS)] for name, group in groups.items()
+        [name, str(len(group)), str(len(set(own))), *(_mean(group, own, column, digits) for column, digits in COLUMNS)]
+        for name, group in groups.items()
+        for own in ([scenes[row["dataset"]][row["image"]] for row in group],)
     ]
-    head = ["dataset", "images", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
-    return f"Means, with 95 % intervals by {DRAWS:,} bootstrap draws over the images.\n\n{_table(head, table)}"
+    head = ["dataset", "images", "scenes", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
+    about = f"Means, with 95 % intervals by {DRAWS:,} bootstrap draws over the scenes where there are at least {FEWEST}."
+    return f"{about}\n\n{_table(head, table)}"
 
 
 COLUMNS = (("rainy_psnr_y", 2), ("derained_psnr_y", 2), ("gain", 2), ("derained_ssim_y", 4))
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], column: str, digits: int) -> str:
+def _mean(rows: Sequence[Mapping[str, Any]], scenes: Sequence[str], column: str, digits: int) -> str:
     values = [row[column] for row in rows]
-    low, high = interval(values)
-    return f"{np.mean(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    ends = interval(values, scenes)
+    shown = f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})" if ends else ""
+    return f"{np.mean(values):.{digits}f}{shown}"
 
 
 def _failures(rows: Sequence[Mapping[str, Any]]) -> str:
-    worst = sorted(rows, key=lambda row: row["gain"])[:WORST]
-    worse = sum(row["gain"] < 0 for row in rows)
-    table = [[row["dataset"], row["image"], f"{row['derained_psnr_y']:.2f}", f"{row['gain']:+.2f}"] for row in worst]
-    intro = f"{worse} of {len(rows)} test images came out worse than they went in. Those that gained least:"
+    worse = sorted((row for row in rows if row["gain"] < 0), key=lambda row: row["gain"])
+    if not worse:
+        return f"None of the {len(rows)} test images came out worse than it went in."
+    table = [[row["dataset"], row["image"], f"{row['derained_psnr_y']:.2f}", f"{row['gain']:+.2f}"] for row in worse[:WORST]]
+    which = "The worst of them:" if len(worse) > WORST else "These:"
+    intro = f"{len(worse)} of {len(rows)} test images came out worse than they went in. {which}"
     return f"{intro}\n\n{_table(['dataset', 'image', 'derained PSNR-Y, dB', 'gain'], table)}"
 
 

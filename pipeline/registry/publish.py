@@ -23,6 +23,8 @@ from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.registry.client import ARTIFACT, registry
 from pipeline.tracking.client import experiment_id, knows_run, now_ms, send_metrics, send_params
+from pipeline.tracking.metric_names import TEST, metric_name
+from pipeline.tracking.run_info import run_tags
 from rdmc.data.pairs import QUARANTINE
 from rdmc.errors import ServiceError
 from rdmc.models.genotype import GENOTYPE, Genotype
@@ -80,7 +82,12 @@ def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name:
     runs = client.search_runs([experiment], f"tags.model_sha256 = '{digest}'", max_results=1)
     if runs:
         return str(runs[0].info.run_id)
-    run = client.create_run(experiment, run_name=name, tags={"model_sha256": digest})
+    tags = {
+        "model_sha256": digest,
+        "stage": "register",
+        **run_tags("register", "A model that was trained without this MLflow store."),
+    }
+    run = client.create_run(experiment, run_name=name, tags=tags)
     client.set_terminated(run.info.run_id)
     return str(run.info.run_id)
 
@@ -88,9 +95,9 @@ def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name:
 def add_history(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> int:
     """Log the figures of ``rows`` that the run does not have at their ``step``. Returns how many were logged."""
     names = sorted({name for row in rows for name in row} - {"step"})
-    known = {name: {figure.step for figure in client.get_metric_history(run_id, name)} for name in names}
+    known = {name: {figure.step for figure in client.get_metric_history(run_id, metric_name(name))} for name in names}
     missing = [
-        (name, value, now_ms(), int(row["step"]))
+        (metric_name(name), value, now_ms(), int(row["step"]))
         for row in rows
         for name, value in row.items()
         if name != "step" and int(row["step"]) not in known[name]
@@ -100,10 +107,10 @@ def add_history(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, f
 
 
 def add_evaluation(client: MlflowClient, run_id: str, evaluation: dict[str, Any], step: int) -> None:
-    """Log the means of ``evaluation`` that the run does not have yet, named such as ``evaluate/<dataset>/derained/psnr_y``."""
+    """Log the means of ``evaluation`` that the run does not have yet, named such as ``test/<dataset>/derained/psnr_y``."""
     known = client.get_run(run_id).data.metrics
     figures = {
-        f"evaluate/{name}/{kind}": value
+        f"{TEST}{name}/{kind}": value
         for name, group in evaluation.items()
         for kind, value in _leaves(group)
         if kind != "images"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.settings import Settings
 from pipeline.registry.client import model_folder, registry_for
+from pipeline.tracking.metric_names import figures_on_tests
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, MissingError
 from rdmc.files import file_digest
@@ -160,13 +161,24 @@ def named_version(uri: str, settings: Settings) -> Version:
 
 def figures(client: MlflowClient, version: Version) -> dict[str, float]:
     """The means that ``register`` logged in the version's run, such as ``light/derained/psnr_y``; empty without a run."""
-    metrics = _run(client, version).get("metrics", {})
-    return {name.removeprefix("evaluate/"): value for name, value in metrics.items() if name.startswith("evaluate/")}
+    return figures_on_tests(_run(client, version).get("metrics", {}))
 
 
 def params_of(client: MlflowClient, version: Version) -> dict[str, str]:
     """The params of the version's run by dotted name; empty without a run."""
     return dict(_run(client, version).get("params", {}))
+
+
+def experiment_of(client: MlflowClient, version: Version) -> str:
+    """The id of the experiment that the version's run belongs to; empty without a run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(version.run_id).info.experiment_id) if version.run_id else ""
+    except MlflowException as error:
+        if error.error_code in GONE:
+            return ""
+        raise
 
 
 def load_version(version: Version, settings: Settings) -> Restorer:

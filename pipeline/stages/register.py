@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from pipeline.config.settings import dvc_experiment
 from pipeline.console import say, table
 from pipeline.evaluation.plots import learning_curve
 from pipeline.registry.client import registry
-from pipeline.registry.model_card import Used, write_card
+from pipeline.registry.descriptions import describe, describe_run, pages_of
+from pipeline.registry.model_card import Used, scenes_of, write_card
 from pipeline.registry.provenance import Sources, leaking, sources
 from pipeline.registry.publish import (
     PackedDataset,
@@ -38,6 +40,8 @@ from pipeline.registry.twin import find_twin
 from pipeline.storage.datasets import dataset_folder, read_manifests
 from pipeline.storage.s3 import bucket_of, check_bucket
 from pipeline.tracking.client import send_params
+from pipeline.tracking.links import artifact_page, show_pages
+from pipeline.tracking.run_info import NOTE, REGISTERED, only, run_title
 from pipeline.versioning.dvc import LOCK
 from pipeline.versioning.lineage import lineage
 from rdmc.checkpoint import WEIGHTS, load_model
@@ -79,19 +83,24 @@ def run(project: Project[Params]) -> None:
     step = int(history[-1]["step"]) if history else 0
     check_bucket(settings)
     with registry(settings) as client:
-        run_id = open_run(client, settings, run_id, "train", digest)
-        code = attribution(client.get_run(run_id).data.tags, known)
+        title = run_title(network.config.kind, network.config.width, list(params.datasets))
+        run_id = open_run(client, settings, run_id, title, digest)
+        run = client.get_run(run_id)
+        code = attribution(run.data.tags, known)
         experiment = {EXPERIMENT: dvc_experiment()} if dvc_experiment() else {}
         facts = {"model_sha256": digest, **experiment, **code, **{f"data.{data.name}": data.digest for data in datasets}}
         facts |= add_provenance(client, run_id, project, manifests.values(), known.get("git_commit", ""))
         added = add_history(client, run_id, history)
-        send_params(client, run_id, flatten(params), run_tags(facts))
+        send_params(client, run_id, only(flatten(params), REGISTERED), commit_tag(facts))
         add_evaluation(client, run_id, evaluation, step)
         add_datasets(client, run_id, datasets)
         add_results(client, run_id, params, paths, history)
         if isinstance(network, RDMC):
             add_genotype(client, run_id, genotype_of(network))
-        used = [Used(data.name, data.digest, data.pairs, params.datasets[data.name]) for data in datasets]
+        used = [
+            Used(data.name, data.digest, data.pairs, params.datasets[data.name], scenes_of(manifests[data.name]))
+            for data in datasets
+        ]
         add_checks(client, run_id, {name: dataset_folder(project, name) for name in params.datasets})
         twin = find_twin(client, params.register_.model, facts, settings)
         if twin:
@@ -100,11 +109,14 @@ def run(project: Project[Params]) -> None:
         else:
             made = add_model(client, project, run_id, network, used, facts, evaluation, step)
         alias = "" if dvc_experiment() else params.register_.alias
+        about = describe_run(run.data.tags.get(NOTE, ""), made, evaluation["overall"])
+        send_params(client, run_id, {}, {NOTE: about})
         if alias:
             client.set_registered_model_alias(made.name, alias, str(made.version))
     result = {"model": made.name, "version": made.version, "alias": alias, "run_id": made.run_id}
     write_text(paths.register_metrics, json.dumps(result, indent=2) + "\n")
     _show(made, alias, evaluation["overall"], added)
+    show_pages(settings, pages_of(made, str(run.info.experiment_id), run_id))
 
 
 def add_model(
@@ -124,12 +136,12 @@ def add_model(
     tags = {"psnr_y": overall["derained"]["psnr_y"], "gain_psnr_y": overall["gain_psnr_y"], **facts}
     description = describe(evaluation)
     made = add_version(client, name, run_id, model_id, tags, description)
-    known_as = {**facts, "run_id": run_id, "version": str(made.version)}
+    known_as = {**facts, "run_id": run_id, "version": str(made.version), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     card = add_card(client, run_id, params, network, used, paths, known_as)
     client.set_model_version_tag(name, str(made.version), "card", card)
-    client.update_model_version(
-        name, str(made.version), f"{description}\n\nThe card {card} of its run has its inputs and its weaknesses."
-    )
+    at = artifact_page(str(client.get_run(run_id).info.experiment_id), run_id, card)
+    link = f"[The model card]({at}) has its data, its known failures and how to make it again."
+    client.update_model_version(name, str(made.version), f"{description}\n\n{link}")
     return made
 
 
@@ -212,7 +224,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
         raise DataError(f"{path}: {error}; make it with `dvc repro train`") from None
 
 
-def run_tags(facts: dict[str, str]) -> dict[str, str]:
+def commit_tag(facts: dict[str, str]) -> dict[str, str]:
     """The facts, with the commit also under the tag that MLflow's user interface shows."""
     return {**facts, **({"mlflow.source.git.commit": facts["git_commit"]} if "git_commit" in facts else {})}
 
@@ -250,17 +262,6 @@ def add_card(
     return path
 
 
-def describe(evaluation: dict[str, Any]) -> str:
-    """A version's description in Markdown: what the model does, and a table of its figures."""
-    lines = [
-        f"| {name} | {group['images']} | {group['rainy']['psnr_y']:.2f} | {group['derained']['psnr_y']:.2f} "
-        f"| {group['gain_psnr_y']:+.2f} | {group['derained']['ssim_y']:.4f} |"
-        for name, group in evaluation.items()
-    ]
-    head = ["| test images of | images | rainy PSNR-Y, dB | derained | gain | SSIM-Y |", "|---|---|---|---|---|---|"]
-    return "\n".join(["RDMC: removes rain from 8-bit RGB images of any size, (N, H, W, 3) in and out.", "", *head, *lines])
-
-
 def _json(path: Path, stage: str) -> Any:
     try:
         return json.loads(path.read_text())
@@ -278,5 +279,4 @@ def _show(made: Registered, alias: str, overall: dict[str, Any], added: int) -> 
     table("register", ["", ""], rows)
     if added:
         say(f"{added} figures that were missing in the run were added from the history")
-    say("look at it:  make mlflow")
     say(f"use it:      python -m pipeline derain photo.png out.png --model {uri}")

@@ -17,6 +17,8 @@ from pipeline.storage.datasets import open_pairs
 from pipeline.storage.lease import training_lease
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
+from pipeline.tracking.links import curves_page, run_page, show_pages
+from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import bring_home, forget, resume_point
 from pipeline.training.ray_train import launch
@@ -62,9 +64,11 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         say(f"train: {params.loss.described}")
         if not validates:
             say("train: no validation pairs, so the weights of the last step are taken; `dvc repro prepare` says why")
-        tags = {**commit_tags(), "stage": "train"}
+        commit = commit_tags()
+        tags = {**commit, "stage": "train", **run_tags("train", _about(params, name), commit["git_commit"])}
+        title = run_title(params.network.kind, params.network.width, list(params.datasets))
         with (
-            Tracker.start(settings, name, _shown(params), tags, run_id=log.run_id) as tracker,
+            Tracker.start(settings, title, _shown(params), tags, run_id=log.run_id) as tracker,
             TrainingDisplay(params.train.steps) as display,
             log.following(tracker, display) as follow,
         ):
@@ -84,6 +88,9 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         log.path.unlink()
     network = f"{params.network.kind}: {cost(params.network)} for {SIDE}x{SIDE} pixels"
     _summary(network, rows, result.metrics, ready - started, log.stepping, time.monotonic() - started)
+    if tracker.run_id and tracker.experiment_id:
+        at = tracker.experiment_id
+        show_pages(settings, {"run": run_page(at, tracker.run_id), "curves": curves_page(at, tracker.run_id)})
 
 
 def _to_resume(project: Project[Recipe], name: str) -> str:
@@ -100,9 +107,20 @@ def run_name(params: Recipe, digests: list[str]) -> str:
 
 
 def _shown(params: Recipe) -> dict[str, Any]:
-    """The params as the MLflow run shows them, with the cost of the network."""
+    """The params that a training depends on, as the MLflow run shows them, with the cost of the network."""
     price = cost(params.network)
-    return {**flatten(params), "cost.parameters": price.parameters, f"cost.gflop_{SIDE}x{SIDE}": round(price.gflop, 4)}
+    costs = {"cost.parameters": price.parameters, f"cost.gflop_{SIDE}x{SIDE}": round(price.gflop, 4)}
+    return {**only(flatten(params), TRAINED), **costs}
+
+
+def _about(params: Recipe, name: str) -> str:
+    """The description of the run in MLflow: what is trained, on what, for how long. ``name``: that of the launch."""
+    rules = params.train
+    return (
+        f"Training of {params.network.kind} ({cost(params.network)} for {SIDE}x{SIDE} pixels) on {', '.join(params.datasets)}: "
+        f"{rules.steps} steps of {rules.global_batch_size} crops of {rules.crop}x{rules.crop} pixels, seed {params.seed}. "
+        f"On the terminal it is `{name}`."
+    )
 
 
 def history_csv(rows: dict[int, Row]) -> str:

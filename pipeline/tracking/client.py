@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from pipeline.config.settings import Settings
 from pipeline.console import note
 from pipeline.tracking.relocation import artifact_folder, relocate
+from pipeline.tracking.run_info import KIND, TRAINING
 from rdmc.errors import ServiceError
 from rdmc.web import open_url
 
@@ -98,7 +99,7 @@ def shown_uri(uri: str) -> str:
 
 
 def experiment_id(client: MlflowClient, settings: Settings) -> str:
-    """The id of the settings' experiment, which is created if it does not exist.
+    """The id of the settings' experiment, which is created if it does not exist, and tagged as model training.
 
     Its artifacts are stored in the bucket, or beside the SQLite file without a bucket. A server decides itself where to
     store them.
@@ -108,11 +109,13 @@ def experiment_id(client: MlflowClient, settings: Settings) -> str:
     experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:
         try:
-            return client.create_experiment(settings.experiment, artifact_location=_artifacts(settings))
+            return client.create_experiment(settings.experiment, _artifacts(settings), {KIND: TRAINING})
         except MlflowException:
             experiment = client.get_experiment_by_name(settings.experiment)  # another process may just have made it
             if experiment is None:
                 raise
+    if not experiment.tags.get(KIND):  # an experiment of an earlier version of this code, or made by hand
+        client.set_experiment_tag(experiment.experiment_id, KIND, TRAINING)
     return experiment.experiment_id
 
 

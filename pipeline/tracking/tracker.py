@@ -22,6 +22,7 @@ from pipeline.tracking.client import (
     send_metrics,
     send_params,
 )
+from pipeline.tracking.metric_names import metric_name
 from rdmc.errors import ServiceError, one_line
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Tracker:
     ) -> None:
         self.run_id, self._same = run_id, same
         """The run's id; None until a run could be opened."""
+        self.experiment_id = ""
+        """The id of its experiment; empty until then."""
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
         self._started, self._status = now_ms(), ""
         self._client: MlflowClient | None = None
@@ -96,9 +99,9 @@ class Tracker:
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Send the metrics of a step, or keep them until MLflow answers again."""
+        """Send the metrics of a step under MLflow's names (``metric_name``), or keep them until MLflow answers again."""
         now = now_ms()
-        self._figures += [(name, float(value), now, step) for name, value in metrics.items()]
+        self._figures += [(metric_name(name), float(value), now, step) for name, value in metrics.items()]
         excess = max(0, len(self._figures) - BUFFER)
         del self._figures[:excess]
         self._lost += excess
@@ -170,7 +173,7 @@ class Tracker:
         self._pause = min(2 * self._pause, PAUSES[1])
 
     def _open(self, client: MlflowClient) -> None:
-        experiment = experiment_id(client, self._settings)
+        experiment = self.experiment_id = experiment_id(client, self._settings)
         if self._same and not self.run_id:
             wanted = " and ".join(f"tags.`{tag}` = '{self._tags[tag]}'" for tag in self._same)
             known = client.search_runs([experiment], wanted, max_results=1)

@@ -6,26 +6,28 @@ import errno
 import os
 import socket
 import sys
-from urllib.parse import urlsplit
 
 from pipeline.config.settings import Settings
 from pipeline.console import say
-from pipeline.tracking.client import check_reachable, in_place, shown_uri
+from pipeline.tracking.client import check_reachable, connect, experiment_id, faults, in_place, shown_uri
+from pipeline.tracking.links import HOST, experiment_page, model_page, page_lines, run_page, served_at
 from rdmc.errors import ServiceError
 
-HOST = "127.0.0.1"
+LOG = "-history"
+"""End of the names of registered models that hold a log of promotions and no model."""
 
 
 def run(settings: Settings, port: int) -> None:
-    """Replace this process by MLflow's server for the settings' store. If the store is a server already, print its address.
+    """Print links, and replace this process by MLflow's server for the settings' store. A store that is a server needs none.
 
     The store's address may hold a password. It is passed in the environment, so no list of processes shows it.
 
     Raises ServiceError for a port that cannot be used or a store that does not answer.
     """
     shown = shown_uri(settings.tracking_uri)
-    if urlsplit(shown).scheme in ("http", "https"):
+    if address := served_at(settings):
         say(f"MLFLOW_TRACKING_URI names a server, which shows these pages itself: open {shown}")
+        _links(settings, address)
         return
     check_reachable(settings)
     in_place(settings)
@@ -34,9 +36,43 @@ def run(settings: Settings, port: int) -> None:
     say(f"MLflow UI of {shown} at http://{HOST}:{port} (Ctrl-C stops it), the same as:")
     named = '"$MLFLOW_TRACKING_URI"' if "MLFLOW_TRACKING_URI" in os.environ else shown
     say(f"  {' '.join(command)} --backend-store-uri {named}")
+    _links(settings, f"http://{HOST}:{port}")
     sys.stdout.flush()
-    variables = {"MLFLOW_BACKEND_STORE_URI": settings.tracking_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    variables = {
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
+    }
     os.execve(sys.executable, [sys.executable, "-m", *command], {**os.environ, **variables})  # noqa: S606  signals reach the UI directly, and its exit status is ours
+
+
+def _links(settings: Settings, address: str) -> None:
+    """Print a line for the experiment, its newest run and each model. Without a readable store, MLflow says what is wrong."""
+    try:
+        pages = pages_here(settings)
+    except ServiceError:
+        return
+    except faults():  # checked second, because it imports MLflow
+        return
+    say("open one of these; the bare address opens MLflow's GenAI pages:")
+    for line in page_lines(address, pages):
+        say(line)
+
+
+def pages_here(settings: Settings) -> dict[str, str]:
+    """The pages of the settings' experiment, of its newest run that is no trial, and of the registered models, by name.
+
+    Raises ServiceError and MLflow's own errors (``faults``).
+    """
+    client = connect(settings, settings.mlflow_timeout)
+    experiment = experiment_id(client, settings)
+    newest = client.search_runs([experiment], "tags.stage != 'trial'", max_results=1)
+    models = [model.name for model in client.search_registered_models(max_results=100) if not model.name.endswith(LOG)]
+    return {
+        "experiment": experiment_page(experiment),
+        **({"newest run": run_page(experiment, newest[0].info.run_id)} if newest else {}),
+        **{f"model {name}": model_page(name) for name in models},
+    }
 
 
 def check_port(port: int, host: str = HOST, cure: str = "`make mlflow PORT=5001`") -> None:

@@ -25,7 +25,7 @@ from tests.support.imports import ROOT
 
 COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
-COMMANDS |= {"ablate", "evaluate", "profile", "reference", "register", "search", "train", "tune"}
+COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -225,6 +225,24 @@ def test_make_notices_that_the_folder_was_moved_or_copied(form: str, tmp_path: P
     assert "-m venv --clear .venv" in planned()
     first.symlink_to(old)
     assert "-m venv" not in planned(), "the name leads here"
+
+
+@pytest.mark.parametrize(
+    ("goals", "last"),
+    [
+        (["repro"], "python -m pipeline baseline --hint"),
+        (["baseline"], "python -m pipeline baseline"),
+        (["experiments"], "python -m pipeline experiments"),
+        (["ablation"], "python -m pipeline ablate"),
+        (["ablation", "WRITE=docs/ablation.md"], "python -m pipeline ablate --write docs/ablation.md"),
+    ],
+)
+def test_what_make_runs_last(goals: list[str], last: str, tmp_path: Path) -> None:
+    """An ablation writes into docs/ only if it is asked to, and repro ends by saying what to commit."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "RDMC_", "WRITE"))}
+    command = ["make", "-n", "-f", str(ROOT / "Makefile"), "-o", "setup", *goals]
+    done = subprocess.run(command, cwd=tmp_path, env=outer, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].strip() == last
 
 
 def test_make_clean_keeps_a_users_files_in_data(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipeline.__main__ import command_line
 from pipeline.config.params import Params, read_params
 from pipeline.config.project import Project
-from pipeline.experiments import ablate, search, tune
+from pipeline.experiments import ablate, baseline, compare, search, tune
 from pipeline.profile import run as profile_run
 from pipeline.reference import make
 from pipeline.stages import evaluate, train
@@ -47,6 +47,17 @@ def test_a_command_passes_the_project_and_its_options(
     assert isinstance(project, Project)
     assert (project.settings.workers, project.params.train.crop) == (3, 64)
     assert tuple(rest) == passed
+
+
+def test_baseline_and_experiments_need_no_params(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(baseline, "run", lambda: calls.append("commit"))
+    monkeypatch.setattr(baseline, "hint", lambda: calls.append("hint"))
+    monkeypatch.setattr(compare, "run", lambda as_json: calls.append(as_json))
+    for arguments in (["baseline"], ["baseline", "--hint"], ["experiments"], ["experiments", "--json"]):
+        assert CliRunner().invoke(command_line(), arguments, catch_exceptions=False).exit_code == 0
+    assert calls == ["commit", "hint", False, True]
 
 
 def test_nothing_is_trained_without_params(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

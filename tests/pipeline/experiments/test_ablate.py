@@ -98,7 +98,7 @@ def test_a_failed_variant_does_not_stop_the_others_and_a_second_run_trains_the_r
     assert set(children) == {*found, "broken/0"}
     assert {name for name, run in children.items() if run.info.status == "FAILED"} == {"broken/0"}
     overall = found["one-pass/1"]["figures"]["overall"]
-    assert children["one-pass/1"].data.metrics["test_overall_psnr_y"] == pytest.approx(overall["derained"]["psnr_y"])
+    assert children["one-pass/1"].data.metrics["test/overall/psnr_y"] == pytest.approx(overall["derained"]["psnr_y"])
     assert {"one-pass/psnr_y", "one-pass/difference_psnr_y", "full/psnr_y"} <= set(parent.data.metrics)
     assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"table.md", "ablation.png"}
 

@@ -65,8 +65,8 @@ def test_each_trial_is_one_run_under_the_parent(store: str, capsys: pytest.Captu
     assert good.data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
     assert good.data.tags["stage"] == "trial"
     assert (good.data.params["train.lr"], good.data.params["train.steps"]) == ("0.002", "4")
-    assert good.data.metrics == {"psnr_y": 24.0, "loss": 0.25}
-    history = MlflowClient(store).get_metric_history(good.info.run_id, "psnr_y")
+    assert good.data.metrics == {"validation/psnr_y": 24.0, "loss/total": 0.25}
+    history = MlflowClient(store).get_metric_history(good.info.run_id, "validation/psnr_y")
     assert [(figure.step, figure.value) for figure in history] == [(2, 22.0), (4, 24.0)]
     shown = capsys.readouterr().out
     assert "trial-0  step 4  PSNR-Y 24.00 dB" in shown

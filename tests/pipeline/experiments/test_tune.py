@@ -89,10 +89,10 @@ def test_a_killed_sweep_resumes_and_each_trial_is_one_run(tmp_path: Path, store:
     assert len(children) == 3
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
-    assert {run.data.tags["trial"]: run.data.metrics["psnr_y"] for run in children} == pytest.approx(
+    assert {run.data.tags["trial"]: run.data.metrics["validation/psnr_y"] for run in children} == pytest.approx(
         {row["trial"]: float(row["psnr_y"]) for row in found}
     )
-    assert parent.data.metrics["best_psnr_y"] == pytest.approx(float(best["psnr_y"]))
+    assert parent.data.metrics["validation/best_psnr_y"] == pytest.approx(float(best["psnr_y"]))
     named = {item.path for item in MlflowClient(store).list_artifacts(parent.info.run_id)}
     assert {"trials.csv", "best_params.yaml", "parallel_coordinates.png", "history.png"} <= named
     assert list(paths.runs.iterdir()) == []
@@ -218,4 +218,4 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
         ids.append([parent.run_id, runs.trackers["0"].run_id])
         assert [client.get_run(str(run)).info.status for run in ids[-1]] == ["FINISHED", "KILLED"]
     assert ids[0] == ids[1]
-    assert client.get_run(str(ids[1][1])).data.metrics["psnr_y"] == 21.0
+    assert client.get_run(str(ids[1][1])).data.metrics["validation/psnr_y"] == 21.0

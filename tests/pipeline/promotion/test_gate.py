@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.config.registry import Gate
+from pipeline.evaluation.bootstrap import PairedSample, bounds
 from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from pipeline.promotion.gate import Check, Verdict, judge
 from rdmc.datasets.embedded import PHOTOS
@@ -180,7 +182,9 @@ def test_few_scenes_can_make_the_first_champion_but_replace_none(rules: Gate) ->
     few = world(np.random.default_rng(2), (0.8, 0.8, 0.8), 2)
     verdict = judge(*few, rules, 0)
     assert failed(verdict) == ["overall", *(f"dataset {name}" for name in sorted(DATASETS))], "two scenes are not enough"
-    assert "6 scenes: too few" in verdict.line
+    assert (
+        "overall +0.72 dB, but 6 scenes are too few to be sure of +0.10, at least 8 are needed: add test scenes" in verdict.line
+    )
     assert judge(*few, rules, 0, first=True).passed
     three = world(np.random.default_rng(2), (0.8, 0.8, 0.8), 3)
     assert "dataset real" in failed(judge(*three, rules, 0)), "enough scenes in all, but not in each dataset"
@@ -196,7 +200,11 @@ def test_a_dataset_with_few_scenes_is_defended_too(rules: Gate, scenes: int) -> 
     for seed in range(60):
         verdict = judge(*world(np.random.default_rng(seed), (0.5, 0.5, -rules.tolerance), 30, scenes), rules, seed)
         assert failed(verdict) in ([], ["dataset real"])
-        assert verdict.passed or f"of {scenes} scenes: add test scenes, or set gate.by: image" in verdict.line
+        if not verdict.passed:
+            check = next(check for check in verdict.checks if not check.passed)
+            why = "are too few to be sure of -0.20" if check.unsure else "the mean of"
+            assert why in check.said
+            assert ("add test scenes, or set gate.by: image" in check.said) == check.unsure
         passed += verdict.passed
     assert passed <= (9 if scenes > 3 else 0), "3 are expected; more than 9 in one of 600 such tests"
 
@@ -208,3 +216,44 @@ def test_figures_of_different_images_are_not_compared(pair: tuple[ModelFigures, 
     nothing = replace(pair[0], psnr_y=(math.nan,) * len(pair[0].images))
     with pytest.raises(DataError, match="no test image has a finite figure"):
         judge(nothing, pair[1], rules, 0)
+
+
+def test_a_much_worse_challenger_is_called_worse_and_not_unsure(rules: Gate) -> None:
+    """5.8 dB worse on six scenes: no number of scenes would help, so nothing is said of them first."""
+    few = world(np.random.default_rng(2), (-5.8, -5.8, -5.8), 2)
+    verdict = judge(*few, rules, 0, [Check("lineage", True, "known")])
+    assert re.match(r"refused: overall -5\.\d\d dB, the mean of 6 scenes \(needed \+0\.10\); dataset heavy -", verdict.line)
+    assert "too few" not in verdict.line.replace("too few for a bound", "")
+    mixed = world(np.random.default_rng(2), (0.9, -0.9, 0.9), 2)
+    verdict = judge(*mixed, rules, 0, [Check("standing", False, "rolled back on Monday")])
+    first, second, *_ = verdict.line.removeprefix("refused: ").split("; ")
+    assert first.startswith("dataset heavy -1."), "what fails for certain comes first"
+    assert second.startswith("worst 10%") or second == "rolled back on Monday"
+    assert verdict.ordered[0].name == "dataset heavy"
+    assert verdict.ordered[-1].passed
+
+
+def test_four_images_that_count_by_themselves_get_no_absurd_bound_and_no_useless_advice(rules: Gate) -> None:
+    images = tuple(ImageIdentity("mine", str(number), f"d{number}", f"mine/{number // 2}") for number in range(4))
+    old = (25.0, 26.0, 27.0, 28.0)
+    gains = (1.5, 1.51, 1.5, 0.2)  # a resample without the last one has nearly no spread
+    sides = [
+        ModelFigures(label, images, psnr, (0.9,) * 4, (0.1,) * 4, {"mine/0": 35.0}, 2.0)
+        for label, psnr in (("version 2", tuple(np.add(old, gains))), ("version 1", old))
+    ]
+    apart = rules.model_copy(update={"by": "image"})
+    verdict = judge(sides[0], sides[1], apart, 0)
+    check = next(check for check in verdict.checks if check.name == "dataset mine")
+    sample = PairedSample.of(["mine"] * 4, list("abcd"), np.add(old, gains), np.array(old))
+    assert bounds(sample, 0.1, 0.95, 600, 0).overall.low < -80, "the statistics say this little"
+    assert (check.passed, check.low, check.unsure) == (False, None, True)
+    assert check.said == "dataset mine +1.18 dB, but 4 images are too few to be sure of -0.20: add test images"
+    assert "gate.by" not in verdict.line
+    assert verdict.counted == "4 images of 2 scenes, each image counted by itself (gate.by: image)"
+    low = judge(sides[0], sides[1], apart.model_copy(update={"min_scenes": 4}), 0).checks[0]
+    assert (low.passed, low.low) == (False, None), "nor over all images"
+    scenes = judge(sides[0], sides[1], rules, 0)
+    assert (
+        "2 scenes are too few to be sure of -0.20, at least 4 are needed: add test scenes, or set gate.by: image" in scenes.line
+    )
+    assert scenes.counted == "4 images of 2 scenes"

@@ -1,4 +1,4 @@
-"""The model card: intervals against the normal approximation, worst images, licences, commands."""
+"""The model card: intervals by scene against the normal approximation, worst images, licences, commands."""
 
 from __future__ import annotations
 
@@ -25,31 +25,42 @@ def images(tmp_path: Path) -> Path:
 
 def card(images: Path, **facts: str) -> str:
     used = [
-        Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED),
-        Used("heavy", "cd" * 32, {"train": 0, "validation": 9, "test": 24}, EMBEDDED),
+        Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED, {"test-0": "a", "test-1": "b"}),
+        Used("heavy", "cd" * 32, {"train": 0, "validation": 9, "test": 24}, EMBEDDED, {"test|2": "a"}),
     ]
-    return write_card("rain", {"kind": "rdmc"}, used, images, {"run_id": "r1", "model_sha256": "cd", **facts}, {"seed": 0})
+    known = {"run_id": "r1", "version": "7", "date": "2026-01-31", "model_sha256": "cd", **facts}
+    return write_card("rain", {"kind": "rdmc"}, used, images, known, {"seed": 0})
 
 
 def test_an_interval_of_many_values_is_the_normal_one() -> None:
     values = np.random.default_rng(1).normal(5, 2, 400)
-    low, high = interval(list(values))
+    names = [str(number) for number in range(400)]
+    low, high = interval(list(values), names) or (0, 0)
     half = 1.96 * values.std(ddof=1) / 20
     assert low == pytest.approx(values.mean() - half, abs=0.05)
     assert high == pytest.approx(values.mean() + half, abs=0.05)
-    assert interval([3.0]) == (3.0, 3.0)
-    assert interval(list(values)) == (low, high), "the same on each call"
+    assert interval(list(values), names) == (low, high), "the same on each call"
+
+
+def test_images_of_one_scene_add_no_certainty() -> None:
+    """Each scene four times, with the same value: the interval stays that of the scenes, and is not half as wide."""
+    values = np.random.default_rng(1).normal(5, 2, 50)
+    once = interval(list(values), [str(number) for number in range(50)])
+    again = interval(list(np.repeat(values, 4)), [str(number) for number in np.repeat(np.arange(50), 4)])
+    assert once
+    assert again == pytest.approx(once, abs=0.1)
+    assert interval(list(values[:28]), [str(number % 7) for number in range(28)]) is None, "28 images of 7 scenes"
 
 
 def test_the_card_has_figures_failures_and_commands(images: Path) -> None:
     known = {"registered_commit": "e" * 40, "version": "7", "rebuild": "rebuild/ab"}
     text = card(images, code="committed", **known)
-    assert "| overall | 3 | 23.33 (" in text
-    assert "| heavy | 1 | 15.00 (15.00 to 15.00) | 20.00" in text
+    assert text.startswith("# rain, version 7, 2026-01-31\n")
+    assert "| overall | 3 | 2 | 23.33 | " in text, "two scenes are too few for an interval"
+    assert "| heavy | 1 | 1 | 15.00 | 20.00" in text
     assert "1 of 3 test images came out worse" in text
     worst = [line for line in text.splitlines() if line.startswith(("| light | test", "| heavy | test"))]
-    assert [line.split(" | ")[-1] for line in worst] == ["-0.50 |", "+2.00 |", "+5.00 |"]
-    assert "test\\|2" in text, "a name does not break the table"
+    assert [line.split(" | ")[-1] for line in worst] == ["-0.50 |"], "an image that gains is no failure"
     assert "| light | 2 train, 2 test |" in text
     assert "| heavy | 9 validation, 24 test |" in text
     assert f"git checkout {'e' * 40}" in text
@@ -71,3 +82,18 @@ def test_missing_results_name_the_command(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path / "images.csv"):
         with pytest.raises(DataError, match="dvc repro evaluate"):
             read_images(path)
+
+
+def test_the_failures_are_images_that_lose_the_worst_first(tmp_path: Path) -> None:
+    gains = [0.5, -1, -3, -2, -6, -5, -4]
+    rows = [f"heavy,a|{number},40,56,20,{20 + gain},0.7,{gain}" for number, gain in enumerate(gains)]
+    (tmp_path / "images.csv").write_text("\n".join([HEAD, *rows]))
+    used = [Used("heavy", "cd" * 32, {"test": 7}, EMBEDDED, {f"a|{number}": str(number) for number in range(7)})]
+    facts = {"run_id": "r1", "version": "1", "date": "2026-01-31"}
+    text = write_card("rain", {}, used, tmp_path / "images.csv", facts, {})
+    assert [line.split(" | ")[-1] for line in text.splitlines() if "a\\|" in line] == [
+        f"-{gain}.00 |" for gain in (6, 5, 4, 3, 2)
+    ]
+    assert "6 of 7 test images came out worse than they went in. The worst of them:" in text, "a name does not break the table"
+    (tmp_path / "images.csv").write_text("\n".join([HEAD, rows[0]]))
+    assert "None of the 1 test images" in write_card("rain", {}, used, tmp_path / "images.csv", facts, {})

@@ -52,14 +52,15 @@ def test_a_known_run_is_used_and_an_unknown_one_is_made_once(client: MlflowClien
         assert open_run(own, Settings(), None, "train", "abc") == made, "found by the digest of the weights"
         assert open_run(own, Settings(), None, "train", "other") != made
     assert client.get_run(made).info.status == "FINISHED"
+    assert client.get_run(made).data.tags["mlflow.source.name"] == "python -m pipeline register"
 
 
 def test_only_missing_steps_of_the_history_are_logged(client: MlflowClient, run: str) -> None:
-    client.log_metric(run, "loss", 0.5, step=100)
+    client.log_metric(run, "loss/total", 0.5, step=100)
     rows = [{"step": 100.0, "loss": 0.4, "psnr_y": 20.0}, {"step": 200.0, "loss": 0.25}]
     assert add_history(client, run, rows) == 2
-    assert steps(client, run, "loss") == [(100, 0.5), (200, 0.25)]
-    assert steps(client, run, "psnr_y") == [(100, 20.0)]
+    assert steps(client, run, "loss/total") == [(100, 0.5), (200, 0.25)]
+    assert steps(client, run, "validation/psnr_y") == [(100, 20.0)]
     assert add_history(client, run, rows) == 0
 
 
@@ -67,10 +68,10 @@ def test_means_are_logged_once_and_image_counts_never(client: MlflowClient, run:
     means = {"light": {"derained": {"psnr_y": 30.0}, "gain_psnr_y": 2.0, "images": 5}}
     for _ in range(2):
         add_evaluation(client, run, means, 200)
-    assert set(client.get_run(run).data.metrics) == {"evaluate/light/derained/psnr_y", "evaluate/light/gain_psnr_y"}
-    assert steps(client, run, "evaluate/light/derained/psnr_y") == [(200, 30.0)]
+    assert set(client.get_run(run).data.metrics) == {"test/light/derained/psnr_y", "test/light/gain_psnr_y"}
+    assert steps(client, run, "test/light/derained/psnr_y") == [(200, 30.0)]
     add_evaluation(client, run, {"light": {"gain_psnr_y": 3.0}}, 200)
-    assert client.get_run(run).data.metrics["evaluate/light/gain_psnr_y"] == 3.0
+    assert client.get_run(run).data.metrics["test/light/gain_psnr_y"] == 3.0
 
 
 @pytest.mark.parametrize(

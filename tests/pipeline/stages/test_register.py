@@ -23,6 +23,7 @@ from pipeline.config.recipe import flatten
 from pipeline.config.settings import Settings
 from pipeline.serving import derain
 from pipeline.stages import evaluate, register
+from pipeline.tracking.run_info import REGISTERED, only
 from pipeline.tracking.tracker import Tracker
 from rdmc.checkpoint import load_model
 from rdmc.data.images import read_rgb, write_png
@@ -81,27 +82,26 @@ def test_the_run_has_all_inputs_and_results(place: Place, params: Params, tmp_pa
     network, _ = load_model(place.paths.best)
     assert isinstance(network, RDMC)
     genotype = genotype_of(network)
-    assert run.data.params == {name: str(value) for name, value in {**flatten(params), **genotype.flat()}.items()}
-    for name, expected in {"loss": [0.5, 0.25], "psnr_y": [20.25, 22.5], "ssim_y": [0.7], "epoch": [1.5, 3.0]}.items():
+    wanted = {**only(flatten(params), REGISTERED), **genotype.flat()}
+    assert run.data.params == {name: str(value) for name, value in wanted.items()}
+    for name, expected in {"loss/total": [0.5, 0.25], "validation/psnr_y": [20.25, 22.5], "progress/epoch": [1.5, 3.0]}.items():
         assert [figure.value for figure in place.client.get_metric_history(run.info.run_id, name)] == expected
+    assert f"#/models/rdmc/versions/{result['version']}?" in run.data.tags["mlflow.note.content"]
     means = json.loads(place.paths.evaluate_metrics.read_text())
-    assert run.data.metrics["evaluate/light/derained/psnr_y"] == means["light"]["derained"]["psnr_y"]
-    assert run.data.metrics["evaluate/overall/gain_psnr_y"] == means["overall"]["gain_psnr_y"]
+    assert run.data.metrics["test/light/derained/psnr_y"] == means["light"]["derained"]["psnr_y"]
     assert run.data.tags["git_commit"] == run.data.tags["mlflow.source.git.commit"] == TRAINED
-    assert (run.data.tags["registered_commit"], run.data.tags["registered_dirty"]) == (COMMIT, "true")
+    recorded = [run.data.tags[name] for name in ("registered_commit", "registered_dirty", "dvc.checkpoints/best")]
+    assert recorded == [COMMIT, "true", "12.dir"]
     assert "git_dirty" not in run.data.tags, "the present changes were made after the training"
-    assert run.data.tags["dvc.checkpoints/best"] == "12.dir"
-
     files = Path(place.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
-    assert f"run `{run.info.run_id}`" in (files / f"cards/{result['version']}.md").read_text()
+    assert (files / f"cards/{result['version']}.md").read_text().startswith(f"# rdmc, version {result['version']}, 20")
     assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
     assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "the findings of the checks"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
     assert Genotype.from_json((files / GENOTYPE).read_text(), GENOTYPE) == genotype, "with the strengths that it learned"
     assert read_params(files / "params.yaml") == params, "the params as logged can be run again"
-
     assert run.inputs
     inputs = {given.dataset.name: given for given in run.inputs.dataset_inputs}
     assert set(inputs) == {"light", "heavy"}
@@ -125,14 +125,14 @@ def test_the_version_and_its_alias(place: Place) -> None:
     assert "| overall | 5 |" in str(version.description)
     card = version.tags["card"]
     assert card == f"cards/{version.version}.md"
-    assert card in str(version.description)
+    assert f"/runs/{version.run_id}/artifacts/{card}?" in str(version.description), "a link to it"
     logged = place.client.get_logged_model(str(version.source).removeprefix("models:/"))
     assert logged.source_run_id == result["run_id"]
     assert logged.experiment_id == place.client.get_run(result["run_id"]).info.experiment_id
     assert Path(logged.artifact_location.removeprefix("file://")).is_relative_to(Path("mlartifacts").resolve())
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "rdmc", "version": version.version}]
     assert logged.metrics
-    assert {figure.key: figure.value for figure in logged.metrics}["evaluate/overall/gain_psnr_y"] == means["gain_psnr_y"]
+    assert {figure.key: figure.value for figure in logged.metrics}["test/overall/gain_psnr_y"] == means["gain_psnr_y"]
     files = Path(logged.artifact_location.removeprefix("file://"))
     assert not [path for path in files.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".pyc")]
     assert (files / "code/rdmc/reference.py").is_file()
@@ -182,7 +182,7 @@ def test_equal_weights_and_data_are_not_registered_twice(
     assert int(place.client.get_model_version_by_alias("rdmc", "candidate").version) == int(before["version"])
     shown = capfd.readouterr()
     assert (f"are those of version {before['version']}, so there is no new version" in shown.out, shown.err) == (True, "")
-    assert len(place.client.get_metric_history(before["run_id"], "loss")) == 2, "no figure twice"
+    assert len(place.client.get_metric_history(before["run_id"], "loss/total")) == 2, "no figure twice"
 
 
 def test_an_experiment_moves_no_alias(place: Place, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_a_run_that_the_store_does_not_know_is_created_once(
     run_id = results[0]["run_id"]
     assert run_id != json.loads(place.paths.run.read_text())["run_id"]
     assert results[1] == results[0]
-    assert [figure.value for figure in client.get_metric_history(run_id, "psnr_y")] == [20.25, 22.5]
+    assert [figure.value for figure in client.get_metric_history(run_id, "validation/psnr_y")] == [20.25, 22.5]
     assert client.get_run(run_id).info.status == "FINISHED"
     assert client.get_run(run_id).data.tags["git_commit"] == COMMIT, "the only commit that is known"
 

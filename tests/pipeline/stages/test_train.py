@@ -30,7 +30,7 @@ def stop(*_: object) -> None:
 
 
 def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = Genotype(("enc1->dec2", "enc2->dec3"), "bicubic")
     (tmp_path / GENOTYPE).write_text(few.to_json())
@@ -58,7 +58,14 @@ def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
     client, config = MlflowClient(store), load_model(paths.best)[0].config
     run = client.get_run(str(run_id))
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["contrastive"] == rows[6]["contrastive"]
+    assert run.data.metrics["loss/contrastive"] == rows[6]["contrastive"]
+    assert run.data.metrics["validation/psnr_y"] == rows[6]["psnr_y"]
+    assert not [name for name in run.data.metrics if "/" not in name], "every figure is in a group"
+    assert str(run.info.run_name).startswith("rdmc width 3 on light, 20")
+    assert run.data.tags["mlflow.source.name"] == "python -m pipeline train"
+    assert "6 steps of" in run.data.tags["mlflow.note.content"]
+    assert not [name for name in run.data.params if name.startswith(("search.", "evaluate."))], "nothing that did not run"
+    assert f"/#/experiments/{run.info.experiment_id}/runs/{run_id}?workflowType=" in capsys.readouterr().out
     assert isinstance(config, RDMCConfig)
     assert (config.connections, config.upsample) == (few.connections, few.upsample)
     assert run.data.params["network.connections"] == run.data.params["genotype.connections"] == str(list(few.connections))

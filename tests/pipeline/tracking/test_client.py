@@ -100,6 +100,7 @@ def test_params_are_logged_once_and_metrics_may_be_sent_again(store: str) -> Non
     client = connect(settings)
     experiment = experiment_id(client, settings)
     assert experiment_id(client, settings) == experiment, "the experiment is created once"
+    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
     run_id = client.create_run(experiment).info.run_id
     send_params(client, run_id, {f"p{number}": number for number in range(150)}, {"git.dirty": False})
     send_params(client, run_id, {"p0": "other", "late": 1}, {})
@@ -109,6 +110,16 @@ def test_params_are_logged_once_and_metrics_may_be_sent_again(store: str) -> Non
     assert (len(data.params), data.params["p0"], data.params["late"]) == (151, "0", "1")
     assert data.tags["git.dirty"] == "False"
     assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [0, 1, 2]
+
+
+def test_an_experiment_made_elsewhere_is_tagged_unless_it_has_a_kind(store: str) -> None:
+    settings = Settings(experiment="old")
+    client = connect(settings)
+    made = client.create_experiment("old")
+    for kind, expected in (("", "custom_model_development"), ("finetuning", "finetuning")):
+        client.set_experiment_tag(made, "mlflow.experimentKind", kind)
+        assert experiment_id(client, settings) == made
+        assert client.get_experiment(made).tags["mlflow.experimentKind"] == expected
 
 
 def test_a_deleted_or_unknown_run_is_not_known(store: str) -> None:

@@ -49,7 +49,7 @@ def test_a_run_holds_params_tags_metrics_and_system_metrics(
     assert run.info.run_name == "first"
     assert run.data.params == {"train.lr": "0.001", "seed": "0"}
     assert run.data.tags["git.dirty"] == "False"
-    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss")] == [(10, 0.1), (20, 0.05)]
+    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss/total")] == [(10, 0.1), (20, 0.05)]
     assert run.data.metrics["system/cpu_utilization_percentage"] >= 0
     assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
 
@@ -62,7 +62,7 @@ def test_a_run_holds_params_tags_metrics_and_system_metrics(
     assert again.run_id == tracker.run_id
     assert run.info.status == "FAILED"
     assert run.data.params == {"train.lr": "0.001", "seed": "0", "new": "x"}
-    assert run.data.metrics["loss"] == 0.01
+    assert run.data.metrics["loss/total"] == 0.01
     assert child.run_id
     assert child.run_id != "0" * 32, "an unknown run id opens a new run"
     assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == tracker.run_id
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_stored_delays_nothing_else(store: str, tmp_path: 
     tracker.finish()
     client = MlflowClient(store, store)
     run = client.get_run(str(tracker.run_id))
-    assert (run.info.status, run.data.metrics["loss"], run.data.params) == ("FINISHED", 0.5, {"later": "1"})
+    assert (run.info.status, run.data.metrics["loss/total"], run.data.params) == ("FINISHED", 0.5, {"later": "1"})
     assert "0 figures and 1 files of files were never sent" in heard[-1]
     (tmp_path / "mlartifacts").unlink()
     tracker.finish()
@@ -174,7 +174,7 @@ def test_a_server_that_comes_back_gets_everything(
 
             until(answers_again, pause=0.2)
         client = MlflowClient(uri, uri)
-        assert [m.step for m in client.get_metric_history(str(tracker.run_id), "loss")] == steps
+        assert [m.step for m in client.get_metric_history(str(tracker.run_id), "loss/total")] == steps
         assert client.get_run(str(tracker.run_id)).info.status == "FINISHED"
         assert len(heard) == 2, "one line that it does not answer, one that it answers again"
         assert "answers again" in heard[1]

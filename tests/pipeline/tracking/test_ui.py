@@ -1,12 +1,18 @@
-"""Addresses and ports that a server can listen on."""
+"""The UI's links and environment, and the ports that a server can listen on."""
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
+from typing import Any
 
 import pytest
 
-from pipeline.tracking.ui import check_port
+from pipeline.config.settings import Settings
+from pipeline.tracking import ui
+from pipeline.tracking.client import connect, experiment_id
+from pipeline.tracking.ui import check_port, pages_here
 from rdmc.errors import ServiceError
 
 
@@ -26,3 +32,30 @@ def test_a_taken_port_is_refused_and_a_free_one_accepted() -> None:
         with pytest.raises(ServiceError, match=f"port {port} of localhost: .*; take a free one"):
             check_port(port, "localhost", "`--port 8001`")
     check_port(port, "127.0.0.1")
+
+
+def test_the_ui_links_to_experiment_run_and_model_and_sends_no_usage_data(
+    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    client = connect(Settings())
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    at = experiment_id(client, Settings())
+    runs = [client.create_run(at, tags={"stage": stage}).info.run_id for stage in ("train", "trial")]
+    for name in ("rain", "rain-history"):
+        client.create_registered_model(name)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ui.run(Settings(), port)
+    ((program, command, environment),) = started
+    assert (program, command[:4]) == (sys.executable, [sys.executable, "-m", "mlflow", "ui"])
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    shown = capsys.readouterr().out
+    for page in (f"experiments/{at}/runs?", f"experiments/{at}/runs/{runs[0]}?", "models/rain?"):
+        assert f" http://127.0.0.1:{port}/#/{page}workflowType=machine_learning\n" in shown
+    assert set(pages_here(Settings())) == {"experiment", "newest run", "model rain"}, "neither the trial nor the history"
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    ui.run(Settings(), port)
+    assert started[1][2]["MLFLOW_DISABLE_TELEMETRY"] == "false", "whoever sets it decides"
