@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     """MB that these shards may use; the least recently used are removed first."""
     loaders: int = Field(default=0, ge=0, le=256)
     """Processes that decode images for each training worker; 0 means a thread of the worker."""
+    compile: bool = False
+    """Whether torch.compile makes fused kernels of a training's network and loss. It takes minutes at the first step, and a GPU
+    then saves a few percent (docs/benchmarks.md)."""
     experiment: str = "rdmc"
     """Name of the MLflow experiment."""
     mlflow_timeout: float = Field(default=5.0, gt=0)

@@ -27,6 +27,7 @@ from rdmc.models.cost import SIDE
 from rdmc.models.genotype import GENOTYPE, Genotype, derive, genotype_of
 from rdmc.models.rdmc import RDMC
 from rdmc.training.search import SearchRun, require_searchable, split
+from rdmc.training.speed import Speed
 
 
 def run(project: Project[Recipe]) -> None:
@@ -65,9 +66,9 @@ def run(project: Project[Recipe]) -> None:
     _summary(genotype, paths.searched)
 
 
-def searching(params: Recipe, device: torch.device) -> SearchRun:
+def searching(params: Recipe, device: torch.device, speed: Speed) -> SearchRun:
     """Make the search that each worker runs."""
-    return SearchRun(params.network, params.loss, params.train, params.search, params.seed, device)
+    return SearchRun(params.network, params.loss, params.train, params.search, params.seed, device, speed)
 
 
 def run_name(params: Recipe, digests: list[str]) -> str:

@@ -14,15 +14,16 @@ from pipeline.config.recipe import Recipe
 from pipeline.storage.datasets import open_pairs
 from rdmc.data.loader import PairStore
 from rdmc.training.loop import Report, Run
+from rdmc.training.speed import USUAL, Speed
 
 Row = dict[str, float]
 """The figures of one report, by name."""
-MakeRun = Callable[[Recipe, torch.device], Run]
+MakeRun = Callable[[Recipe, torch.device, Speed], Run]
 
 
-def training(params: Recipe, device: torch.device) -> Run:
+def training(params: Recipe, device: torch.device, speed: Speed = USUAL) -> Run:
     """Return the training that ``params`` describe, at its first step."""
-    return Run(params.network, params.loss, params.train, params.seed, device)
+    return Run(params.network, params.loss, params.train, params.seed, device, speed)
 
 
 @dataclass
@@ -39,7 +40,8 @@ class Work:
         """Open the data, on disk or in the bucket, and make the run. Raises the errors of ``open_pairs`` and ``make``."""
         warnings.filterwarnings("ignore", module="torch")
         train, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
-        return cls(project, make(project.params, device), train, validation)
+        speed = Speed(compile=project.settings.compile)
+        return cls(project, make(project.params, device, speed), train, validation)
 
     def reports(self) -> Iterator[Report]:
         """Train from the step that the run has reached and yield its reports."""

@@ -86,8 +86,8 @@ class Run:
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
         local_batch_size(config.global_batch_size, self.world)
-        self.arithmetic = prepare(self.device)
-        """How the device computes, by name."""
+        self.arithmetic = {**prepare(self.device), **({"compiled": "yes"} if speed.compile else {})}
+        """How the device computes, by name; ``save`` writes it beside the weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network, self.average = build(network), build(network).eval()
@@ -244,7 +244,9 @@ class Run:
 
     def save(self, folder: Path, facts: dict[str, Any]) -> None:
         """Write a model (the averaged weights) and the training state into an existing folder. One rank has to do it."""
-        write_model(folder, self.network.config, self.average.state_dict(), {"step": self.step, **facts})
+        write_model(
+            folder, self.network.config, self.average.state_dict(), {"step": self.step, "arithmetic": self.arithmetic, **facts}
+        )
         state = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
         state |= {f"prior/{name}": tensor for name, tensor in self.heads.state_dict().items()}
         for name, parameter, optimiser in self._optimised():

@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
-class Fault:
+class NotFinite:
     """The first value of a run that was not finite."""
 
     what: str
@@ -65,7 +65,7 @@ class Meter:
         for name, term in terms.items():
             self._sums.setdefault(name, torch.zeros_like(self.step)).add_(term.detach())
 
-    def read(self) -> tuple[dict[str, float], int, Fault | None]:
+    def read(self) -> tuple[dict[str, float], int, NotFinite | None]:
         """Return the sums and the number of steps since the last call, and the run's first fault. Wait for the device."""
         tensors = [*self._sums.values(), *self._first.values()]
         values = torch.cat([tensor.flatten() for tensor in tensors]).tolist()
@@ -75,7 +75,7 @@ class Meter:
         fault = None
         if faults:
             step, _, what, value = min(faults)
-            fault = Fault(what, value, int(step), self._keys.get(int(step), ()))
+            fault = NotFinite(what, value, int(step), self._keys.get(int(step), ()))
         count = len(self._keys)
         self._keys.clear()
         for tensor in self._sums.values():
@@ -83,9 +83,9 @@ class Meter:
         return sums, count, fault
 
 
-def first_fault(own: Fault | None, world: int) -> Fault:
+def first_fault(own: NotFinite | None, world: int) -> NotFinite:
     """Return the earliest fault of all ranks, the loss before the gradient that it spoils. At least one rank has a fault."""
-    found: list[Fault | None] = [own]
+    found: list[NotFinite | None] = [own]
     if world > 1:
         found = [None] * world
         distributed.all_gather_object(found, own)

@@ -27,7 +27,7 @@ def prepare(device: torch.device) -> dict[str, str]:
     """
     torch.set_flush_denormal(True)  # tiny residuals of an untrained network are denormal: eight times slower on CPUs
     if device.type != "cuda":
-        return {"device": "cpu", "threads": str(torch.get_num_threads())}
+        return {"device": "cpu"}
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = True

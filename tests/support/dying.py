@@ -11,6 +11,7 @@ import torch
 from pipeline.config.recipe import Recipe
 from rdmc.data.loader import PairStore
 from rdmc.training.loop import Report, Run
+from rdmc.training.speed import Speed
 
 
 class Dying(Run):
@@ -22,6 +23,6 @@ class Dying(Run):
         yield from ()
 
 
-def dying(params: Recipe, device: torch.device) -> Run:
+def dying(params: Recipe, device: torch.device, speed: Speed) -> Run:
     """Make the training that each worker runs."""
     return Dying(params.network, params.loss, params.train, params.seed, device)

@@ -45,7 +45,7 @@ def test_a_command_passes_the_project_and_its_options(
     assert CliRunner().invoke(command_line(), command, catch_exceptions=False).exit_code == 0
     ((project, *rest),) = calls
     assert isinstance(project, Project)
-    assert (project.settings.workers, project.params.train.crop) == (3, 64)
+    assert (project.settings.workers, project.params.train.lr) == (3, 2e-3)
     assert tuple(rest) == passed
 
 

@@ -16,6 +16,7 @@ from rdmc.checkpoint import load_model
 from rdmc.data.loader import PairStore
 from rdmc.errors import DataError
 from rdmc.training.loop import Run
+from rdmc.training.speed import Speed
 from tests.support.data import make_dataset, tiny_params
 
 SETTINGS = Settings(workers=1, gpu=False)
@@ -61,16 +62,16 @@ def test_a_dataset_without_training_pairs_only_validates(tmp_path: Path) -> None
 
 
 def test_the_run_is_made_from_the_params_after_the_data_are_opened(tmp_path: Path) -> None:
-    paths, params, made = Paths(tmp_path), tiny_params(LIGHT), list[tuple[Recipe, torch.device]]()
+    paths, params, made = Paths(tmp_path), tiny_params(LIGHT), list[tuple[Recipe, torch.device, Speed]]()
 
-    def make(recipe: Recipe, device: torch.device) -> Run:
-        made.append((recipe, device))
+    def make(recipe: Recipe, device: torch.device, speed: Speed) -> Run:
+        made.append((recipe, device, speed))
         return training(recipe, device)
 
     with pytest.raises(DataError):
         Work.open(Project(params, SETTINGS, paths), CPU, make)
     assert made == [], "no network without data"
     make_dataset(paths, "light", {"train": 1})
-    work = Work.open(Project(params, SETTINGS, paths), CPU, make)
-    assert made == [(params, CPU)]
+    work = Work.open(Project(params, SETTINGS.model_copy(update={"compile": True}), paths), CPU, make)
+    assert made == [(params, CPU, Speed(compile=True))]
     assert len(work.validation) == 0, "validation pairs are optional"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rdmc.training.meter import Fault, Meter, first_fault
+from rdmc.training.meter import Meter, NotFinite, first_fault
 
 CPU = torch.device("cpu")
 
@@ -69,5 +69,5 @@ def test_tensors_keep_their_memory() -> None:
 
 
 def test_the_only_rank_has_the_first_fault() -> None:
-    fault = Fault("loss", math.nan, 3, ["a/1"])
+    fault = NotFinite("loss", math.nan, 3, ["a/1"])
     assert first_fault(fault, 1) is fault
