@@ -12,6 +12,7 @@ loader processes make. ``busy`` profiles a training of the network in params.yam
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -178,6 +179,7 @@ def _flops(network: NetworkConfig, config: TrainConfig, store: PairStore) -> int
 
 
 def _reset() -> None:
+    gc.collect()
     if ON_GPU:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

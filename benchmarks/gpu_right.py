@@ -24,9 +24,12 @@ LOSSES, GRADIENTS = 1e-4, 1e-3
 @contextmanager
 def exact() -> Iterator[None]:
     """Multiply fp32 numbers with all their digits."""
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
 
 
 def right(store: PairStore) -> dict[str, Any]:

@@ -63,8 +63,9 @@ def command_line() -> typer.Typer:
         pretty_exceptions_enable=False,  # rich tracebacks show local variables, which may hold secrets
         rich_markup_mode="markdown",
         help="Train, evaluate and use RDMC, a network that removes rain from photographs.\n\n"
-        "`make repro` runs prepare, leaks, pack, train, evaluate and register in this order, and skips what has not changed. "
-        "`params.yaml` holds everything that changes a result. Environment variables set where things run (`docs/cluster.md`).",
+        "`make repro` runs check, prepare, leaks, pack, train, evaluate and register in this order, and skips what has not "
+        "changed. `params.yaml` holds everything that changes a result. Environment variables set where things run "
+        "(`docs/cluster.md`).",
     )
     app.callback()(_common)
     for command in COMMANDS:

@@ -38,8 +38,8 @@ def run(root: Path = Path()) -> None:
         raise ConfigError(
             "git does not know who commits; run git config user.name 'Your Name' and git config user.email you@example.org"
         ) from None
-    git(root, "add", "--", *there)
-    git(root, "commit", "--quiet", "--only", "-m", _message(Paths(root)), "--", *there)
+    git(root, "add", "--", *changed)
+    git(root, "commit", "--quiet", "--only", "-m", _message(Paths(root)), "--", *changed)
     say(f"baseline: {git(root, 'log', '-1', '--format=%h, %s')}")
     if git(root, "status", "--porcelain", "--", PARAMS):
         say(f"{PARAMS} differs from the commit and is no part of it; if these results are of the file as it is now,")
@@ -61,7 +61,7 @@ def hint(root: Path = Path()) -> None:
 def changes(root: Path) -> list[str]:
     """Which of ``RESULTS`` differ from the commit. Raises ServiceError if ``root`` is no git checkout."""
     git(root, "rev-parse", "--git-dir")
-    return [name for name in _there(root) if git(root, "status", "--porcelain", "--", name)]
+    return [name for name in RESULTS if git(root, "status", "--porcelain", "--", name)]
 
 
 def _there(root: Path) -> list[str]:

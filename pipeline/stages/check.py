@@ -12,14 +12,15 @@ from pathlib import Path
 from pipeline.cluster import own_ray, workers
 from pipeline.config.data import Dataset, Embedded, PairFolders, Published
 from pipeline.config.params import Params
+from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.recipe import with_architecture, with_overrides
-from pipeline.versioning.dvc import LOCK, LockedStage, read_lock
+from pipeline.versioning.dvc import LOCK, LockedStage, folder_files, folder_md5, read_lock
 from rdmc.data.sampling import local_batch_size
 from rdmc.datasets.benchmarks.registry import benchmark
 from rdmc.datasets.matching import find
 from rdmc.errors import ConfigError, DataError
-from rdmc.files import write_text
+from rdmc.files import file_digest, write_text
 from rdmc.training.vgg19 import find_weights
 
 PASSED = "passed\n"
@@ -46,12 +47,23 @@ def run(project: Project[Params]) -> None:
 
 
 def _is_prepared(params: Params, name: str, locked: Mapping[str, LockedStage]) -> bool:
-    """Whether dvc.lock says that ``prepare`` has run for the dataset with these params."""
+    """Whether dvc.lock says that ``prepare`` has run for the dataset with these params and this code, so DVC skips it."""
     stage = locked.get(f"prepare@{name}")
+    if stage is None or not stage.params or stage.params.get("prepare") != params.prepare.model_dump(mode="json"):
+        return False
     try:
-        return stage is not None and bool(stage.params) and with_overrides(params, stage.params) == params
+        if with_overrides(params, stage.params) != params:
+            return False
     except ConfigError:  # params of an older version of this project
         return False
+    return all(_md5(Path(path)) == md5 for path, md5 in stage.deps.items() if Path(path) != Paths().checked)
+
+
+def _md5(dep: Path) -> str:
+    """DVC's digest of a file or a folder; empty where it is not there."""
+    if dep.is_dir():
+        return folder_md5(folder_files(dep))
+    return file_digest(dep, "md5") if dep.is_file() else ""
 
 
 def _find_files(dataset: Dataset) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -53,9 +54,23 @@ def show_dvc(root: Path, *arguments: str, own: bool = True) -> None:
     kept = {name: value for name, value in os.environ.items() if own or name not in PLACES}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     environment = {**kept, "PATH": path, "PYTHONPATH": str(root.absolute())}
-    code = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, env=environment, check=False).returncode
+    code = _ended([sys.executable, "-m", "dvc", *arguments], root, environment)
     if code:
         raise ServiceError(f"{root.absolute()}: `dvc {' '.join(arguments)}` failed with exit code {code}; see its output above")
+
+
+def _ended(command: list[str], root: Path, environment: Mapping[str, str]) -> int:
+    """Run a command and return its exit code. A stop of this process stops the command and all that it started, and waits.
+
+    ``subprocess.run`` would kill DVC alone, and the stage that it runs would go on without it.
+    """
+    process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
 
 
 @dataclass(frozen=True)

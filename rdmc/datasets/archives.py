@@ -27,6 +27,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import IO, BinaryIO, cast
 
 from rdmc.errors import DataError, one_line
@@ -145,8 +146,9 @@ def _unpack_inner(archive: Path, folder: Path, budget: _Budget, tell: Callable[[
 
 
 def _is_part(archive: Path, part: re.Match[str]) -> DataError:
-    whole = archive.parent / archive.name[: part.start()]
-    how = f"`zip -s 0 {whole}.zip --out {whole}.joined.zip`" if part["zip"] else f"`cat {whole}.* > {whole}`"
+    whole = str(archive.parent / archive.name[: part.start()])
+    zipped = f"`zip -s 0 {quote(f'{whole}.zip')} --out {quote(f'{whole}.joined.zip')}`"
+    how = zipped if part["zip"] else f"`cat {quote(whole)}.* > {quote(whole)}`"
     return DataError(
         f"{archive}: a part of a split archive, the rule is a whole one; join the parts with {how}, then fetch that"
     )

@@ -26,7 +26,7 @@ from rdmc.data.loader import PairStore
 from rdmc.data.sampling import Sampling, local_batch_size, rank_slots
 from rdmc.data.transfer import on_device
 from rdmc.data.transforms import to_unit
-from rdmc.errors import CheckpointError, TrainingError
+from rdmc.errors import CheckpointError, ConfigError, TrainingError
 from rdmc.files import write_text
 from rdmc.models.base import layout, place
 from rdmc.models.factory import NetworkConfig, build
@@ -55,9 +55,10 @@ class Report:
     """Means of the loss's terms since the last report, by their names in ``Objective.forward``."""
     lr: float
     images_per_second: float
-    """Crops per second during training steps since the last report."""
+    """Crops per second since the last report, of all ranks: steps and waits for data, not validations."""
     step_seconds: float
-    """Seconds spent in training steps since the last report; validation and reports do not count."""
+    """Seconds since the last report, of steps and waits for data; validations and what the caller does do not count. Those of
+    the first report include the start of the loaders, and compiling and recording on a GPU."""
     saves: bool
     """Whether to save a checkpoint at this step: at every validation and at the last step."""
     validation: dict[str, float] | None
@@ -97,7 +98,9 @@ class Run:
         self.network.recompute = config.recompute
         self.average.load_state_dict(self.network.state_dict())
         self.heads: nn.Module = objective.heads
+        self._repeats = objective.repeats
         if speed.compile:
+            self._require_repeats()
             objective.compile(dynamic=False)
         self.objective: nn.Module = self._parallel(objective) if self.world > 1 else objective
         self.meter = Meter(self.device)
@@ -105,15 +108,16 @@ class Run:
         """Those that take a step on every batch."""
         self._towards = torch.zeros((), device=self.device)
         """How far the averaged weights move towards the new ones."""
-        recorded = speed.record and self.device.type == "cuda" and self.world == 1 and objective.repeats
-        self._learn = Recorded(self._compute, self._drop_gradients) if recorded else self._compute
+        recorded = speed.record and self.device.type == "cuda" and self.world == 1 and self._repeats
+        self._recorded = Recorded() if recorded else None
 
     def reports(self, train: PairStore, validation: PairStore | None, loaders: int = 0) -> Generator[Report, None, None]:
         """Train from the current step to the last. Yield a report every few steps and at every validation.
 
         ``loaders`` processes make the batches, or, for 0, a thread of this process.
 
-        Raises TrainingError if a loss or a gradient is not finite, before that step changes a weight.
+        Raises TrainingError at the report after a step whose loss or gradient is not finite. From that step on no weight has
+        changed. (Batch norm's running statistics have, so the run must not be saved then.)
         """
         config = self.config
         with closing(on_device(self._stream(train, self.seed, loaders), self.device)) as stream:
@@ -170,7 +174,10 @@ class Run:
             set_rate(optimiser, learning_rate(self.config, self.step))
         self._towards.fill_(1 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step)))
         self.meter.begin(self.step, batch.keys)
-        self._learn(batch.rainy, batch.clean)
+        if self._recorded is not None:
+            self._recorded(self._compute, batch.rainy, batch.clean)
+        else:
+            self._compute(batch.rainy, batch.clean)
 
     def _compute(self, rainy: Tensor, clean: Tensor) -> None:
         """Do a step's work on the device, from uint8 images to the averaged weights, without a wait for any result.
@@ -193,6 +200,13 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
 
+    def _require_repeats(self) -> None:
+        if not self._repeats:
+            raise ConfigError(
+                "RDMC_COMPILE: true, and loss.prior is infonce or loss.recursion truncated, whose steps differ and would be "
+                "compiled one by one; unset it"
+            )
+
     def _parallel(self, objective: nn.Module) -> nn.Module:
         """Wrap the objective so that its gradients are means over all ranks."""
         return DistributedDataParallel(objective, gradient_as_bucket_view=True, static_graph=True)
@@ -213,7 +227,7 @@ class Run:
     def _terms(self, objective: nn.Module, rainy: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """Return the loss of this step's batch (uint8 images) and its terms, scalars, in the precision of the recipe."""
         batch_size = self.config.global_batch_size
-        first = self.step * batch_size + rank_slots(batch_size, self.rank, self.world).start
+        first = 0 if self._repeats else self.step * batch_size + rank_slots(batch_size, self.rank, self.world).start
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             terms: dict[str, Tensor] = objective(_unit(rainy), _unit(clean), first)
         return terms

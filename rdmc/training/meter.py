@@ -54,7 +54,9 @@ class Meter:
 
     def check(self, what: str, value: Tensor) -> None:
         """Note it if a scalar is not finite."""
-        seen = self._first.setdefault(what, torch.full((2,), -1.0, dtype=torch.float64, device=value.device))
+        if what not in self._first:
+            self._first[what] = torch.full((2,), -1.0, dtype=torch.float64, device=value.device)
+        seen = self._first[what]
         faulty = ~torch.isfinite(value.detach())
         new = faulty & (seen[0] < 0)
         seen.copy_(torch.where(new, torch.stack([self.step, value.detach().double()]), seen))
@@ -63,7 +65,9 @@ class Meter:
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Add a step's scalar terms to the sums."""
         for name, term in terms.items():
-            self._sums.setdefault(name, torch.zeros_like(self.step)).add_(term.detach())
+            if name not in self._sums:
+                self._sums[name] = torch.zeros_like(self.step)
+            self._sums[name].add_(term.detach())
 
     def read(self) -> tuple[dict[str, float], int, NotFinite | None]:
         """Return the sums and the number of steps since the last call, and the run's first fault. Wait for the device."""

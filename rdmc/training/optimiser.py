@@ -93,7 +93,7 @@ def _orthogonalised_all(matrices: list[Tensor]) -> list[Tensor]:
 
 
 def _groups(shapes: list[tuple[int, int]]) -> list[list[int]]:
-    """Divide matrices, given by their shapes, into groups of like size of at most ``PADDED`` numbers each when padded."""
+    """Divide matrices, given by their shapes, into groups of at most ``PADDED`` numbers each when padded to one shape."""
     groups: list[list[int]] = []
     for index in sorted(range(len(shapes)), key=lambda index: shapes[index]):
         wider = [*groups[-1], index] if groups else [index]

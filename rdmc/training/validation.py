@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -15,8 +16,10 @@ from rdmc.metrics import Image, Means, psnr_y, ssim_y
 FIGURES = ("psnr_y", "ssim_y")
 TOGETHER = 8
 """The most images that a GPU derains at once. A CPU derains one at a time, so that its figures are the same to the last bit."""
-MEASURING = 8
+MEASURING = max(1, min(8, (os.cpu_count() or 1) // 2))
 """Threads that measure images while the device derains the next ones."""
+WAITING = 32
+"""The most images, or a few more, that wait to be measured."""
 
 
 def validate(network: nn.Module, pairs: PairStore, device: torch.device, rank: int = 0, world: int = 1) -> Means:
@@ -29,6 +32,8 @@ def validate(network: nn.Module, pairs: PairStore, device: torch.device, rank: i
         for start in range(0, len(indices), together):
             group = [pairs[index] for index in indices[start : start + together]]
             derained = derain_images(network, [pair.rainy for pair in group], device=device)
+            if len(waiting) > WAITING:
+                waiting[-WAITING].result()  # pictures wait in memory until they are measured
             waiting += [pool.submit(_measured, one, pair.clean) for one, pair in zip(derained, group, strict=True)]
         for future in waiting:
             means.add(future.result())

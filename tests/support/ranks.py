@@ -67,3 +67,30 @@ def short_training(folder: str) -> dict[str, Any]:
     learnt |= {f"prior/{name}": p.detach() for name, p in run.heads.named_parameters()}
     names = ("loss", "pixel", "ssim", "contrastive", "mi_bound")
     return {"reports": [{name: report[name] for name in names} for report in reports], "learnt": learnt}
+
+
+def spoilt_training(folder: str) -> str:
+    """The error of a training whose second rank has a loss that is not a number at its second step."""
+    from rdmc.data.loader import PairStore
+    from rdmc.errors import TrainingError
+    from rdmc.models.rdmc import RDMCConfig
+    from rdmc.training.config import LossConfig, TrainConfig
+    from rdmc.training.loop import Run
+
+    run = Run(
+        RDMCConfig(width=2, passes=1), LossConfig(), TrainConfig(steps=4, global_batch_size=4, crop=32, warmup_steps=1), 0
+    )
+    terms = run._terms
+
+    def spoilt(*given: Any) -> Any:
+        found = terms(*given)
+        is_here = distributed.get_rank() == 1 and run.step == 1
+        return {name: term * float("nan") for name, term in found.items()} if is_here else found
+
+    vars(run)["_terms"] = spoilt
+    try:
+        for _ in run.reports(PairStore([Path(folder)], "train"), None):
+            pass
+    except TrainingError as error:
+        return str(error)
+    return ""

@@ -30,6 +30,7 @@ from rdmc.files import file_digest
 from tests.support.data import toy_project
 from tests.support.imports import ROOT
 from tests.support.pushed import dvc
+from tests.support.waiting import until
 
 
 def test_fetch_on_a_worker_finds_dvc_lock_beside_the_code(
@@ -138,3 +139,31 @@ def test_a_command_that_fails_names_its_folder(tmp_path: Path, capfd: pytest.Cap
     with pytest.raises(ServiceError, match=rf"^{tmp_path}: `dvc repro train` failed with exit code \d+; see its output above"):
         show_dvc(tmp_path, "repro", "train")
     assert "not inside of a DVC repository" in "".join(capfd.readouterr())
+
+
+STANDS_IN = """
+import pathlib, signal, subprocess, sys, time
+stage = subprocess.Popen([sys.executable, "-c", '''
+import pathlib, time
+try:
+    pathlib.Path("begun").touch(); time.sleep(300)
+except KeyboardInterrupt:
+    pathlib.Path("saved").touch()
+'''])
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as DVC does while a stage runs
+sys.exit(stage.wait() + 1)
+"""
+
+
+def test_a_stop_ends_dvc_and_its_stage_and_waits_for_both(tmp_path: Path) -> None:
+    (tmp_path / "dvc").mkdir()
+    (tmp_path / "dvc/__init__.py").touch()
+    (tmp_path / "dvc/__main__.py").write_text(STANDS_IN)
+    code = "import sys, pathlib; from pipeline.signals import stop_by_sigterm; from pipeline.versioning.dvc import show_dvc\n"
+    code += "stop_by_sigterm(); show_dvc(pathlib.Path(sys.argv[1]), 'repro')"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    until((tmp_path / "begun").exists)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    assert (tmp_path / "saved").exists(), "the stage was killed, or it still runs"
+    assert "KeyboardInterrupt" in said

@@ -11,7 +11,7 @@ from torch import distributed
 
 from pipeline.config.paths import Paths
 from tests.support.data import make_dataset
-from tests.support.ranks import in_ranks, infonce_of_a_part, short_training
+from tests.support.ranks import in_ranks, infonce_of_a_part, short_training, spoilt_training
 
 
 @pytest.fixture
@@ -47,3 +47,12 @@ def test_two_ranks_learn_what_one_does(tmp_path: Path) -> None:
         for name, weight in alone["learnt"].items():
             assert torch.allclose(part["learnt"][name], weight, atol=1e-4), name
             assert torch.equal(part["learnt"][name], pair[0]["learnt"][name]), name
+
+
+def test_every_rank_names_the_samples_of_the_rank_at_fault(tmp_path: Path) -> None:
+    workspace = Paths(tmp_path / "data")
+    make_dataset(workspace, "light")
+    first, second = in_ranks(2, spoilt_training, tmp_path, str(workspace.shards("light")))
+    assert first == second
+    assert first.startswith("loss nan at step 1 on light/train-"), "the gradient is not finite on both ranks"
+    assert first.count("light/train-") == 2, "a rank has two of the four samples"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rdmc.data.batches import Batch
+from rdmc.errors import ConfigError
 from rdmc.models.rdmc import RDMCConfig
 from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.loop import Run
@@ -34,7 +37,6 @@ class FakeDevice:
     """CUDA's calls as ``Recorded`` makes them: a replay repeats the recorded function on the tensors it was recorded with."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.recorded: list[Any] = []
         self.replays = 0
         patch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(wait_stream=lambda _: None))
         patch.setattr(torch.cuda, "Stream", lambda _: SimpleNamespace(wait_stream=lambda _: None))
@@ -52,13 +54,12 @@ class FakeDevice:
 
 
 def test_calls_warm_up_then_record_then_replay(monkeypatch: pytest.MonkeyPatch) -> None:
-    device, seen, dropped = FakeDevice(monkeypatch), [], []
-    run = Recorded(lambda first, second: seen.append((first, second)), lambda: dropped.append(len(seen)))
+    device, seen = FakeDevice(monkeypatch), list[tuple[Tensor, Tensor]]()
+    recorded = Recorded()
     given = [(torch.full((2,), float(number)), torch.full((2,), -float(number))) for number in range(WARM_UP + 3)]
     for first, second in given:
-        run(first, second)
+        recorded(lambda *tensors: seen.append(tensors), first, second)
     assert len(seen) == WARM_UP + 1, "the function runs in the warm-up and once for the recording"
-    assert dropped == [WARM_UP]
     assert device.replays == 3, "the recording itself does no work: it is replayed at once"
     assert [tensor.tolist() for tensor in seen[-1]] == [[5.0, 5.0], [-5.0, -5.0]], "replays read the newest values there"
     assert given[WARM_UP][0].tolist() == [3.0, 3.0]
@@ -91,9 +92,45 @@ def test_a_step_reads_no_value_of_the_device(monkeypatch: pytest.MonkeyPatch, op
     assert waits.count == 1, "a wait would be counted"
 
 
+def test_a_run_is_freed_at_once() -> None:
+    run = Run(NETWORK, LOSS, RECIPE, 0)
+    run._step(batch(0))
+    gone = weakref.ref(run.network)
+    gc.disable()  # a cycle would be collected sooner or later, and its memory on a GPU with it
+    try:
+        del run
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_compiled_objective_is_compiled_once() -> None:
+    graphs: list[int] = []
+
+    def counted(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(1)
+        return graph.forward
+
+    run = Run(NETWORK, LOSS, RECIPE, 0)
+    run.objective.compile(backend=counted, dynamic=False)
+    counts = []
+    for step in range(4):
+        run._step(batch(step))
+        run.step += 1
+        counts.append(len(graphs))
+    assert counts[0] > 0
+    assert counts[0] == counts[-1], "every step would be compiled anew"
+
+
+@pytest.mark.parametrize("loss", [replace(LOSS, prior="infonce"), replace(LOSS, recursion="truncated")])
+def test_steps_that_differ_are_not_compiled(loss: LossConfig) -> None:
+    with pytest.raises(ConfigError, match="RDMC_COMPILE: true, and"):
+        Run(NETWORK, loss, RECIPE, 0, speed=Speed(compile=True))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("optimiser", ["muon", "adamw"])
-def test_a_recorded_training_is_that_of_the_cpu(optimiser: str) -> None:
+def test_a_recorded_training_is_that_of_the_cpu(optimiser: str, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
     for device, speed in (
         (torch.device("cpu"), Speed()),
@@ -101,7 +138,8 @@ def test_a_recorded_training_is_that_of_the_cpu(optimiser: str) -> None:
         (torch.device("cuda"), Speed()),
     ):
         run = Run(NETWORK, LOSS, replace(RECIPE, optimiser=optimiser), 0, device, speed)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
         own = []
         for step in range(8):
             given = batch(step)
