@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,13 @@ from rdmc.data.pairs import Fault
 from rdmc.datasets.layouts import Hints, find_pairs
 from rdmc.datasets.matching import Match, match_files
 from rdmc.errors import DataError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def denormals() -> None:
+    """Hypothesis needs the small floats that a training in the same process has turned off."""
+    torch.set_flush_denormal(False)
+
 
 SPLITS = {
     "train": ("train", "Train", "TRAIN", "train_set", "training", "trainset", "rain_data_train_Heavy", "GTRain_train"),
