@@ -73,7 +73,7 @@ def _rank(rank: int, world: int, first: int, last: int, loaders: int, root: str,
     for batch in stream:
         parts = []
         for own in (batch.rainy, batch.clean):
-            everyone = [torch.empty(own.shape) for _ in range(world)]
+            everyone = [torch.empty(own.shape, dtype=own.dtype) for _ in range(world)]
             distributed.all_gather(everyone, own.contiguous())
             parts.append(torch.cat(everyone))
         seen.append(digest(*(part.contiguous(memory_format=torch.channels_last) for part in parts)))
