@@ -104,9 +104,11 @@ def decoded(folders: Sequence[Path]) -> PairStore:
     return store
 
 
-def training(params: Params) -> Run:
-    """A new run of the params' network."""
-    return Run(params.network, params.loss, params.train, params.seed)
+def training(params: Params, device: str = "cpu") -> Run:
+    """A new run of the params' network. A GPU multiplies fp32 with all its digits, so that its results are those of a CPU."""
+    run = Run(params.network, params.loss, params.train, params.seed, torch.device(device))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return run
 
 
 def step_seconds(recipes: Mapping[str, Params], store: PairStore) -> dict[str, float]:
@@ -124,12 +126,12 @@ def step_seconds(recipes: Mapping[str, Params], store: PairStore) -> dict[str, f
     return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
 
 
-def train_and_test(params: Params, folders: Sequence[Path], split: str, images: int) -> dict[str, Any]:
+def train_and_test(params: Params, folders: Sequence[Path], split: str, images: int, device: str = "cpu") -> dict[str, Any]:
     """Train the params' network in this process and measure its averaged weights.
 
     They are measured on the first ``images`` pairs (0: all) of each dataset's ``split``.
     """
-    store, run = decoded(folders), training(params)
+    store, run = decoded(folders), training(params, device)
     started = time.perf_counter()
     losses = [report.loss for report in run.reports(store, None)]
     seconds = time.perf_counter() - started
@@ -140,11 +142,13 @@ def train_and_test(params: Params, folders: Sequence[Path], split: str, images: 
         "seconds": seconds,
         "loss": losses[-1],
         **asdict(cost(run.network.config)),
-        "datasets": tested(run.average, folders, split, images, params.evaluate.tile),
+        "datasets": tested(run.average, folders, split, images, params.evaluate.tile, device),
     }
 
 
-def tested(network: torch.nn.Module, folders: Sequence[Path], split: str, images: int, tile: int) -> dict[str, Any]:
+def tested(
+    network: torch.nn.Module, folders: Sequence[Path], split: str, images: int, tile: int, device: str
+) -> dict[str, Any]:
     """The figures of a network by dataset, and over all images where there are several datasets.
 
     ``rainy`` and ``derained`` are means over the images, ``gains`` the gain in PSNR-Y (dB) of each image.
@@ -154,7 +158,7 @@ def tested(network: torch.nn.Module, folders: Sequence[Path], split: str, images
         store = PairStore([folder], split, allow_empty=True)
         for index in range(min(images or len(store), len(store))):
             pair = store[index]
-            sides = measure(pair.rainy, pair.clean), measure(derain_image(network, pair.rainy, tile), pair.clean)
+            sides = measure(pair.rainy, pair.clean), measure(derain_image(network, pair.rainy, tile, device), pair.clean)
             for name in (pair.dataset, OVERALL):
                 one = found.setdefault(name, {"rainy": Means(), "derained": Means(), "gains": {}})
                 one["rainy"].add(sides[0])
@@ -167,13 +171,14 @@ def tested(network: torch.nn.Module, folders: Sequence[Path], split: str, images
     return {name: {**one, "rainy": one["rainy"].mean(), "derained": one["derained"].mean()} for name, one in chosen.items()}
 
 
-def in_fresh_process(params: Params, folders: Iterable[Path], split: str, images: int) -> dict[str, Any]:
+def in_fresh_process(params: Params, folders: Iterable[Path], split: str, images: int, device: str = "cpu") -> dict[str, Any]:
     """The result of ``train_and_test`` in a new interpreter."""
     job = {
         "params": params.model_dump(mode="json", by_alias=True),
         "folders": [str(folder) for folder in folders],
         "split": split,
         "images": images,
+        "device": device,
     }
     command = [sys.executable, "-m", "benchmarks.equal_runs"]
     done = subprocess.run(command, input=json.dumps(job), check=True, stdout=subprocess.PIPE, text=True)
@@ -186,7 +191,8 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     job = json.load(sys.stdin)
     folders = [Path(folder) for folder in job["folders"]]
-    print(json.dumps(train_and_test(parse_params(job["params"], "job"), folders, job["split"], job["images"])))
+    params = parse_params(job["params"], "job")
+    print(json.dumps(train_and_test(params, folders, job["split"], job["images"], job["device"])))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def compare(arguments: argparse.Namespace, params: Params) -> dict[str, Any]:
                 steps = arguments.steps or max(1, round(60 * arguments.minutes / state["step_seconds"][name]))
                 say(f"{name}, seed {seed}: {steps} steps")
                 recipe = own.recipe(params, seed, steps)
-                results[str(seed)] = in_fresh_process(recipe, folders, arguments.split, arguments.test)
+                results[str(seed)] = in_fresh_process(recipe, folders, arguments.split, arguments.test, arguments.device)
                 _write(arguments, state)
     return {**state, "results": {name: state["results"][name] for name in chosen}}
 
@@ -97,6 +97,7 @@ def _state(arguments: argparse.Namespace, params: Params, digests: Mapping[str, 
         "split": arguments.split,
         "test": arguments.test,
         "threads": THREADS,
+        "device": arguments.device,
         "data": dict(digests),
         "params": params.model_dump(mode="json", include={"seed", "architecture", "loss", "train", "network_"}),
     }
@@ -142,6 +143,9 @@ def parsed(argv: list[str] | None = None) -> argparse.Namespace:
         "--lr", type=_rate, nargs="*", default=[], help="learning rates, as name=rate; else each has its usual one"
     )
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="the images that are measured")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of the trainings; their steps are always timed on the CPU"
+    )
     parser.add_argument("--test", type=int, default=0, help="measure only this many images of each dataset")
     parser.add_argument(
         "--pairs", type=Path, default=Path("../shared/data/rain800"), help="of rain800: folder with train/, test/"

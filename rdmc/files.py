@@ -79,10 +79,15 @@ def globbed(pattern: str, any_case: bool = False) -> list[Path]:
             lambda found: "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in found[0]), pattern
         )
     if "**" in pattern:
-        for start in glob.glob(pattern[: pattern.index("**")] or "."):  # noqa: PTH207
-            _refuse_loops(Path(start), ())
+        for start in _matches(pattern[: pattern.index("**")] or "."):
+            _refuse_loops(start, ())
+    return [path for path in _matches(pattern) if not path.is_dir()]
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return the files and folders that match a glob, sorted."""
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob refuses absolute patterns and matches hidden files
-    return [path for path in map(Path, sorted(names)) if not path.is_dir()]
+    return [Path(name) for name in sorted(names)]
 
 
 def _refuse_loops(folder: Path, above: tuple[tuple[int, int], ...]) -> None:

@@ -146,14 +146,15 @@ def fingerprint(params: Recipe, include: Mapping[str, Any], *others: str) -> str
 def flatten(params: Recipe) -> dict[str, Any]:
     """The params as dotted names and plain values, for MLflow and tables. Of ``network``, only the chosen kind's fields."""
     chosen = json.loads(json.dumps(asdict(params.network)))
-    return dict(_leaves({**params.model_dump(mode="json", by_alias=True), "network": chosen}))
+    return dict(leaves({**params.model_dump(mode="json", by_alias=True), "network": chosen}))
 
 
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested dicts by their dotted names. An empty dict below another is a value; alone it has none."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
+            yield from leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix:
         yield prefix, value
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.paths import Paths
+from pipeline.config.recipe import leaves
 from pipeline.console import say, table
-from rdmc.errors import ServiceError
+from pipeline.versioning.dvc import run_dvc
 
 COMMITS = 10
 """How many of the last commits are searched for experiments that started from them."""
@@ -58,15 +57,7 @@ def run(root: Path = Path(), as_json: bool = False) -> None:
 
 def shown_by_dvc(root: Path) -> list[dict[str, Any]]:
     """What ``dvc exp show --json`` prints. Raises ServiceError with the first line of its error."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", "--num", str(COMMITS)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    try:
-        if done.returncode == 0:
-            return list(json.loads(done.stdout))
-    except ValueError:
-        pass
-    first = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[0]
-    raise ServiceError(f"dvc exp show: {first}; run this in a git checkout of the project")
+    return list(json.loads(run_dvc(root, "exp", "show", "--json", "--num", str(COMMITS))))
 
 
 def experiments(shown: list[dict[str, Any]]) -> Iterator[Experiment]:
@@ -86,7 +77,7 @@ def experiments(shown: list[dict[str, Any]]) -> Iterator[Experiment]:
 
 
 def _row(entry: Mapping[str, Any], kind: str, state: str, base: Mapping[str, Any]) -> Experiment:
-    metrics = {file: dict(_flat(part.get("data") or {})) for file, part in (_data(entry).get("metrics") or {}).items()}
+    metrics = {file: dict(leaves(part.get("data") or {})) for file, part in (_data(entry).get("metrics") or {}).items()}
     figures = {title: _number(metrics.get(file, {}).get(name)) for title, (file, name, _) in FIGURES.items()}
     own = _params(entry)
     keys = sorted(own.keys() | base.keys()) if own else []
@@ -109,15 +100,7 @@ def _data(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _params(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The params of a revision by dotted name; empty if DVC could not read them."""
-    return dict(_flat(((_data(entry).get("params") or {}).get(PARAMS) or {}).get("data") or {}))
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif prefix:
-        yield prefix, value
+    return dict(leaves(((_data(entry).get("params") or {}).get(PARAMS) or {}).get("data") or {}))
 
 
 def _number(value: Any) -> float | None:

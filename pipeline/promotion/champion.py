@@ -23,6 +23,7 @@ from pipeline.console import say
 from pipeline.promotion.log import LogEntry, PromotionLog
 from pipeline.promotion.verdict import show_reign
 from pipeline.registry.versions import all_versions, ensure_model, known_aliases, known_version
+from pipeline.tracking.links import HISTORY
 from rdmc.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ PAUSE = 2.0
 
 def log_name(names: Register) -> str:
     """Name of the registered model that holds the log."""
-    return f"{names.model}-history"
+    return f"{names.model}{HISTORY}"
 
 
 def read_log(client: MlflowClient, names: Register) -> PromotionLog:

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.cluster import cluster, workers
@@ -46,11 +47,7 @@ def run(project: Project[Recipe]) -> None:
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     name = run_name(params, [pairs.digest, code_digest()])
     with training_lease(project, name):  # a second training would delete the checkpoints of the first
-        try:
-            _train(project, name, len(validation) > 0, started)
-        except KeyboardInterrupt as stop:
-            stop.add_note(_to_resume(project, name))
-            raise
+        _train(project, name, len(validation) > 0, started)
 
 
 def _train(project: Project[Recipe], name: str, validates: bool, started: float) -> None:
@@ -74,7 +71,8 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         ):
             if genotype := genotype_for(params.network):
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
-            result = launch(project, name, follow, validates=validates)
+            with _resumable(project, name):
+                result = launch(project, name, follow, validates=validates)
         bring_home(result, paths)
     rows = {
         int(row["step"]): row for row in (result.metrics, result.final)
@@ -91,6 +89,16 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     if tracker.run_id and tracker.experiment_id:
         at = tracker.experiment_id
         show_pages(settings, {"run": run_page(at, tracker.run_id), "curves": curves_page(at, tracker.run_id)})
+
+
+@contextmanager
+def _resumable(project: Project[Recipe], name: str) -> Iterator[None]:
+    """Note how to resume the training if the block is stopped."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(_to_resume(project, name))
+        raise
 
 
 def _to_resume(project: Project[Recipe], name: str) -> str:

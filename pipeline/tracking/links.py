@@ -11,6 +11,8 @@ from pipeline.tracking.client import shown_uri
 
 HOST, PORT = "127.0.0.1", 5000
 """Where `make mlflow` serves the pages if no other port is chosen."""
+HISTORY = "-history"
+"""End of the name of a registered model that holds a log of promotions and no model."""
 VIEW = "?workflowType=machine_learning"
 """Opens a page in the view for model training. Without it, a browser that has not been here before gets the GenAI view."""
 

@@ -9,12 +9,9 @@ import sys
 
 from pipeline.config.settings import Settings
 from pipeline.console import say
-from pipeline.tracking.client import check_reachable, connect, experiment_id, faults, in_place, shown_uri
-from pipeline.tracking.links import HOST, experiment_page, model_page, page_lines, run_page, served_at
+from pipeline.tracking.client import check_reachable, connect, faults, in_place, shown_uri
+from pipeline.tracking.links import HISTORY, HOST, experiment_page, model_page, page_lines, run_page, served_at
 from rdmc.errors import ServiceError
-
-LOG = "-history"
-"""End of the names of registered models that hold a log of promotions and no model."""
 
 
 def run(settings: Settings, port: int) -> None:
@@ -62,14 +59,17 @@ def _links(settings: Settings, address: str) -> None:
 def pages_here(settings: Settings) -> dict[str, str]:
     """The pages of the settings' experiment, of its newest run that is no trial, and of the registered models, by name.
 
+    It only reads: what does not exist yet has no page.
+
     Raises ServiceError and MLflow's own errors (``faults``).
     """
     client = connect(settings, settings.mlflow_timeout)
-    experiment = experiment_id(client, settings)
-    newest = client.search_runs([experiment], "tags.stage != 'trial'", max_results=1)
-    models = [model.name for model in client.search_registered_models(max_results=100) if not model.name.endswith(LOG)]
+    found = client.get_experiment_by_name(settings.experiment)
+    experiment = found.experiment_id if found else ""
+    newest = client.search_runs([experiment], "tags.stage != 'trial'", max_results=1) if experiment else []
+    models = [model.name for model in client.search_registered_models(max_results=100) if not model.name.endswith(HISTORY)]
     return {
-        "experiment": experiment_page(experiment),
+        **({"experiment": experiment_page(experiment)} if experiment else {}),
         **({"newest run": run_page(experiment, newest[0].info.run_id)} if newest else {}),
         **{f"model {name}": model_page(name) for name in models},
     }

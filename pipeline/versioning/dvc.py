@@ -32,12 +32,13 @@ PLACES = ("RDMC_DATA", "MLFLOW_TRACKING_URI")
 """Settings that another project must not take over from this one: its files and its MLflow store are its own."""
 
 
-def run_dvc(root: Path, *arguments: str) -> None:
-    """Run one of DVC's commands in ``root``. Raises ServiceError with the first line of its error."""
+def run_dvc(root: Path, *arguments: str) -> str:
+    """Run one of DVC's commands in ``root`` and return its output. Raises ServiceError with the first line of its error."""
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         first = (done.stderr.strip() or "no message").splitlines()[0]
-        raise ServiceError(f"dvc {' '.join(arguments[:2])}: {first}; run it in a folder made by `dvc init`")
+        raise ServiceError(f"dvc {' '.join(arguments[:2])}: {first}; run this in a git checkout of the project")
+    return done.stdout
 
 
 def show_dvc(root: Path, *arguments: str, own: bool = True) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +16,15 @@ from mlflow import MlflowClient
 
 from pipeline import signals
 from pipeline.config.paths import Paths
-from tests.support.data import make_dataset, write_tiny_params
+from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
 from tests.support.mlflow_server import free_port
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 300
-"""Seconds that a command may take to reach a point, or its end, on a busy machine."""
 STOPS = [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
+patient = pytest.mark.timeout(4 * PATIENCE)
 each_signal = pytest.mark.parametrize(("number", "name", "code"), STOPS, ids=["SIGINT", "SIGTERM"])
 LONG = {
-    "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
     "train.steps": 100_000,
     "train.validate_every": 2,
     "tune.trials": 2,
@@ -39,10 +37,7 @@ LONG = {
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     """A folder with pairs to train on and params of a training and of a sweep that never end by themselves."""
-    made = Paths(tmp_path)
-    make_dataset(made, "heavy")
-    write_tiny_params(tmp_path / "params.yaml", LONG)
-    return made
+    return ready_to_train(tmp_path, LONG)
 
 
 @contextmanager
@@ -63,11 +58,11 @@ def command(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple
 
 
 def await_text(process: subprocess.Popen[bytes], log: Path, text: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while text not in log.read_text():
+    def said() -> bool:
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.05)
+        return text in log.read_text()
+
+    until(said)
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals, whole_group: bool = False) -> int:
@@ -86,7 +81,7 @@ def statuses(store: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * PATIENCE)
+@patient
 @each_signal
 def test_a_stopped_training_says_so_is_killed_in_mlflow_and_resumes(
     paths: Paths, store: str, number: signal.Signals, name: str, code: int
@@ -110,23 +105,21 @@ def test_a_stopped_training_says_so_is_killed_in_mlflow_and_resumes(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * PATIENCE)
+@patient
 @each_signal
 def test_a_training_that_is_stopped_while_it_starts_says_so(
     paths: Paths, store: str, number: signal.Signals, name: str, code: int
 ) -> None:
     with command(paths.root, "train", "--params", str(paths.root / "params.yaml")) as (process, log):
-        end = time.monotonic() + PATIENCE
-        while not any(child.name() == "gcs_server" for child in psutil.Process(process.pid).children()):  # Ray is starting
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.02)
+        family = psutil.Process(process.pid)
+        until(lambda: any(child.name() == "gcs_server" for child in family.children()), pause=0.02)  # Ray is starting
         assert stop(process, number) == code
     (line,) = log.read_text().splitlines()
     assert line.startswith(f"stopped by {name}; run the same command again")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * PATIENCE)
+@patient
 @each_signal
 def test_a_stopped_sweep_names_the_command_that_resumes_it(
     paths: Paths, store: str, number: signal.Signals, name: str, code: int
@@ -142,7 +135,7 @@ def test_a_stopped_sweep_names_the_command_that_resumes_it(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * PATIENCE)
+@patient
 @each_signal
 def test_a_stopped_server_ends_in_silence(tmp_path: Path, number: signal.Signals, name: str, code: int) -> None:
     with command(tmp_path, "serve", "--model", "reference", "--port", str(free_port())) as (process, log):

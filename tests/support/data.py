@@ -42,6 +42,10 @@ def scene(number: int, height: int = 48, width: int = 64) -> Image:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
 
 
+HEAVY = {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}}
+"""The datasets of params that train on heavy rain alone."""
+
+
 def make_dataset(workspace: Paths, name: str, counts: Mapping[str, int] | None = None, **size: int) -> Manifest:
     """Write pairs and shards of a dataset, as ``prepare`` and ``pack`` do. ``name`` is a kind of rain."""
     pairs, entries = workspace.pairs(name), []
@@ -58,6 +62,14 @@ def tiny_params(overrides: Mapping[str, Any] | None = None) -> Params:
     """The project's params, made small enough to train in a moment."""
     rains = {name: {"source": "embedded", "rain": name, "variants": 1} for name in ("light", "heavy")}
     return with_overrides(read_params(ROOT / "params.yaml"), {**TINY, "datasets": rains, **(overrides or {})})
+
+
+def ready_to_train(root: Path, overrides: Mapping[str, Any]) -> Paths:
+    """A folder with shards of ``heavy`` and params.yaml: ``tiny_params`` on that dataset, with ``overrides``."""
+    made = Paths(root)
+    make_dataset(made, "heavy")
+    write_tiny_params(root / "params.yaml", {"datasets": HEAVY, **overrides})
+    return made
 
 
 def write_tiny_params(path: Path, overrides: Mapping[str, Any] | None = None) -> None:

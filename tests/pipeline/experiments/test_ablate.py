@@ -20,10 +20,10 @@ from pipeline.tracking.tracker import Tracker
 from rdmc.data.loader import PairStore
 from rdmc.errors import ConfigError, DataError, TrainingError
 from rdmc.training.loop import Run
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import HEAVY, make_dataset, tiny_params
 
 TINY: dict[str, Any] = {
-    "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
+    "datasets": HEAVY,
     "ablation.steps": 4,
     "ablation.seeds": [0],
     "train.validate_every": 2,

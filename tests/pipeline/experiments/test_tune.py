@@ -23,7 +23,7 @@ from pipeline.storage.runs import RunFiles
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError, DataError, ServiceError, TrainingError
 from rdmc.files import write_text
-from tests.support.data import make_dataset, tiny_params, toy_project
+from tests.support.data import HEAVY, make_dataset, tiny_params, toy_project
 from tests.support.sweep import SPACE
 
 SETTINGS = Settings(workers=1, gpu=False)
@@ -34,7 +34,7 @@ CONTRARY: dict[str, Any] = {
     "loss.patches": {"choice": [16], "when": {"loss.levels": 1, "loss.projection": 16}},
 }
 SWEEP = {
-    "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
+    "datasets": HEAVY,
     "tune.trials": 3,
     "tune.concurrent": 1,
     "tune.steps": 4,

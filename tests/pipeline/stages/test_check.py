@@ -13,8 +13,10 @@ from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.stages import check
+from pipeline.versioning.dvc import folder_files, folder_md5
 from rdmc.data.images import write_png
 from rdmc.errors import CheckpointError, ConfigError, DataError, RdmcError
+from rdmc.files import file_digest
 from tests.support.data import scene, tiny_params
 from tests.support.imports import ROOT
 from tests.support.project import make_project, run
@@ -101,6 +103,38 @@ def test_a_prepared_dataset_needs_its_files_only_where_its_params_change(folder:
         checked(changes)
     for side in ("rainy", "clean"):
         write_png(folder / f"mine/{side}/1.png", scene(1))
+    checked(changes)
+
+
+def test_a_prepared_dataset_needs_its_files_again_where_dvc_would_prepare_it_again(folder: Path) -> None:
+    """That is after a change of code, and of the keys of a section of params."""
+    changes: dict[str, Any] = {"datasets": {"mine": MINE}}
+    rules = tiny_params(changes).model_dump(mode="json")["prepare"]
+    (folder / "code").mkdir()
+    (folder / "code/a.py").write_text("1")
+    (folder / "b.py").write_text("2")
+    deps = [
+        {"path": "code", "md5": folder_md5(folder_files(folder / "code"))},
+        {"path": "b.py", "md5": file_digest(folder / "b.py", "md5")},
+    ]
+
+    def lock(section: dict[str, Any]) -> None:
+        params = {"seed": 0, "datasets.mine": MINE, "prepare": section}
+        stage = {"deps": deps, "params": {"params.yaml": params}}
+        (folder / "dvc.lock").write_text(json.dumps({"stages": {"prepare@mine": stage}}))
+
+    lock(rules)
+    checked(changes)
+    lock({key: value for key, value in rules.items() if key != "convert"})
+    with pytest.raises(DataError, match="matches no file"):
+        checked(changes)
+    lock(rules)
+    for file in ("code/a.py", "b.py"):
+        before = (folder / file).read_text()
+        (folder / file).write_text("changed")
+        with pytest.raises(DataError, match="matches no file"):
+            checked(changes)
+        (folder / file).write_text(before)
     checked(changes)
 
 

@@ -59,3 +59,8 @@ def test_the_ui_links_to_experiment_run_and_model_and_sends_no_usage_data(
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     ui.run(Settings(), port)
     assert started[1][2]["MLFLOW_DISABLE_TELEMETRY"] == "false", "whoever sets it decides"
+
+
+def test_a_store_without_runs_has_no_pages_and_stays_as_it_is(store: str) -> None:
+    assert pages_here(Settings()) == {}
+    assert connect(Settings()).get_experiment_by_name(Settings().experiment) is None

@@ -17,13 +17,12 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config.paths import Paths
-from tests.support.data import make_dataset, write_tiny_params
+from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
 from tests.support.ray_head import ray_head, ray_node
 
 TRIALS = 4
 CHANGES = {
-    "datasets": {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}},
     "tune.trials": TRIALS,
     "tune.concurrent": 2,
     "tune.steps": 12,
@@ -78,10 +77,7 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     """A folder with pairs to train on and params.yaml."""
-    made = Paths(tmp_path)
-    make_dataset(made, "heavy")
-    write_tiny_params(tmp_path / "params.yaml", CHANGES)
-    return made
+    return ready_to_train(tmp_path, CHANGES)
 
 
 def require_complete(paths: Paths, store: str) -> None:
