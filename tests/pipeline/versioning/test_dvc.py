@@ -60,7 +60,7 @@ def test_a_damaged_dvc_lock_is_named(content: str, tmp_path: Path, settings: Set
 
 
 def test_connect_outside_a_dvc_repository_says_so(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=r"dvc remote add: .*; run it in a folder made by `dvc init`"):
+    with pytest.raises(ServiceError, match=r"dvc remote add: .*; run this in a git checkout of the project"):
         connect(settings, tmp_path)
 
 
