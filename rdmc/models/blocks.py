@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
+from rdmc.models.normalisation import BatchNorm
 
 Padding = Literal["zeros", "replicate"]
 NORMS = ("none", "group", "batch")
@@ -25,7 +26,7 @@ def norm(kind: str, channels: int) -> nn.Module:
     if kind == "none":
         return nn.Identity()
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     if kind == "group":
         groups = max(g for g in range(1, max(1, channels // 8) + 1) if channels % g == 0)
         return nn.GroupNorm(groups, channels)

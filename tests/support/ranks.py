@@ -94,3 +94,44 @@ def spoilt_training(folder: str) -> str:
     except TrainingError as error:
         return str(error)
     return ""
+
+
+def batch_norm_of_a_part() -> dict[str, Any]:
+    """Batch norm of this rank's part of eight images, twice, as in two passes; its gradients and running statistics."""
+    from rdmc.models.normalisation import BatchNorm
+
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    size, generator = 8 // world, torch.Generator().manual_seed(5)
+    images = 3 * torch.randn(8, 4, 5, 6, generator=generator) + torch.arange(4.0)[:, None, None]
+    mine = images[rank * size : (rank + 1) * size].clone().requires_grad_()
+    layer = BatchNorm(4)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([0.5, 1.0, 2.0, -1.0]))
+    out = layer(layer(mine).tanh())
+    places = torch.arange(size) + rank * size
+    (out.square() * (1 + places)[:, None, None, None]).mean().backward()
+    return {
+        "out": out.detach(),
+        "gradient": mine.grad,
+        "weight": layer.weight.grad,
+        "state": {name: value.clone() for name, value in layer.state_dict().items()},
+    }
+
+
+def batch_norm_training(folder: str, recompute: bool) -> dict[str, Any]:
+    """Three steps of the published form with batch norm: its validations, and all weights and statistics."""
+    from rdmc.data.loader import PairStore
+    from rdmc.models.rdmc import RDMCConfig
+    from rdmc.training.config import LossConfig, TrainConfig
+    from rdmc.training.loop import Run
+
+    steps = TrainConfig(steps=3, global_batch_size=8, crop=32, warmup_steps=1, validate_every=1, recompute=recompute)
+    run = Run(RDMCConfig(width=2, depth=3, passes=2, norm="batch"), LossConfig(ssim=0.0, levels=1), steps, seed=0)
+    train, validation = (PairStore([Path(folder)], split) for split in ("train", "validation"))
+    figures = [report.validation for report in run.reports(train, validation)]
+    alone = run._sum
+    vars(run)["_sum"] = lambda values: values  # measure this rank's network by itself, on all images
+    vars(run)["rank"], vars(run)["world"] = 0, 1
+    own = run.validate(validation)
+    vars(run)["_sum"] = alone
+    return {"figures": figures, "own": own, "state": {name: v.clone() for name, v in run.network.state_dict().items()}}
