@@ -20,7 +20,7 @@ from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256
 from rdmc.errors import CheckpointError
 from rdmc.inference import derain_image
-from rdmc.metrics import psnr_y, ssim_y
+from rdmc.metrics import measure_luma, psnr_y
 from rdmc.models.base import Restorer
 from rdmc.models.cost import cost
 
@@ -78,8 +78,9 @@ def _measure(model: _Measurements, pair: Pair, rules: Evaluate, device: torch.de
     started = time.perf_counter()
     out = _derained(model.network, pair.rainy, rules, device)
     model.seconds.append(time.perf_counter() - started)
-    model.psnr.append(math.nan if out is None else psnr_y(out, pair.clean))
-    model.ssim.append(math.nan if out is None else ssim_y(out, pair.clean))
+    found = {} if out is None else measure_luma(out, pair.clean)
+    model.psnr.append(found.get("psnr_y", math.nan))
+    model.ssim.append(found.get("ssim_y", math.nan))
     if clean and model.network is not None:
         kept = _derained(model.network, pair.clean, rules, device)
         model.clean[pair.key] = math.nan if kept is None else psnr_y(kept, pair.clean)

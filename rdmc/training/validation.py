@@ -11,7 +11,7 @@ from torch import nn
 from rdmc.data.loader import PairStore
 from rdmc.data.sampling import rank_indices
 from rdmc.inference import derain_images
-from rdmc.metrics import Image, Means, psnr_y, ssim_y
+from rdmc.metrics import Means, measure_luma
 
 FIGURES = ("psnr_y", "ssim_y")
 TOGETHER = 8
@@ -34,11 +34,7 @@ def validate(network: nn.Module, pairs: PairStore, device: torch.device, rank: i
             derained = derain_images(network, [pair.rainy for pair in group], device=device)
             if len(waiting) > WAITING:
                 waiting[-WAITING].result()  # pictures wait in memory until they are measured
-            waiting += [pool.submit(_measured, one, pair.clean) for one, pair in zip(derained, group, strict=True)]
+            waiting += [pool.submit(measure_luma, one, pair.clean) for one, pair in zip(derained, group, strict=True)]
         for future in waiting:
             means.add(future.result())
     return means
-
-
-def _measured(derained: Image, clean: Image) -> dict[str, float]:
-    return {"psnr_y": psnr_y(derained, clean), "ssim_y": ssim_y(derained, clean)}

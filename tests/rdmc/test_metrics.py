@@ -26,7 +26,7 @@ def flat(red: int, green: int, blue: int, height: int = 16, width: int = 24) -> 
     return np.full((height, width, 3), (red, green, blue), np.uint8)
 
 
-@pytest.fixture(params=[(40, 61), (11, 11), (97, 33)], ids=str)
+@pytest.fixture(params=[(40, 61), (11, 11), (97, 33), (74, 20), (75, 20), (202, 15)], ids=str)
 def pair(request: pytest.FixtureRequest) -> tuple[Image, Image]:
     rng = np.random.default_rng(0)
     smooth = np.asarray(cv2.GaussianBlur(rng.integers(0, 256, (*request.param, 3)).astype(np.uint8), (7, 7), 2), np.uint8)
