@@ -15,7 +15,8 @@ from benchmarks.gpu_steps import DEFAULT, DEVICE, EAGER, LOSS, ON_GPU, RECIPE, R
 from rdmc.data.loader import PairStore
 from rdmc.data.transfer import on_device
 from rdmc.errors import TrainingError
-from rdmc.training.loop import Report, Run
+from rdmc.training.loop import Run
+from rdmc.training.report import Report
 
 LOSSES, GRADIENTS = 1e-4, 1e-3
 """The largest relative differences from the CPU that count as rounding, in exact fp32: of losses, of the whole gradient."""

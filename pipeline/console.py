@@ -87,7 +87,7 @@ class TrainingDisplay:
         self.progress.stop()
 
     def __call__(self, row: Mapping[str, float]) -> None:
-        """Show one report (see ``rdmc.training.loop.Report.flat``)."""
+        """Show one report (see ``rdmc.training.report.Report.flat``)."""
         validated = "psnr_y" in row
         self.psnr = row.get("psnr_y", self.psnr)
         loss, psnr = f"{row['loss']:.4f}", "-" if self.psnr is None else f"{self.psnr:.2f} dB"

@@ -19,7 +19,7 @@ GROUPS = {
     "rate/lr": "lr",
     "rate/images_per_second": "images_per_second",
     "progress/epoch": "epoch",
-    "progress/step_seconds": "step_seconds",
+    **{f"time/{part}_seconds": f"{part}_seconds" for part in ("step", "data", "validation", "pause")},
     "progress/training_seconds": "training_seconds",
 }
 NAMES = {short: name for name, short in GROUPS.items()}

@@ -22,7 +22,7 @@ from pipeline.storage.runs import RunFiles
 from pipeline.training.checkpoints import TrainingResult
 from pipeline.training.worker import Row, Work, training
 from rdmc.errors import CheckpointError, TrainingError
-from rdmc.training.loop import Report
+from rdmc.training.report import Report
 
 LATEST = "latest.json"
 

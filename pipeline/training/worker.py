@@ -13,7 +13,8 @@ from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
 from pipeline.storage.datasets import open_pairs
 from rdmc.data.loader import PairStore
-from rdmc.training.loop import Report, Run
+from rdmc.training.loop import Run
+from rdmc.training.report import Report
 from rdmc.training.speed import USUAL, Speed
 
 Row = dict[str, float]

@@ -9,10 +9,8 @@ fixed order, so on a GPU it repeats up to rounding.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,39 +33,13 @@ from rdmc.training.losses import Objective
 from rdmc.training.meter import Meter, first_fault
 from rdmc.training.optimiser import learning_rate, moments, optimisers, set_rate
 from rdmc.training.recorded import Recorded
+from rdmc.training.report import Clock, Report
 from rdmc.training.speed import USUAL, Speed, prepare
 from rdmc.training.validation import FIGURES, validate
 
 REPORT_EVERY = 20
 """Steps between reports: often enough to watch a run, rarely enough to cost nothing."""
 STATE, PLACE = "training.safetensors", "training.json"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The state of a run. The figures cover all ranks and are equal on each."""
-
-    step: int
-    epoch: float
-    loss: float
-    """Mean loss since the last report."""
-    terms: dict[str, float]
-    """Means of the loss's terms since the last report, by their names in ``Objective.forward``."""
-    lr: float
-    images_per_second: float
-    """Crops per second since the last report, of all ranks: steps and waits for data, not validations."""
-    step_seconds: float
-    """Seconds since the last report, of steps and waits for data; validations and what the caller does do not count. Those of
-    the first report include the start of the loaders, and compiling and recording on a GPU."""
-    saves: bool
-    """Whether to save a checkpoint at this step: at every validation and at the last step."""
-    validation: dict[str, float] | None
-    """psnr_y (dB) and ssim_y of the averaged weights over the validation images; None between validations."""
-
-    def flat(self) -> dict[str, float]:
-        """Return plain numbers by name, for trackers and tables."""
-        own = {name: float(getattr(self, name)) for name in ("epoch", "loss", "lr", "images_per_second", "step_seconds")}
-        return {"step": self.step, **own, **self.terms, **(self.validation or {})}
 
 
 class Run:
@@ -119,31 +91,33 @@ class Run:
         Raises TrainingError at the report after a step whose loss or gradient is not finite. From that step on no weight has
         changed. (Batch norm's running statistics have, so the run must not be saved then.)
         """
-        config = self.config
+        config, clock = self.config, Clock()
         with closing(on_device(self._stream(train, self.seed, loaders), self.device)) as stream:
-            started = time.perf_counter()
-            for batch in stream:
+            clock.start()
+            for batch in clock.waits(stream):
                 self._step(batch)
                 self.step += 1
                 saves = self.step % config.validate_every == 0 or self.step == config.steps
                 if saves or self.step % REPORT_EVERY == 0:
                     sums, count = self._read()
-                    seconds = time.perf_counter() - started
-                    measured = self.validate(validation) if saves and validation is not None and len(validation) else None
+                    clock.stop()
+                    with clock.validating():
+                        measured = self.validate(validation) if saves and validation is not None and len(validation) else None
                     means = {name: total / count for name, total in sums.items()}
-                    steps = count / self.world
-                    yield Report(
+                    report = Report(
                         step=self.step,
                         epoch=self.step * config.global_batch_size / len(train),
                         loss=means.pop("loss"),
                         terms=means,
                         lr=learning_rate(config, self.step - 1),
-                        images_per_second=steps * config.global_batch_size / max(seconds, 1e-9),
-                        step_seconds=seconds,
+                        images_per_second=count / self.world * config.global_batch_size / max(clock.step, 1e-9),
+                        **clock.seconds(),
                         saves=saves,
                         validation=measured,
                     )
-                    started = time.perf_counter()
+                    with clock.pausing():
+                        yield report
+                    clock.start()
 
     def _read(self) -> tuple[dict[str, float], float]:
         """Return the sums of the terms since the last report over all ranks, and of how many steps. Raise TrainingError."""

@@ -26,8 +26,9 @@ from rdmc.models.factory import NetworkConfig
 from rdmc.models.genotype import learned
 from rdmc.models.rdmc import RDMC, RDMCConfig
 from rdmc.training.config import LossConfig, SearchConfig, TrainConfig
-from rdmc.training.loop import Report, Run
+from rdmc.training.loop import Run
 from rdmc.training.optimiser import optimisers, skip_where
+from rdmc.training.report import Report
 from rdmc.training.speed import USUAL, Speed
 
 MIX = "upsample.mix"

@@ -10,7 +10,8 @@ import torch
 
 from pipeline.config.recipe import Recipe
 from rdmc.data.loader import PairStore
-from rdmc.training.loop import Report, Run
+from rdmc.training.loop import Run
+from rdmc.training.report import Report
 from rdmc.training.speed import Speed
 
 

@@ -15,7 +15,8 @@ from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError, TrainingError
 from rdmc.models.rdmc import RDMCConfig
 from rdmc.training.config import LossConfig, TrainConfig
-from rdmc.training.loop import Report, Run
+from rdmc.training.loop import Run
+from rdmc.training.report import Report
 from tests.support.data import make_dataset
 
 NETWORK = RDMCConfig(width=2, passes=2)
