@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     compile: bool = False
     """Whether torch.compile makes fused kernels of a training's network and loss. It takes minutes at the first step, and a GPU
     then saves a few percent (docs/benchmarks.md)."""
+    metrics: str = ""
+    """``host:port`` at which ``train`` serves its figures to Prometheus; empty serves nothing."""
     experiment: str = "rdmc"
     """Name of the MLflow experiment."""
     mlflow_timeout: float = Field(default=5.0, gt=0)
@@ -67,6 +69,13 @@ class Settings(BaseSettings):
         if value and not value.startswith("s3://"):
             raise ValueError("must begin with s3://")
         return value.rstrip("/")
+
+    @field_validator("metrics")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[\w.-]+:\d{1,5}", value):
+            raise ValueError("must be host:port, such as 127.0.0.1:8001")
+        return value
 
     @property
     def tracking_uri(self) -> str:

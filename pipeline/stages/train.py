@@ -18,6 +18,7 @@ from pipeline.storage.datasets import open_pairs
 from pipeline.storage.lease import training_lease
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
+from pipeline.tracking.exposition import TrainingMetrics, exposed
 from pipeline.tracking.links import curves_page, run_page, show_pages
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
@@ -64,10 +65,12 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         commit = commit_tags()
         tags = {**commit, "stage": "train", **run_tags("train", _about(params, name), commit["git_commit"])}
         title = run_title(params.network.kind, params.network.width, list(params.datasets))
+        metrics = TrainingMetrics(name, params.train.steps, params.train.global_batch_size)
         with (
             Tracker.start(settings, title, _shown(params), tags, run_id=log.run_id) as tracker,
             TrainingDisplay(params.train.steps) as display,
-            log.following(tracker, display) as follow,
+            exposed(metrics, settings),
+            log.following(tracker, display, metrics) as follow,
         ):
             if genotype := genotype_for(params.network):
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())

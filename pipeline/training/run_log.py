@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.console import TrainingDisplay
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError
@@ -26,8 +25,8 @@ class RunLog:
         """Seconds in the training steps that this process followed."""
 
     @contextmanager
-    def following(self, tracker: Tracker, display: TrainingDisplay) -> Iterator[Callable[[Row], None]]:
-        """Yield a function to call with every report: it logs the report, shows it and sends it to MLflow."""
+    def following(self, tracker: Tracker, *show: Callable[[Row], None]) -> Iterator[Callable[[Row], None]]:
+        """Yield a function to call with every report: it logs the report, calls ``show`` with it and sends it to MLflow."""
         self.run_id = tracker.run_id
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", buffering=1) as file:
@@ -37,7 +36,8 @@ class RunLog:
                 self.rows[int(row["step"])] = row
                 file.write(json.dumps(row) + "\n")
                 self.stepping += row["step_seconds"]
-                display(row)
+                for one in show:
+                    one(row)
                 tracker.log({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
 
             yield follow

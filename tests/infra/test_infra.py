@@ -19,7 +19,7 @@ from tests.support.schemas import ROOT
 INFRA = ROOT / "infra"
 COMPOSE = INFRA / "compose.yaml"
 DOCKERFILE = INFRA / "Dockerfile"
-CREDENTIALS = {"POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN_PATH"}
+CREDENTIALS = {"POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN_PATH", "GRAFANA_PASSWORD"}
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 needs_schemas = pytest.mark.skipif(not schemas.RAY_SCHEMAS.is_dir(), reason=f"no KubeRay schemas in {schemas.RAY_SCHEMAS}")
@@ -152,7 +152,7 @@ def images() -> set[str]:
 
 
 def test_images_are_pinned_to_a_version() -> None:
-    assert {image for image in images() if not re.fullmatch(r"[a-z/]+:\d+\.\d+[\w.-]*", image)} == set()
+    assert {image for image in images() if not re.fullmatch(r"[a-z/]+:v?\d+\.\d+[\w.-]*", image)} == set()
 
 
 def variables() -> set[str]:
@@ -166,7 +166,7 @@ def variables() -> set[str]:
 
 
 def test_every_variable_is_read_by_a_program() -> None:
-    known = r"(AWS|MLFLOW|RAY|POSTGRES|NVIDIA|PIP)_[A-Z0-9_]+|PYTHONUNBUFFERED|GIT_PYTHON_REFRESH|RCLONE_AUTH_KEY"
+    known = r"(AWS|GF|GRAFANA|MLFLOW|RAY|POSTGRES|NVIDIA|PIP)_[A-Z0-9_]+|PYTHONUNBUFFERED|GIT_PYTHON_REFRESH|RCLONE_AUTH_KEY"
     settings = {f"RDMC_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in variables() if not re.fullmatch(known, name)} <= settings
     assert {"RDMC_BUCKET", "RDMC_DATA", "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL"} <= variables()
@@ -188,7 +188,7 @@ def test_credentials_come_from_the_environment_and_are_required() -> None:
 def test_ports_are_published_on_the_loopback_and_ray_requires_its_token() -> None:
     services = load(COMPOSE)[0]["services"]
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert len(ports) == 3
+    assert len(ports) == 5
     assert all(port.startswith("127.0.0.1:") for port in ports)
     for name in ("ray-head", "ray-worker", "pipeline"):
         assert services[name]["environment"]["RAY_AUTH_MODE"] == "token"
