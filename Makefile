@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MOVED := $(shell made=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/dvc 2>/dev/null); [ -z "$$made" ] || [ "$$made" -ef $(BIN) ] || echo "$$made")
 
 .DEFAULT_GOAL := help
-.PHONY: moved help setup repro baseline experiments release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull clean
+.PHONY: moved help setup repro baseline experiments release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull backup restore clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,13 @@ push: setup ## Push data and models to the bucket RDMC_BUCKET (python -m pipelin
 pull: setup ## Pull data and models from the bucket RDMC_BUCKET (python -m pipeline connect, dvc pull)
 	python -m pipeline connect
 	dvc pull
+
+backup: setup ## Copy MLflow's database and artifacts and the bucket; TO=folder, else backups/ (python -m pipeline backup)
+	python -m pipeline backup $(or $(TO),backups)
+
+restore: setup ## Put a backup back into an empty place; FROM=backups/TIME (python -m pipeline restore)
+	@[ -n "$(FROM)" ] || { echo "error: FROM is not set; name a backup, such as make restore FROM=backups/20260101-120000" >&2; exit 1; }
+	python -m pipeline restore $(FROM)
 
 clean: ## Delete data, checkpoints and running or stopped trainings (runs/); results and DVC's cache stay
 	rm -rf data/checked data/pairs data/leaks.json data/shards checkpoints runs derained dvc_plots

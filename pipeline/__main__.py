@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import data, models, training, use
+from pipeline.cli import backups, data, models, training, use
 from pipeline.config.threads import wait_passively
 from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
@@ -50,6 +50,8 @@ COMMANDS = (
     use.export,
     use.serve,
     data.connect,
+    backups.backup,
+    backups.restore,
     use.ui,
 )
 """The commands in the order of ``--help``, which follows a model from data to use."""

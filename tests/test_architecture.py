@@ -24,7 +24,7 @@ ROOMS = [
     {"tracking", "data", "evaluation"},
     {"training", "registry"},
     {"promotion", "experiments", "serving", "stages"},
-    {"profile"},
+    {"profile", "backup"},
     {"reference"},
     {"cli"},
     {"__main__"},
