@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,10 +17,8 @@ from pipeline.backup.registered import snapshot
 from pipeline.config.params import Params
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
-from rdmc.errors import ConfigError, DataError, RdmcError
+from rdmc.errors import ConfigError, DataError
 from tests.support.imports import ROOT
-from tests.support.mlflow_server import postgresql
-from tests.support.registry import PromotionStore, register_shifts
 from tests.support.s3 import s3_server
 
 
@@ -84,26 +81,6 @@ def test_a_damaged_backup_changes_nothing(project: Project[Params], tmp_path: Pa
     assert snapshot(project) == before
 
 
-def test_weights_that_are_gone_are_found(project: Project[Params], tmp_path: Path) -> None:
-    backup = make.run(project, tmp_path / "backups")
-    for weights in Path("mlartifacts").rglob("*.safetensors"):
-        weights.unlink()
-    with pytest.raises(RdmcError):
-        restore.run(project, backup, check_only=True)
-
-
-def test_a_backup_that_is_stopped_has_no_name(
-    project: Project[Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("pipeline.backup.inventory.write", full)
-    with pytest.raises(OSError, match="No space left"):
-        make.run(project, tmp_path / "backups")
-    assert list((tmp_path / "backups").iterdir()) == []
-
-
 def test_the_bucket_comes_back(project: Project[Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server(tmp_path / "s3") as server:
         for name, value in server.environment.items():
@@ -122,37 +99,3 @@ def test_the_bucket_comes_back(project: Project[Params], tmp_path: Path, monkeyp
         assert found == {key.replace("main/", "copy/", 1): data for key, data in kept.items()}
         with pytest.raises(ConfigError, match="the bucket has objects"):
             restore.run(replace(project, settings=Settings(bucket="s3://second/copy")), backup)
-
-
-def test_postgresql_comes_back(store: PromotionStore, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgresql() as uri:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        register_shifts(store.workspace, params, MlflowClient(uri, uri), (-2.0,), monkeypatch)
-        project = Project(params, Settings(), store.workspace)
-        before, backup = snapshot(project), make.run(project, tmp_path / "backups")
-        assert before["aliases"] == {"candidate": 1}
-        assert (backup / "database/mlflow.pgdump").is_file()
-        MlflowClient(uri, uri).delete_registered_model("rdmc")
-        shutil.rmtree("mlartifacts")
-        assert snapshot(project)["versions"] == {}
-        with pytest.raises(ConfigError, match="the database has tables"):
-            restore.run(project, backup)
-        restore.run(project, backup, replace=True)
-        assert snapshot(project) == before
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-        with pytest.raises(DataError, match="has mlflow.pgdump, not mlflow.db: a copy goes back to its own kind"):
-            restore.run(project, backup, replace=True)
-
-
-def test_a_server_alone_names_no_database(project: Project[Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:5000")
-    with pytest.raises(ConfigError, match="names no database.*set MLFLOW_BACKEND_STORE_URI") as caught:
-        make.run(project, tmp_path)
-    assert "secret" not in str(caught.value)
-
-
-def test_the_state_in_a_backup_is_readable(project: Project[Params], tmp_path: Path) -> None:
-    backup = make.run(project, tmp_path / "backups")
-    state = json.loads((backup / "registry.json").read_text())
-    assert state["aliases"]["champion"] == 1
-    assert set(state["versions"]) == {"1", "2"}
