@@ -10,7 +10,7 @@ from pipeline.cluster import cluster, workers
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.storage.datasets import open_pairs
+from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.lease import training_lease
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
@@ -40,6 +40,7 @@ def run(project: Project[Recipe]) -> None:
     params, settings, paths = project.params, project.settings, project.paths
     require_searchable(params.network, params.search)
     check_bucket(settings)
+    project = with_digests(project)  # workers may lie on other machines, without dvc.lock
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])

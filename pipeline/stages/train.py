@@ -14,7 +14,7 @@ from pipeline.cluster import cluster, workers
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.storage.datasets import open_pairs
+from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.lease import training_lease
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
@@ -44,6 +44,7 @@ def run(project: Project[Recipe]) -> None:
     project = project.with_params(with_architecture(project.params))
     params, settings = project.params, project.settings
     check_bucket(settings)
+    project = with_digests(project)  # workers may lie on other machines, without dvc.lock
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     name = run_name(params, [pairs.digest, code_digest()])
     with training_lease(project, name):  # a second training would delete the checkpoints of the first
