@@ -61,6 +61,13 @@ class Settings(BaseSettings):
     mlflow_timeout: float = Field(default=5.0, gt=0)
     """Seconds to wait for the MLflow server before reporting that it cannot be reached."""
 
+    git_commit: str = Field(default="", pattern="^([0-9a-f]{40,64})?$")
+    """The commit that a job's code was taken from. `submit` sets it and the next two; they count only where there is no git."""
+    git_dirty: bool | None = None
+    """Whether tracked files differed from that commit."""
+    git_code: str = ""
+    """Whether the commit has all code of the job: ``committed``, or which files it does not have."""
+
     @field_validator("bucket")
     @classmethod
     def _is_s3(cls, value: str) -> str:

@@ -16,6 +16,8 @@ from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architectu
 from pipeline.console import TrainingDisplay, say, table
 from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.lease import training_lease
+from pipeline.storage.results import TRAINED as RESULTS
+from pipeline.storage.results import keep
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.links import curves_page, run_page, show_pages
@@ -26,7 +28,7 @@ from pipeline.training.ray_train import launch
 from pipeline.training.run_log import RunLog
 from pipeline.training.worker import Row
 from pipeline.versioning.git import commit_tags
-from pipeline.versioning.lineage import code_digest
+from pipeline.versioning.lineage import code_digest, job_lineage
 from rdmc.errors import ServiceError
 from rdmc.files import write_text
 from rdmc.models.cost import SIDE, cost
@@ -80,9 +82,11 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     } | log.rows  # the log may lack these two after a kill
     if not tracker.sent:
         say("`python -m pipeline register` adds the figures to the run when MLflow answers")
-    write_text(paths.run, json.dumps({"run_id": tracker.run_id}) + "\n")
+    write_text(paths.run, json.dumps({"run_id": tracker.run_id, "name": name, **job_lineage(settings)}) + "\n")
     write_text(paths.history, history_csv(rows))
     write_text(paths.train_metrics, json.dumps(final_metrics(rows, result.metrics), indent=2) + "\n")
+    if kept := keep(project, name, RESULTS):  # before its checkpoints are deleted: in a job, no other copy stays
+        say(f"results: {kept}")
     if forget(project, name):
         log.path.unlink()
     network = f"{params.network.kind}: {cost(params.network)} for {SIDE}x{SIDE} pixels"

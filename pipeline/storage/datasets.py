@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.storage.dvc_remote import BucketShards, Remote
 from pipeline.storage.s3 import bucket_of
 from pipeline.storage.shard_cache import ShardCache
-from pipeline.versioning.dvc import FOLDER, folder_md5, recorded_md5
+from pipeline.versioning.dvc import FOLDER, folder_md5, recorded_md5, recorded_out
 from rdmc.data.loader import Fetch, PairStore, local_shard
 from rdmc.data.shards import MANIFEST, Manifest, read_manifest
 from rdmc.errors import DataError
@@ -112,6 +113,25 @@ def dataset_folder(project: Project[Recipe], dataset: str) -> Path:
             raise DataError(f"{bucket.url('dvc')}: {listed} lists no {MANIFEST}; run `dvc push` again where the shards are")
         write_bytes(folder / MANIFEST, remote.load(files[MANIFEST]))
     return folder
+
+
+def leak_report(project: Project[Recipe]) -> Path:
+    """``data/leaks.json``, or, where neither it nor shards are on disk, a copy from the bucket by the md5 in dvc.lock.
+
+    The file is missing where the bucket does not have it either. Raises ServiceError where the bucket cannot be reached.
+    """
+    paths, bucket = project.paths, bucket_of(project.settings)
+    here = [paths.leaks, *(paths.shards(name) / MANIFEST for name in project.params.datasets)]
+    if not bucket or any(path.is_file() for path in here):
+        return paths.leaks
+    md5 = recorded_out(paths, Paths().leaks.as_posix())
+    if not md5:
+        return paths.leaks
+    copy = _node(paths).manifests / md5 / paths.leaks.name
+    if not copy.is_file():
+        with suppress(DataError):  # `dvc push` did not push it; the gate says what that means
+            write_bytes(copy, Remote(bucket).load(md5))
+    return copy
 
 
 def _fetch(project: Project[Recipe]) -> Fetch:
