@@ -80,8 +80,10 @@ class Settings(BaseSettings):
         """MLflow's store: ``MLFLOW_TRACKING_URI``, or a SQLite file in the working folder.
 
         In a DVC experiment, a relative file is that of the main checkout. An experiment may run in a temporary copy of the
-        project, which DVC deletes.
+        project, which DVC deletes. A submitted job has no file that stays, so it needs a server: without one, ConfigError.
         """
+        if self.git_commit and not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise ConfigError("MLFLOW_TRACKING_URI: is not set on this node, so a job's runs are lost; set it, restart Ray")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{FILE}mlflow.db"
         name, main = uri.removeprefix(FILE), os.environ.get("DVC_ROOT", "")
         if dvc_experiment() and main and uri.startswith(FILE) and not name.startswith("/"):

@@ -56,7 +56,7 @@ def run(project: Project[Recipe]) -> None:
 def _train(project: Project[Recipe], name: str, validates: bool, started: float) -> None:
     """Train as ``name``, write the results, and delete the run from Ray's storage. ``started``: the command's start (s)."""
     params, settings, paths = project.params, project.settings, project.paths
-    log = RunLog(paths.runs / f"{name}.jsonl")  # a training that was stopped resumes in the same MLflow run
+    log = RunLog(run_files(project), name)  # a training that was stopped resumes in the same MLflow run
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
@@ -88,7 +88,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     if kept := keep(project, name, RESULTS):  # before its checkpoints are deleted: in a job, no other copy stays
         say(f"results: {kept}")
     if forget(project, name):
-        log.path.unlink()
+        log.drop()
     network = f"{params.network.kind}: {cost(params.network)} for {SIDE}x{SIDE} pixels"
     _summary(network, rows, result.metrics, ready - started, log.stepping, time.monotonic() - started)
     if tracker.run_id and tracker.experiment_id:

@@ -64,7 +64,8 @@ def with_digests(project: Project[P]) -> Project[P]:
     """
     if not bucket_of(project.settings):
         return project
-    return replace(project, digests={name: _digest(project, name) for name in project.params.datasets})
+    names = project.params.datasets
+    return replace(project, digests={name: project.digests.get(name) or _digest(project, name) for name in names})
 
 
 def _digest(project: Project[Recipe], dataset: str) -> str:
@@ -108,11 +109,24 @@ def dataset_folder(project: Project[Recipe], dataset: str) -> Path:
     folder = _node(project.paths).manifests / listed.removesuffix(FOLDER)
     if not (folder / MANIFEST).is_file():
         remote = Remote(bucket)
-        files = {entry["relpath"]: entry["md5"] for entry in json.loads(remote.load(listed))}
-        if MANIFEST not in files:
-            raise DataError(f"{bucket.url('dvc')}: {listed} lists no {MANIFEST}; run `dvc push` again where the shards are")
-        write_bytes(folder / MANIFEST, remote.load(files[MANIFEST]))
+        write_bytes(folder / MANIFEST, remote.load(_manifest_md5(remote, listed)))
     return folder
+
+
+def require_pushed(project: Project[Recipe]) -> None:
+    """Raise DataError unless the bucket has the manifests of the project's ``digests``. `dvc push` uploads the listing last."""
+    if bucket := bucket_of(project.settings):
+        remote = Remote(bucket)
+        for listed in project.digests.values():
+            remote.require(_manifest_md5(remote, listed))
+
+
+def _manifest_md5(remote: Remote, listed: str) -> str:
+    """The md5 of the manifest in DVC's listing of a dataset's shards. Raises DataError where either is missing."""
+    files = {entry["relpath"]: entry["md5"] for entry in json.loads(remote.load(listed))}
+    if MANIFEST not in files:
+        raise DataError(f"{remote.bucket.url('dvc')}: {listed} lists no {MANIFEST}; run `dvc push` again where the shards are")
+    return str(files[MANIFEST])
 
 
 def leak_report(project: Project[Recipe]) -> Path:

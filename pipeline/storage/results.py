@@ -83,9 +83,7 @@ def fetch(project: Project[Recipe], run: str, part: str = TRAINED) -> bool:
         for name, digest in index["files"].items():
             file = source / name
             if not file.is_file() or file_digest(file) != digest:
-                raise DataError(
-                    f"{place.path}/{index['folder']}/{name}: missing or damaged; run `submit {part}` again"
-                )
+                raise DataError(f"{place.path}/{index['folder']}/{name}: missing or damaged; run `submit {part}` again")
         for target in files_of(paths, part):
             _replace(source / target.relative_to(paths.root), target)
     return True

@@ -14,6 +14,7 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.stages import train
 from pipeline.storage.lease import training_lease
+from pipeline.storage.runs import RunFiles
 from pipeline.training.run_log import recall
 from rdmc.checkpoint import load_model
 from rdmc.errors import ConfigError, DataError
@@ -42,13 +43,13 @@ def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             train.run(Project(params, settings, paths))
     (log,) = paths.runs.glob("*.jsonl")
-    run_id, rows = recall(log)
+    run_id, rows = recall(RunFiles(str(paths.runs), None), log.stem)
     assert list(rows) == [3, 6]
 
     train.run(Project(params, settings, paths))
     assert load_model(paths.best)[1]["step"] in rows
     assert (paths.last / "training.json").is_file()
-    assert json.loads(paths.run.read_text()) == {"run_id": run_id}
+    assert json.loads(paths.run.read_text()) == {"run_id": run_id, "name": log.stem}
     history = list(csv.DictReader(paths.history.open()))
     assert [int(row["step"]) for row in history] == [3, 6]
     assert [float(row["contrastive"]) for row in history] == [rows[step]["contrastive"] for step in (3, 6)]
