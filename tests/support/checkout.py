@@ -18,10 +18,10 @@ from tests.support.pushed import push_shards
 CODE = ("rdmc", "pipeline", "architectures/full", "infra/runtime-env.yaml", "dvc.yaml", ".gitignore")
 
 
-def make_checkout(root: Path, bucket: Any, made: Path, changes: Mapping[str, Any] | None = None) -> Path:
+def make_checkout(root: Path, bucket: Any, made: Path, changes: Mapping[str, Any] | None = None, prefix: str = "") -> Path:
     """Make a committed checkout in ``root`` whose one dataset ``light`` is in ``bucket``, packed in the folder ``made``.
 
-    ``changes`` are params by dotted name.
+    ``changes`` are params by dotted name; ``prefix`` is that of the bucket, with a slash at its end.
     """
     for name in CODE:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def make_checkout(root: Path, bucket: Any, made: Path, changes: Mapping[str, Any
     yaml.dump(params, root / "params.yaml")
     paths = Paths(made)
     make_dataset(paths, "light")
-    (root / "dvc.lock").write_text(push_shards([paths.shards("light")], bucket) + "\n")
+    (root / "dvc.lock").write_text(push_shards([paths.shards("light")], bucket, prefix) + "\n")
     subprocess.run(["git", "init", "-q", root], check=True)
     commit(root)
     return root

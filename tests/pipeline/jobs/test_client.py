@@ -1,0 +1,61 @@
+"""Ray's job client on a real head: output, exit codes, stops, and errors in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.jobs.client import ADDRESS, ENDED, STOPPED, Jobs
+from rdmc.errors import ServiceError
+from tests.pipeline.jobs.conftest import Cluster
+from tests.support.waiting import until
+
+
+def test_a_job_is_followed_to_its_exit_code(
+    jobs_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = jobs_cluster.jobs(monkeypatch)
+    code = "import sys, time; print('first', flush=True); time.sleep(2); print('last'); sys.exit(7)"
+    jobs.submit("ends", f'python -c "{code}"', {}, {"rdmc.run": "train-1"})
+    jobs.follow("ends")
+    shown = capsys.readouterr().out
+    assert shown.index("first") < shown.index("last")
+    assert (jobs.state("ends"), jobs.exit_code("ends"), jobs.metadata("ends")) == ("FAILED", 7, {"rdmc.run": "train-1"})
+    assert "\n" not in jobs.message("ends")
+    jobs.follow("ends")
+    assert capsys.readouterr().out == shown, "a job that has ended is shown again as a whole"
+    assert asyncio.run(jobs._print("ends", shown.index("last"))) == len(shown)
+    assert capsys.readouterr().out == "last\n", "after a lost connection, only what is new"
+
+
+def test_a_job_that_is_stopped(jobs_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = jobs_cluster.jobs(monkeypatch)
+    jobs.submit("stops", "sleep 600", {}, {})
+    until(lambda: jobs.state("stops") == "RUNNING")
+    assert jobs.stop("stops") == "STOPPED" in ENDED
+    assert jobs.exit_code("stops") == STOPPED
+    with pytest.raises(ServiceError, match="no-such-job"):
+        jobs.state("no-such-job")
+
+
+def test_another_cluster_s_token_is_named(jobs_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv(ADDRESS, "")
+    started = time.monotonic()
+    with pytest.raises(ServiceError, match="RAY_AUTH_TOKEN_PATH to the cluster's token") as caught:
+        Jobs(jobs_cluster.head.dashboard).state("any")
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "127.0.0.1:8265", "ray://user:secret@head:10001"])
+def test_an_address_without_a_dashboard_is_one_line(address: str) -> None:
+    with pytest.raises(ServiceError, match=ADDRESS) as caught:
+        Jobs(address)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
