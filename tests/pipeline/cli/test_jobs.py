@@ -40,7 +40,12 @@ def test_a_command_goes_with_its_arguments_and_ends_with_the_job_s_code(code: in
 
 def test_attach_and_cancel_name_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(submit, "attach", lambda project, *given: calls.append(given) or 143)
+
+    def attach(_: object, *given: str) -> int:
+        calls.append(given)
+        return 143
+
+    monkeypatch.setattr(submit, "attach", attach)
     monkeypatch.setattr(submit, "cancel", lambda *given: calls.append(given))
     assert act("--attach", "job-1", "--params", FILE) == 143
     assert act("--cancel", "job-2", "--address", "http://head:1") == 0

@@ -44,7 +44,7 @@ def trained(
     made = make_workspace(tmp_path / "trained")
     own, prefix = s3.bucket(bucket.name), f"{bucket.prefix}/"
     lock = push_shards([made.shards(name) for name in ("light", "heavy")], own, prefix)
-    report = json.dumps({"version": 2, "excluded": []}).encode()
+    report = json.dumps({"version": 1, "leaks": []}).encode()
     md5 = hashlib.md5(report, usedforsecurity=False).hexdigest()
     own.put_object(Key=bucket.key("dvc/files/md5", md5[:2], md5[2:]), Body=report)
     lock = lock.replace("{outs: [", f"{{outs: [{{path: data/leaks.json, md5: {md5}}}, {{path: checkpoints/best, md5: 9.dir}}, ")
@@ -69,9 +69,7 @@ def test_jobs_one_after_the_other_make_a_version_with_its_whole_lineage(
     trained: Project[Params], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = job(trained, tmp_path / "evaluates", monkeypatch)
-    with pytest.raises(
-        DataError, match=rf"^{training_name(first)}: .* no results of `evaluate` .*; run `evaluate` first, or name"
-    ):
+    with pytest.raises(DataError, match=rf"^{training_name(first)}: .* no results of `evaluate` .*; run `evaluate` first"):
         fetch_results(first, "", EVALUATED)
     fetch_results(first, "", TRAINED)
     assert (first.paths.best / "model.json").read_bytes() == (trained.paths.best / "model.json").read_bytes()

@@ -43,7 +43,7 @@ def submit(cluster: Cluster, checkout: Path, bucket: str, *arguments: str) -> su
 
 def with_leaks(checkout: Path, bucket: object) -> None:
     """Push a report of leaks, as `dvc push` does, and commit it."""
-    report = json.dumps({"version": 2, "scenes": [], "excluded": []}).encode()
+    report = json.dumps({"version": 1, "leaks": []}).encode()
     md5 = hashlib.md5(report, usedforsecurity=False).hexdigest()
     bucket.put_object(Key=f"main/dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=report)  # type: ignore[attr-defined]
     lock = (checkout / "dvc.lock").read_text()

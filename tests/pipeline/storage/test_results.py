@@ -31,6 +31,10 @@ def filled(project: Project[Params], content: str) -> Project[Params]:
     return project
 
 
+def fails(*_: object) -> None:
+    raise ServiceError("gone")
+
+
 def contents(paths: Paths, part: str) -> dict[str, str]:
     tops = files_of(paths, part)
     files = [file for top in tops for file in ([top] if top.is_file() else top.rglob("*"))]
@@ -48,9 +52,11 @@ def test_results_come_home_whole(settings: Settings, s3: S3Server, tmp_path: Pat
     assert not here.paths.evaluate_metrics.exists()
 
     write_text(here.paths.best / "of-an-older-model", "")
-    with monkeypatch.context() as patch, pytest.raises(ServiceError, match="gone"):
-        patch.setattr(RunFiles, "write", lambda *_: (_ for _ in ()).throw(ServiceError("gone")))
-        keep(filled(there, "two"), RUN, TRAINED)
+    filled(there, "two")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "write", fails)
+        with pytest.raises(ServiceError, match="gone"):
+            keep(there, RUN, TRAINED)
     assert fetch(here, RUN), "the earlier results are still whole"
     assert contents(here.paths, TRAINED)["checkpoints/best/model.json"] == "model.json one"
     assert not (here.paths.best / "of-an-older-model").exists(), "a folder is replaced as a whole"
