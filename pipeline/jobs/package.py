@@ -83,6 +83,7 @@ def variables_of(settings: Settings, source: Origin, more: Iterable[str] = ()) -
     """
     names = {PREFIX + name.upper() for name in type(settings).model_fields if name not in LOCAL}
     found = {name: value for name, value in os.environ.items() if name in names and value}
+    found["RDMC_DATA"] = ""  # a job works in its own folder, although a node may name one for all
     if source.commit:
         found |= {
             "RDMC_GIT_COMMIT": source.commit,

@@ -76,6 +76,7 @@ def test_the_variables_are_settings_that_are_not_about_this_machine(monkeypatch:
         "RDMC_GIT_DIRTY": "true",
         "RDMC_GIT_CODE": "x.py not as in the commit",
     }
+    assert variables_of(Settings(), NOWHERE)["RDMC_DATA"] == "", "the job's own folder, whatever the nodes name"
     with monkeypatch.context() as job:
         for name in [name for name in found if name.startswith("RDMC_")]:
             job.setenv(name, found[name])

@@ -27,10 +27,11 @@ from tests.support.s3 import S3Server
 STEPS = {"train.steps": 2, "train.validate_every": 2}
 
 
-def submit(cluster: Cluster, checkout: Path, bucket: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def submit(cluster: Cluster, s3: S3Server, checkout: Path, bucket: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``submit`` in the checkout, with the cluster's token and the bucket's credentials."""
     variables = {
         **cluster.head.environment,
+        **s3.environment,
         "PYTHONPATH": str(checkout),
         "RAY_API_SERVER_ADDRESS": cluster.head.dashboard,
         "RDMC_BUCKET": f"s3://{bucket}/main",
@@ -57,7 +58,7 @@ def test_a_release_in_a_job_comes_home(
     bucket = s3.bucket("submitted")
     checkout = make_checkout(tmp_path / "checkout", bucket, tmp_path / "made", STEPS, "main/")
     with_leaks(checkout, bucket)
-    done = submit(jobs_cluster, checkout, "submitted", "release")
+    done = submit(jobs_cluster, s3, checkout, "submitted", "release")
     shown = done.stdout + done.stderr
     assert done.returncode in (0, 3), shown  # two steps of training need not pass the gate
     assert re.search(r"lineage\s+.*holds\s+.*code, data and leaks are known", shown), shown
@@ -81,7 +82,7 @@ def test_a_release_in_a_job_comes_home(
     assert s3.access_key not in recorded
     assert s3.secret_key not in shown
 
-    failed = submit(jobs_cluster, checkout, "submitted", "promote", "99")
+    failed = submit(jobs_cluster, s3, checkout, "submitted", "promote", "99")
     assert failed.returncode == 1, failed.stdout
     assert "error: " in failed.stdout
 
@@ -90,13 +91,13 @@ def test_a_training_is_left_followed_and_stopped(jobs_cluster: Cluster, s3: S3Se
     many = {"train.steps": 100_000, "train.validate_every": 50_000}
     checkout = make_checkout(tmp_path / "checkout", s3.bucket("stopped"), tmp_path / "made", many, "main/")
     (checkout / "rdmc/metrics.py").write_text((checkout / "rdmc/metrics.py").read_text() + "\n")
-    left = submit(jobs_cluster, checkout, "stopped", "train", "--detach")
+    left = submit(jobs_cluster, s3, checkout, "stopped", "train", "--detach")
     assert left.returncode == 0, left.stderr
     assert "with other code, so the gate will refuse the model: rdmc/metrics.py not as in the commit" in left.stdout
     (name,) = re.findall(r"--attach (\S+)", left.stdout)
-    stopped = submit(jobs_cluster, checkout, "stopped", "--cancel", name)
+    stopped = submit(jobs_cluster, s3, checkout, "stopped", "--cancel", name)
     assert f"{name}: stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-    followed = submit(jobs_cluster, checkout, "stopped", "--attach", name)
+    followed = submit(jobs_cluster, s3, checkout, "stopped", "--attach", name)
     assert followed.returncode == 143, followed.stdout + followed.stderr
     assert not (checkout / "checkpoints").exists()
 

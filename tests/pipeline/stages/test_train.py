@@ -76,6 +76,26 @@ def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
     assert Genotype.from_json(text, GENOTYPE).connections == few.connections
 
 
+def test_a_driver_in_another_folder_resumes_the_same_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log lies in the storage beside the checkpoints, so a second MLflow run is not opened and none is left running."""
+    params, settings = tiny_params(LIGHT), Settings(workers=1, gpu=False, storage=str(tmp_path / "shared"))
+    first, second = Paths(tmp_path / "first"), Paths(tmp_path / "second")
+    for paths in (first, second):
+        make_dataset(paths, "light")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "bring_home", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(Project(params, settings, first))
+    train.run(Project(params, settings, second))
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    assert experiment
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_id, run.info.status) == (json.loads(second.run.read_text())["run_id"], "FINISHED")
+    assert [int(row["step"]) for row in csv.DictReader(second.history.open())] == [3, 6], "with the steps before the stop"
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
 def test_history_has_the_terms_of_the_loss() -> None:
     row = {"step": 3.0, "loss": 0.5, "pixel": 0.25, "contrastive": 2.0, "mi_bound": 1.5, "psnr_y": 20.0, "step_seconds": 1.0}
     (found,) = csv.DictReader(train.history_csv({3: row}).splitlines())
