@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -26,6 +27,15 @@ ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 """The states of a job that has ended."""
 LOST_SECONDS = 600.0
 """Seconds for which the dashboard may be away while a job is followed; the job itself does not notice."""
+NOISY = (
+    "ray._private.runtime_env.packaging",
+    "ray._private.runtime_env.working_dir",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
+"""Ray's loggers that report each step of a submission."""
+REPEATED = ", last available logs"
+"""Where Ray's message about a failed job begins to repeat its output."""
 STOPPED = 143
 """Exit code for a job that was stopped: that of a command after SIGTERM."""
 
@@ -45,6 +55,8 @@ class Jobs:
         with self._answers():
             from ray.job_submission import JobSubmissionClient
 
+            for name in NOISY:
+                logging.getLogger(name).setLevel(logging.ERROR)
             os.environ[ADDRESS] = self.address  # RAY_ADDRESS would otherwise replace the address
             self._client: JobSubmissionClient = JobSubmissionClient(self.address)
 
@@ -98,8 +110,8 @@ class Jobs:
         return 1 if not code else code if code > 0 else 128 - code
 
     def message(self, job: str) -> str:
-        """What Ray says about the job's state, in one line."""
-        return one_line(self._info(job).message or "")
+        """What Ray says about the job's state, in one line, without the output that it repeats."""
+        return one_line((self._info(job).message or "").partition(REPEATED)[0])
 
     def _info(self, job: str) -> Any:
         with self._answers():

@@ -24,6 +24,7 @@ from pipeline.storage.s3 import bucket_of
 from pipeline.versioning.lineage import job_lineage
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import write_text
+from tests.support.imports import ROOT
 from tests.support.pushed import push_shards
 from tests.support.s3 import S3Server
 
@@ -41,6 +42,8 @@ def trained(
     for name, value in {"COMMIT": COMMIT, "DIRTY": "false", "CODE": COMMITTED}.items():
         monkeypatch.setenv(f"RDMC_GIT_{name}", value)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    shutil.copytree(ROOT / "architectures/full", tmp_path / "architectures/full")
+    monkeypatch.chdir(tmp_path)
     made = make_workspace(tmp_path / "trained")
     own, prefix = s3.bucket(bucket.name), f"{bucket.prefix}/"
     lock = push_shards([made.shards(name) for name in ("light", "heavy")], own, prefix)
@@ -58,9 +61,10 @@ def trained(
 
 
 def job(project: Project[Params], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Project[Params]:
-    """The project as another job has it: in an empty folder with dvc.lock, which is the working folder."""
-    folder.mkdir()
+    """The project as another job has it: in a folder with what goes along besides code, which is the working folder."""
+    shutil.copytree(ROOT / "architectures/full", folder / "architectures/full")
     shutil.copy(project.paths.root.parent / "dvc.lock", folder)
+    shutil.copy(ROOT / "dvc.yaml", folder)
     monkeypatch.chdir(folder)
     return replace(project, paths=Paths())
 
