@@ -34,7 +34,7 @@ def fetch_results(project: Project[Recipe], run: str, *parts: str) -> None:
     Raises DataError where the bucket does not have them, or they are damaged, ConfigError for a run without a bucket, and
     ServiceError where the bucket fails.
     """
-    lacking = [part for part in parts if run or not all(path.exists() for path in files_of(project.paths, part))]
+    lacking = [part for part in parts if run or not files_of(project.paths, part)[0].exists()]
     if not lacking or not (run or project.settings.bucket):
         return
     name = run or training_name(project)
