@@ -22,12 +22,12 @@ def test_a_job_is_followed_to_its_exit_code(
     jobs.submit("ends", f'python -c "{code}"', {}, {"rdmc.run": "train-1"})
     jobs.follow("ends")
     shown = capsys.readouterr().out
-    assert shown.index("first") < shown.index("last")
+    assert shown.rindex("first") < shown.rindex("last")
     assert (jobs.state("ends"), jobs.exit_code("ends"), jobs.metadata("ends")) == ("FAILED", 7, {"rdmc.run": "train-1"})
     assert "\n" not in jobs.message("ends")
     jobs.follow("ends")
     assert capsys.readouterr().out == shown, "a job that has ended is shown again as a whole"
-    assert asyncio.run(jobs._print("ends", shown.index("last"))) == len(shown)
+    assert asyncio.run(jobs._print("ends", shown.rindex("last"))) == len(shown)
     assert capsys.readouterr().out == "last\n", "after a lost connection, only what is new"
 
 
