@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import backups, data, models, training, use
+from pipeline.cli import backups, data, jobs, models, training, use
 from pipeline.config.threads import wait_passively
 from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
@@ -46,6 +46,7 @@ COMMANDS = (
     models.history,
     models.rebuild,
     models.release,
+    jobs.submit,
     use.derain,
     use.export,
     use.serve,

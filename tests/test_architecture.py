@@ -24,7 +24,7 @@ ROOMS = [
     {"tracking", "data", "evaluation"},
     {"training", "registry"},
     {"promotion", "experiments", "serving", "stages"},
-    {"profile", "backup"},
+    {"profile", "backup", "jobs"},
     {"reference"},
     {"cli"},
     {"__main__"},
@@ -39,6 +39,7 @@ HOMES = {
     "ray.tune": {"experiments"},
     "optuna": {"experiments"},
     "ray.serve": {"serving"},
+    "ray.job_submission": {"jobs"},
     "typer": {"cli", "__main__"},
 }
 """The rooms that use an outside package."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import PARAMS, ParamsFile, read_project
+from pipeline.cli.options import PARAMS, ParamsFile, RunName, read_project
 from pipeline.config.settings import read_settings
 
 VersionName = Annotated[str, typer.Argument(help="A version's number, or an alias such as `candidate`.", show_default=False)]
@@ -18,14 +18,18 @@ REFUSED = 3
 """Exit code of ``promote`` and ``release`` if the gate refuses the version."""
 
 
-def register(params: ParamsFile = PARAMS) -> None:
+def register(params: ParamsFile = PARAMS, run: RunName = "") -> None:
     """Register the best model in MLflow, with the params, data and code that made it, and give it the alias `candidate`.
 
-    `register.alias` in params.yaml sets another alias.
+    `register.alias` in params.yaml sets another alias. Results that are not here come from the bucket, if one is set.
     """
+    from pipeline.jobs.home import fetch_results
     from pipeline.stages import register as command
+    from pipeline.storage.results import EVALUATED, TRAINED
 
-    command.run(read_project(params))
+    project = read_project(params)
+    fetch_results(project, run, TRAINED, EVALUATED)
+    command.run(project)
 
 
 def models(as_json: AsJson = False, params: ParamsFile = PARAMS) -> None:
@@ -98,10 +102,20 @@ def rebuild(
 def release() -> None:
     """Run the pipeline (`dvc repro`), then promote the version that it registered. Meant for a scheduler.
 
-    The exit codes are those of `promote`.
+    In a job (`submit release`) it trains, evaluates and registers without DVC, on the shards in the bucket. A training that is
+    in the bucket already is not repeated. The exit codes are those of `promote`.
     """
     from pipeline.promotion import release as command
-    from pipeline.stages import check
 
-    if not command.run(read_settings(), read_project, check.run):
+    settings = read_settings()
+    if settings.git_commit and settings.bucket:
+        from pipeline.jobs.home import evaluate_and_keep, train_once
+        from pipeline.stages import register as last
+
+        promoted = command.run_job(read_project(), [train_once, evaluate_and_keep, last.run])
+    else:
+        from pipeline.stages import check
+
+        promoted = command.run(settings, read_project, check.run)
+    if not promoted:
         raise typer.Exit(REFUSED)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PARAMS = Path("params.yaml")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The file with the params.")]
+RunName = Annotated[
+    str, typer.Option("--run", help="Fetch the results of this training from the bucket first.", metavar="NAME")
+]
 
 
 def read_project(params: Path = PARAMS, profile: str | None = None) -> Project[Params]:

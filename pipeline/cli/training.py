@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import PARAMS, ParamsFile, read_project
+from pipeline.cli.options import PARAMS, ParamsFile, RunName, read_project
 
 
 def train(params: ParamsFile = PARAMS) -> None:
@@ -101,14 +101,18 @@ def experiments(
     command.run(as_json=as_json)
 
 
-def evaluate(params: ParamsFile = PARAMS) -> None:
+def evaluate(params: ParamsFile = PARAMS, run: RunName = "") -> None:
     """Measure the best model on the test images of every dataset, and draw before/after pictures.
 
-    The command writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`.
+    The command writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`. A model that is not here comes from
+    the bucket, if one is set; the results are kept there too.
     """
-    from pipeline.stages import evaluate as command
+    from pipeline.jobs.home import evaluate_and_keep, fetch_results
+    from pipeline.storage.results import TRAINED
 
-    command.run(read_project(params))
+    project = read_project(params)
+    fetch_results(project, run, TRAINED)
+    evaluate_and_keep(project)
 
 
 def reference(

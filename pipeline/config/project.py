@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -22,10 +23,12 @@ class Project(Generic[P]):
     params: P
     settings: Settings
     paths: Paths
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """DVC's md5 (``….dir``) of each dataset's shards, as the driver found them. A worker reads these data and no dvc.lock."""
 
     def with_params(self, params: Other) -> Project[Other]:
         """The same project with other params, for example those of a trial."""
-        return Project(params, self.settings, self.paths)
+        return Project(params, self.settings, self.paths, self.digests)
 
     def with_workers(self, count: int) -> Project[P]:
         """The same project with ``count`` training workers."""
@@ -37,6 +40,7 @@ class Project(Generic[P]):
             "params": self.params.model_dump(mode="json", by_alias=True),
             "settings": self.settings.model_dump(),
             "root": str(self.paths.root.absolute()),
+            "digests": dict(self.digests),
         }
 
 
@@ -44,4 +48,5 @@ def from_plain(plain: dict[str, Any], model: type[Other]) -> Project[Other]:
     """The project that ``Project.to_plain`` wrote, with only those params that ``model`` has. Raises ConfigError."""
     known = {field.alias or name for name, field in model.model_fields.items()}
     params = {name: value for name, value in plain["params"].items() if name in known}
-    return Project(parse(model, params, "params"), Settings(**plain["settings"]), Paths(Path(plain["root"])))
+    settings, paths = Settings(**plain["settings"]), Paths(Path(plain["root"]))
+    return Project(parse(model, params, "params"), settings, paths, plain["digests"])

@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     mlflow_timeout: float = Field(default=5.0, gt=0)
     """Seconds to wait for the MLflow server before reporting that it cannot be reached."""
 
+    git_commit: str = Field(default="", pattern="^([0-9a-f]{40,64})?$")
+    """The commit that a job's code was taken from. `submit` sets it and the next two; they count only where there is no git."""
+    git_dirty: bool | None = None
+    """Whether tracked files differed from that commit."""
+    git_code: str = ""
+    """Whether the commit has all code of the job: ``committed``, or which files it does not have."""
+
     @field_validator("bucket")
     @classmethod
     def _is_s3(cls, value: str) -> str:
@@ -82,8 +89,10 @@ class Settings(BaseSettings):
         """MLflow's store: ``MLFLOW_TRACKING_URI``, or a SQLite file in the working folder.
 
         In a DVC experiment, a relative file is that of the main checkout. An experiment may run in a temporary copy of the
-        project, which DVC deletes.
+        project, which DVC deletes. A submitted job has no file that stays, so it needs a server: without one, ConfigError.
         """
+        if self.git_commit and not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise ConfigError("MLFLOW_TRACKING_URI: is not set on this node, so a job's runs are lost; set it, restart Ray")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{FILE}mlflow.db"
         name, main = uri.removeprefix(FILE), os.environ.get("DVC_ROOT", "")
         if dvc_experiment() and main and uri.startswith(FILE) and not name.startswith("/"):

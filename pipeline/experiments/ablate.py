@@ -42,7 +42,7 @@ from pipeline.experiments.ablation_table import MARKERS, conditions, header, mar
 from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
 from pipeline.registry.publish import attach_files
-from pipeline.storage.datasets import open_pairs
+from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.metric_names import TEST
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
@@ -68,6 +68,7 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
     project = project.with_params(with_architecture(project.params)).with_workers(project.settings.workers or 1)
     params, settings, paths = project.params, project.settings, project.paths
     check_bucket(settings)
+    project = with_digests(project)
     if write:
         read_page(write, MARKERS)
     data, code = open_pairs(project, "train").digest, code_digest()

@@ -10,8 +10,9 @@ from pipeline.cluster import cluster, workers
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.storage.datasets import open_pairs
+from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.lease import training_lease
+from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
@@ -40,11 +41,12 @@ def run(project: Project[Recipe]) -> None:
     params, settings, paths = project.params, project.settings, project.paths
     require_searchable(params.network, params.search)
     check_bucket(settings)
+    project = with_digests(project)  # workers may lie on other machines, without dvc.lock
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])
     with training_lease(project, name), cluster(settings):
-        log = RunLog(paths.runs / f"{name}.jsonl")  # a search that was stopped resumes in the same MLflow run
+        log = RunLog(run_files(project), name)  # a search that was stopped resumes in the same MLflow run
         steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
         say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")
         commit = commit_tags()
@@ -62,7 +64,7 @@ def run(project: Project[Recipe]) -> None:
                 genotype = write_searched(folder, params.search.keep, paths.searched)
             tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
         if forget(project, name):
-            log.path.unlink()
+            log.drop()
     _summary(genotype, paths.searched)
 
 

@@ -154,7 +154,8 @@ def _trial(
     An error of the trial itself is returned as ``failure``, because Tune would restart the trial if it were raised. The death
     of one of Ray's processes is raised.
     """
-    os.chdir(folder)  # Tune starts a trial in a folder of Tune's; dvc.lock is in the folder where the command was started
+    if Path(folder).is_dir():  # another machine may not have it; relative paths of params count from there
+        os.chdir(folder)
     try:
         whole = from_plain(project, Params)
         own = whole.with_params(choose(whole.params, config))

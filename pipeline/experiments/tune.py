@@ -28,7 +28,7 @@ from pipeline.experiments.sweep.ray_tune import LedgerScheduler, LedgerSearcher,
 from pipeline.experiments.sweep.table import best_params_yaml, command, lines, rows, trials_csv
 from pipeline.experiments.trials import cause, forget_trials, run_trials
 from pipeline.registry.publish import attach_files
-from pipeline.storage.datasets import open_pairs
+from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.lease import leased
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
@@ -57,6 +57,7 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
     params, settings, paths = project.params, project.settings, project.paths
     check_space(params, settings.workers)
     check_bucket(settings)
+    project = with_digests(project)
     data, _ = (open_pairs(project, split).digest for split in ("train", "validation"))
     ledger = _resumed(project, data, sweep) if resume or sweep else _new(project, data)
     commit = git_commit() or "unknown"

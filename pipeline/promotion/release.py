@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.config.params import Params
@@ -44,6 +44,13 @@ def run(settings: Settings, read_project: Callable[[], Project[Params]], check: 
     if not _is_there(project):
         say(f"MLflow does not have version {_registered(project)[0]} of this project: it is registered again")
         show_dvc(Path(), "repro", "--force", "--single-item", "register")
+    return promote.run(project, str(_registered(project)[0]))
+
+
+def run_job(project: Project[Params], stages: Sequence[Callable[[Project[Params]], None]]) -> bool:
+    """Run the stages in a job, which has no DVC, then judge the version that they registered, as ``run`` does."""
+    for stage in stages:
+        stage(project)
     return promote.run(project, str(_registered(project)[0]))
 
 

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.leak_report import read_excluded
-from pipeline.versioning.dvc import FOLDER, LOCK, PIPELINE, folder_files, folder_md5, made_by_stages, read_lock
+from pipeline.versioning.dvc import (
+    FOLDER,
+    LOCK,
+    PIPELINE,
+    declared_code,
+    folder_files,
+    folder_md5,
+    made_by_stages,
+    read_lock,
+)
 from pipeline.versioning.git import files_in_commit
 from rdmc.data.shards import Manifest
 from rdmc.errors import DataError
@@ -18,6 +27,8 @@ from rdmc.files import file_digest
 
 UNCOUNTED = ("check", "register")
 """Stages whose code changes no model: one only refuses, the other is running while the code is compared."""
+IN_JOBS = ("train", "evaluate")
+"""Stages that a job runs as commands, without DVC."""
 COMMITTED = "committed"
 """Value of the tag ``code`` where the commit has all of it."""
 
@@ -31,9 +42,14 @@ class Sources:
     extra: tuple[str, ...]
     """Other files that the commit does not have, such as a searched architecture's genotype. They are kept with the model."""
 
+    note: str = ""
+    """For a model that a job made: the tag that follows from what its submitter found."""
+
     @property
     def tag(self) -> str:
         """``committed``, or which files are not."""
+        if self.note:
+            return self.note
         if not self.changed:
             return COMMITTED
         more = f" and {len(self.changed) - 1} more" if len(self.changed) > 1 else ""
@@ -46,7 +62,40 @@ def sources(root: Path, commit: str, datasets: Collection[str]) -> Sources | Non
     The digests in dvc.lock count, so code that was changed back since is found too. dvc.yaml counts as it is now. Not counted
     are ``UNCOUNTED`` stages, and stages of datasets that are not among ``datasets``.
     """
-    deps = _deps(root, datasets)
+    return _compared(root, commit, _deps(root, datasets, UNCOUNTED))
+
+
+def made_by_job(root: Path, commit: str, datasets: Collection[str], job: Mapping[str, str], genotype: Path) -> Sources:
+    """What a job made a model with, compared with ``commit``.
+
+    Args:
+        root: The project, in a job or in a checkout.
+        commit: The commit that is to have the code.
+        datasets: Names of the datasets that count.
+        job: ``commit`` and ``code`` of the job, as ``run.json`` has them.
+        genotype: The file of the architecture that was trained.
+    """
+    here = job_sources(root, commit, datasets, genotype)
+    extra = here.extra if here else (genotype.as_posix(),)
+    if job["commit"] != commit:
+        return Sources((), extra, f"trained at commit {job['commit'][:12]}, registered at {commit[:12]}")
+    return Sources((), extra, here.tag if here and job["code"] == COMMITTED else job["code"])
+
+
+def job_sources(root: Path, commit: str, datasets: Collection[str], genotype: Path) -> Sources | None:
+    """As ``sources``, for a job that trains and evaluates with the code in ``root``: DVC does not run these stages there.
+
+    So the code of both counts as it is now, and dvc.lock only for the stages that made the data. Raises ConfigError where
+    dvc.yaml does not declare them.
+    """
+    deps = _deps(root, datasets, (*UNCOUNTED, *IN_JOBS))
+    code = {path.relative_to(root).as_posix() for stage in IN_JOBS for path in declared_code(root, stage)}
+    used = [path for path in (*sorted(code), genotype.as_posix()) if (root / path).is_file()]
+    return _compared(root, commit, {**deps, **{path: file_digest(root / path, "md5") for path in used}})
+
+
+def _compared(root: Path, commit: str, deps: dict[str, str]) -> Sources | None:
+    """Compare files and folders, with their md5, with those of a commit; None without any, or where git cannot answer."""
     found = files_in_commit(root, commit, [*deps, PIPELINE]) if deps else None
     if found is None:
         return None
@@ -96,15 +145,18 @@ def gaps(tags: Mapping[str, str]) -> list[str]:
     return missing
 
 
-def _deps(root: Path, datasets: Collection[str]) -> dict[str, str]:
-    """Path and md5 of each dep that no stage makes; empty without a readable dvc.lock that has stages."""
+def _deps(root: Path, datasets: Collection[str], uncounted: Collection[str]) -> dict[str, str]:
+    """Path and md5 of each dep that no stage makes; empty without a readable dvc.lock that has stages.
+
+    ``uncounted`` names stages whose deps do not count.
+    """
     try:
         locked = read_lock(root / LOCK) or []
     except DataError:
         return {}
     kept = [stage for stage in locked if "@" not in stage.name or _dataset(stage.name) in datasets]
     outs = {path for stage in kept for path in stage.outs}
-    counted = [stage for stage in kept if stage.name not in UNCOUNTED]
+    counted = [stage for stage in kept if stage.name not in uncounted]
     return {path: md5 for stage in counted for path, md5 in stage.deps.items() if not made_by_stages(path, outs)}
 
 

@@ -23,7 +23,7 @@ from pipeline.evaluation.plots import learning_curve
 from pipeline.registry.client import registry
 from pipeline.registry.descriptions import describe, describe_run, pages_of
 from pipeline.registry.model_card import Used, scenes_of, write_card
-from pipeline.registry.provenance import Sources, leaking, sources
+from pipeline.registry.provenance import Sources, leaking, made_by_job, sources
 from pipeline.registry.publish import (
     PackedDataset,
     Registered,
@@ -37,7 +37,7 @@ from pipeline.registry.publish import (
     open_run,
 )
 from pipeline.registry.twin import find_twin
-from pipeline.storage.datasets import dataset_folder, read_manifests
+from pipeline.storage.datasets import dataset_folder, leak_report, read_manifests
 from pipeline.storage.s3 import bucket_of, check_bucket
 from pipeline.tracking.client import send_params
 from pipeline.tracking.links import artifact_page, show_pages
@@ -52,7 +52,7 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.files import file_digest, write_text
 from rdmc.models.base import Restorer
 from rdmc.models.cost import SIDE, cost
-from rdmc.models.genotype import genotype_of
+from rdmc.models.genotype import GENOTYPE, genotype_of
 from rdmc.models.rdmc import RDMC
 
 if TYPE_CHECKING:
@@ -75,8 +75,11 @@ def run(project: Project[Params]) -> None:
     params, settings, paths = project.params, project.settings, project.paths
     network, _ = load_model(paths.best)  # first, because a model that cannot be loaded must not be registered
     evaluation, history = _json(paths.evaluate_metrics, "evaluate"), read_history(paths.history)
-    run_id = _json(paths.run, "train")["run_id"]
+    trained = _json(paths.run, "train")
+    run_id, job = trained["run_id"], trained.get("job")
     known = lineage()
+    if job:  # dvc.lock names an earlier model and its figures, not those that the job made
+        known = {name: value for name, value in known.items() if name.startswith(("git_", "dvc.data/"))}
     manifests = read_manifests(project)
     datasets = [packed(project, manifest, known) for manifest in manifests.values()]
     digest = file_digest(paths.best / WEIGHTS)
@@ -89,7 +92,7 @@ def run(project: Project[Params]) -> None:
         code = attribution(run.data.tags, known)
         experiment = {EXPERIMENT: dvc_experiment()} if dvc_experiment() else {}
         facts = {"model_sha256": digest, **experiment, **code, **{f"data.{data.name}": data.digest for data in datasets}}
-        facts |= add_provenance(client, run_id, project, manifests.values(), known.get("git_commit", ""))
+        facts |= add_provenance(client, run_id, project, manifests.values(), known.get("git_commit", ""), job)
         added = add_history(client, run_id, history)
         send_params(client, run_id, only(flatten(params), REGISTERED), commit_tag(facts))
         add_evaluation(client, run_id, evaluation, step)
@@ -169,22 +172,31 @@ def attribution(tags: Mapping[str, str], known: dict[str, str]) -> dict[str, str
 
 
 def add_provenance(
-    client: MlflowClient, run_id: str, project: Project[Params], manifests: Iterable[Manifest], commit: str
+    client: MlflowClient,
+    run_id: str,
+    project: Project[Params],
+    manifests: Iterable[Manifest],
+    commit: str,
+    job: Mapping[str, str] | None,
 ) -> dict[str, str]:
     """Log what ``rebuild`` needs besides the commit: dvc.lock, the params, and the files that git does not have.
 
     Returns tags: ``code`` and ``leaks`` (pipeline/registry/provenance.py), where they are known, and ``rebuild``, the artifact
-    folder of those files.
+    folder of those files. ``job`` is the origin of a model that a job trained.
     """
-    report = project.paths.leaks
+    report = leak_report(project)
     leaks = leaking(report, manifests)
     facts = {} if leaks is None else {"leaks": str(leaks)}
     if report.is_file():
         client.log_artifact(run_id, str(report), "data")
-    code = sources(Path(), commit, project.params.datasets) if commit else None
-    if code is None:
+    params, code = project.params, None
+    if commit and job:
+        code = made_by_job(Path(), commit, params.datasets, job, Path(params.architecture, GENOTYPE))
+    elif commit:
+        code = sources(Path(), commit, params.datasets)
+    if code is None or not Path(LOCK).is_file():
         return facts
-    return {**facts, "code": code.tag, "rebuild": _log_sources(client, run_id, project.params, project.paths, code)}
+    return {**facts, "code": code.tag, "rebuild": _log_sources(client, run_id, params, project.paths, code)}
 
 
 def _log_sources(client: MlflowClient, run_id: str, params: Params, paths: Paths, code: Sources) -> str:

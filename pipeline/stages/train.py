@@ -14,8 +14,10 @@ from pipeline.cluster import cluster, workers
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
-from pipeline.storage.datasets import open_pairs
+from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.lease import training_lease
+from pipeline.storage.results import TRAINED as RESULTS
+from pipeline.storage.results import keep
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.exposition import TrainingMetrics, exposed
@@ -27,7 +29,7 @@ from pipeline.training.ray_train import launch
 from pipeline.training.run_log import RunLog
 from pipeline.training.worker import Row
 from pipeline.versioning.git import commit_tags
-from pipeline.versioning.lineage import code_digest
+from pipeline.versioning.lineage import code_digest, job_lineage
 from rdmc.errors import ServiceError
 from rdmc.files import write_text
 from rdmc.models.cost import SIDE, cost
@@ -45,6 +47,7 @@ def run(project: Project[Recipe]) -> None:
     project = project.with_params(with_architecture(project.params))
     params, settings = project.params, project.settings
     check_bucket(settings)
+    project = with_digests(project)  # workers may lie on other machines, without dvc.lock
     pairs, validation = open_pairs(project, "train"), open_pairs(project, "validation", allow_empty=True)
     name = run_name(params, [pairs.digest, code_digest()])
     with training_lease(project, name):  # a second training would delete the checkpoints of the first
@@ -54,7 +57,7 @@ def run(project: Project[Recipe]) -> None:
 def _train(project: Project[Recipe], name: str, validates: bool, started: float) -> None:
     """Train as ``name``, write the results, and delete the run from Ray's storage. ``started``: the command's start (s)."""
     params, settings, paths = project.params, project.settings, project.paths
-    log = RunLog(paths.runs / f"{name}.jsonl")  # a training that was stopped resumes in the same MLflow run
+    log = RunLog(run_files(project), name)  # a training that was stopped resumes in the same MLflow run
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
@@ -82,11 +85,13 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     } | log.rows  # the log may lack these two after a kill
     if not tracker.sent:
         say("`python -m pipeline register` adds the figures to the run when MLflow answers")
-    write_text(paths.run, json.dumps({"run_id": tracker.run_id}) + "\n")
+    write_text(paths.run, json.dumps({"run_id": tracker.run_id, "name": name, **job_lineage(settings)}) + "\n")
     write_text(paths.history, history_csv(rows))
     write_text(paths.train_metrics, json.dumps(final_metrics(rows, result.metrics), indent=2) + "\n")
+    if kept := keep(project, name, RESULTS):  # before its checkpoints are deleted: in a job, no other copy stays
+        say(f"results: {kept}")
     if forget(project, name):
-        log.path.unlink()
+        log.drop()
     network = f"{params.network.kind}: {cost(params.network)} for {SIDE}x{SIDE} pixels"
     _summary(network, rows, result.metrics, ready - started, log.stepping, time.monotonic() - started)
     if tracker.run_id and tracker.experiment_id:

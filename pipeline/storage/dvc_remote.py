@@ -77,6 +77,12 @@ class Remote:
         self.save(file, md5)
         return file.getvalue()
 
+    def require(self, md5: str) -> None:
+        """Raise DataError unless the bucket has an object, ServiceError if the bucket fails."""
+        key = self.bucket.key("dvc/files/md5", md5[:2], md5[2:])
+        with refusals(self.bucket.url()):
+            self._tried(key, lambda: self.client.head_object(Bucket=self.bucket.name, Key=key))
+
     def _parts(self, key: str, size: int | None) -> Iterator[bytes]:
         """An object in parts of at most ``PART`` bytes, or in one part if its size is unknown."""
         for start in range(0, size, PART) if size is not None else [0]:

@@ -1,4 +1,4 @@
-"""Files that trials and sweeps keep in Ray's storage (a folder or a bucket), complete at all times, so they can resume."""
+"""Folders of files that machines share: those of running trainings in Ray's storage (a folder or a bucket), and results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import s3fs
 
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
-from pipeline.storage.s3 import TIMEOUTS, bucket_of, endpoint, refusals
+from pipeline.storage.s3 import TIMEOUTS, Bucket, bucket_of, endpoint, refusals
 from rdmc.errors import ServiceError, one_line
 from rdmc.files import write_text
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A folder in Ray's storage. Its methods raise ServiceError if the storage fails."""
+    """A folder in Ray's storage or in the bucket. Its methods raise ServiceError if the storage fails."""
 
     path: str
     """Path in the form that the filesystem takes."""
@@ -102,12 +102,18 @@ def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | 
     bucket = bucket_of(project.settings)
     if not bucket:
         return str(project.paths.runs.absolute()), None
+    place = bucket_files(bucket, "ray")
+    return place.path, place.filesystem
+
+
+def bucket_files(bucket: Bucket, *parts: str) -> RunFiles:
+    """A folder under the bucket's prefix."""
     files = s3fs.S3FileSystem(
         endpoint_url=endpoint() or None,
         config_kwargs=TIMEOUTS,
         use_listings_cache=False,  # other processes write here too
     )
-    return f"{bucket.name}/{bucket.key('ray')}", pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
+    return RunFiles(f"{bucket.name}/{bucket.key(*parts)}", pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files)))
 
 
 def run_files(project: Project[Recipe], name: str = "") -> RunFiles:

@@ -1,8 +1,8 @@
 """The bucket and access to it: its name, boto3's client, the bytes of an object, and errors of S3 as one line.
 
 ``RDMC_BUCKET=s3://bucket/prefix`` names it. boto3 takes credentials and endpoint from its own environment; credentials are
-never read, stored or written here. Under the prefix are ``dvc/`` (content-addressed: ``files/md5/ab/cdef…``), ``ray/`` and
-``mlflow/``.
+never read, stored or written here. Under the prefix are ``dvc/`` (content-addressed: ``files/md5/ab/cdef…``), ``ray/``,
+``results/`` and ``mlflow/``.
 """
 
 from __future__ import annotations

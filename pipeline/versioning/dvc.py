@@ -118,11 +118,18 @@ def recorded_md5(paths: Paths, dataset: str) -> str:
     the dataset, or one is damaged.
     """
     wanted = Paths().shards(dataset).as_posix()
+    if md5 := recorded_out(paths, wanted):
+        return md5
+    raise DataError(f"{wanted}: neither on disk nor in dvc.lock; run `dvc repro pack` and `dvc push` once where the pairs are")
+
+
+def recorded_out(paths: Paths, out: str) -> str | None:
+    """The md5 of an output, such as ``data/leaks.json``, in the dvc.lock of the data folder, else of the working folder."""
     for lock in (paths.root / LOCK, Path(LOCK)):
         for stage in read_lock(lock) or []:
-            if wanted in stage.outs:
-                return stage.outs[wanted]
-    raise DataError(f"{wanted}: neither on disk nor in dvc.lock; run `dvc repro pack` and `dvc push` once where the pairs are")
+            if out in stage.outs:
+                return stage.outs[out]
+    return None
 
 
 def declared_code(root: Path, stage: str) -> list[Path]:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.config.settings import read_settings
 from rdmc.errors import ServiceError
 
 SECONDS = 60
@@ -29,14 +30,20 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def git_commit(root: Path = Path()) -> str | None:
-    """The commit that is checked out; None without git, outside a repository, or before the first commit."""
-    return _text(root, "rev-parse", "--verify", "HEAD")
+    """The commit that is checked out; None without git, outside a repository, or before the first commit.
+
+    A job has no repository. There it is the commit that the job was submitted with (``RDMC_GIT_COMMIT``).
+    """
+    return _head(root) or read_settings().git_commit or None
 
 
 def git_dirty(root: Path = Path()) -> bool | None:
-    """Whether a tracked file differs from the commit; None where there is no commit to differ from."""
-    if git_commit(root) is None:
-        return None
+    """Whether a tracked file differs from the commit; None where there is no commit to differ from.
+
+    In a job it is what the submitter saw (``RDMC_GIT_DIRTY``).
+    """
+    if _head(root) is None:
+        return read_settings().git_dirty
     changed = _text(root, "status", "--porcelain", "--untracked-files=no")
     return None if changed is None else bool(changed)
 
@@ -74,6 +81,10 @@ def files_in_commit(root: Path, commit: str, paths: Iterable[str]) -> dict[str, 
         found[name] = hashlib.md5(rest[start : start + size], usedforsecurity=False).hexdigest()
         rest = rest[start + size + 1 :]
     return found
+
+
+def _head(root: Path) -> str | None:
+    return _text(root, "rev-parse", "--verify", "HEAD")
 
 
 def _text(root: Path, *arguments: str) -> str | None:

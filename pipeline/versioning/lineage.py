@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import rdmc
+from pipeline.config.settings import Settings
 from pipeline.versioning.dvc import declared_code, locked_outs
 from pipeline.versioning.git import git_commit, git_dirty
 
@@ -21,6 +22,13 @@ def lineage(root: Path = Path()) -> dict[str, str]:
         **{name: value for name, value in known.items() if value is not None},
         **{f"dvc.{path}": md5 for path, md5 in locked_outs(root).items()},
     }
+
+
+def job_lineage(settings: Settings) -> dict[str, dict[str, str]]:
+    """Where the code of this job came from, as ``run.json`` keeps it under ``job``; empty outside of a submitted job."""
+    if not settings.git_commit or (git_commit() or "") != settings.git_commit:
+        return {}
+    return {"job": {"commit": settings.git_commit, "code": settings.git_code or "unknown"}}
 
 
 def code_digest(root: Path = CODE, stage: str = "train") -> str:

@@ -37,8 +37,11 @@ class Head:
 
 
 @contextmanager
-def ray_head(cpus: int = 2) -> Iterator[Head]:
-    """Start a head with ``cpus`` CPUs and yield it when it accepts jobs; afterwards, end it and delete its folder."""
+def ray_head(cpus: int = 2, variables: Mapping[str, str] | None = None) -> Iterator[Head]:
+    """Start a head with ``cpus`` CPUs and yield it when it accepts jobs; afterwards, end it and delete its folder.
+
+    ``variables`` are in the environment of its processes alone, as those of a node are.
+    """
     with tempfile.TemporaryDirectory(prefix="ray-") as name:  # a short path, since a socket's path may have 107 bytes
         folder, (port, dashboard, client) = Path(name), _free_ports(3)
         token = folder / "token"
@@ -57,7 +60,7 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
             "temp-dir": folder / "t",
         }
         log = folder / "head.log"
-        with _started(["--head"], arguments, folder, environment, log) as process:
+        with _started(["--head"], arguments, folder, {**environment, **(variables or {})}, log) as process:
             _wait(process, f"http://127.0.0.1:{dashboard}", log)
             yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", folder / "t", environment)
 

@@ -24,7 +24,8 @@ from pipeline.cli import data
 from tests.support.imports import ROOT
 
 COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
-COMMANDS |= {"backup", "restore", "diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
+COMMANDS |= {"backup", "diff", "export", "history", "models", "promote", "rebuild", "release", "restore", "rollback", "serve"}
+COMMANDS |= {"submit"}
 COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
 
 

@@ -60,3 +60,15 @@ def test_an_experiment_uses_the_store_of_the_main_checkout(monkeypatch: pytest.M
     for uri in ("http://127.0.0.1:5000", "sqlite:////data/mlflow.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert read_settings().tracking_uri == uri
+
+
+def test_a_job_without_a_server_for_its_runs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDMC_GIT_COMMIT", "a" * 40)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ConfigError, match=r"^MLFLOW_TRACKING_URI: is not set on this node"):
+        _ = read_settings().tracking_uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert read_settings().tracking_uri == "http://mlflow:5000"
+    monkeypatch.setenv("RDMC_GIT_COMMIT", "main")
+    with pytest.raises(ConfigError, match=r"^RDMC_GIT_COMMIT: 'main'"):
+        read_settings()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipeline.config.paths import Paths
-from pipeline.registry.provenance import COMMITTED, Sources, gaps, leaking, sources
+from pipeline.registry.provenance import COMMITTED, Sources, gaps, job_sources, leaking, made_by_job, sources
 from pipeline.versioning.dvc import folder_files, folder_md5
 from rdmc.data.shards import read_manifest
 from rdmc.errors import DataError
@@ -141,3 +142,23 @@ def test_a_lineage_with_gaps(changed: dict[str, str | None], said: str | None) -
     found = gaps({name: value for name, value in {**WHOLE, **changed}.items() if value is not None})
     assert len(found) == (said is not None)
     assert said is None or said in found[0]
+
+
+def test_the_code_of_a_job_is_that_of_the_commit_it_was_submitted_with(project: Path, tmp_path: Path) -> None:
+    stages = {"train": {"deps": ["rdmc/a.py"]}, "evaluate": {"deps": ["rdmc/b.py"]}}
+    (project / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    git(project, "commit", "-qam", "two")
+    commit, genotype = git(project, "rev-parse", "HEAD"), Path("genotype.json")
+    lock(project, "dvc.yaml")  # its `train` is of another time, and DVC does not run it in a job
+    assert job_sources(project, commit, ["light"], genotype) == Sources((), ())
+    (project / genotype).write_text("{}")
+    job = {"commit": commit, "code": COMMITTED}
+    assert made_by_job(project, commit, ["light"], job, genotype) == Sources((), ("genotype.json",), COMMITTED)
+    lost = {"commit": commit, "code": "rdmc/c.py not as in the commit"}
+    assert made_by_job(project, commit, ["light"], lost, genotype).tag == "rdmc/c.py not as in the commit"
+    other = made_by_job(project, "b" * 40, ["light"], job, genotype)
+    assert other.tag == f"trained at commit {commit[:12]}, registered at bbbbbbbbbbbb"
+    (project / "rdmc/b.py").write_text("changed after the training")
+    assert made_by_job(project, commit, ["light"], job, genotype).tag == "rdmc/b.py not as in the commit"
+    shutil.copytree(project, tmp_path / "package")  # as a job has it
+    assert made_by_job(tmp_path / "package", commit, ["light"], job, genotype).tag == COMMITTED

@@ -14,6 +14,7 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.stages import train
 from pipeline.storage.lease import training_lease
+from pipeline.storage.runs import RunFiles
 from pipeline.training.run_log import recall
 from rdmc.checkpoint import load_model
 from rdmc.errors import ConfigError, DataError
@@ -42,13 +43,13 @@ def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             train.run(Project(params, settings, paths))
     (log,) = paths.runs.glob("*.jsonl")
-    run_id, rows = recall(log)
+    run_id, rows = recall(RunFiles(str(paths.runs), None), log.stem)
     assert list(rows) == [3, 6]
 
     train.run(Project(params, settings, paths))
     assert load_model(paths.best)[1]["step"] in rows
     assert (paths.last / "training.json").is_file()
-    assert json.loads(paths.run.read_text()) == {"run_id": run_id}
+    assert json.loads(paths.run.read_text()) == {"run_id": run_id, "name": log.stem}
     history = list(csv.DictReader(paths.history.open()))
     assert [int(row["step"]) for row in history] == [3, 6]
     assert [float(row["contrastive"]) for row in history] == [rows[step]["contrastive"] for step in (3, 6)]
@@ -73,6 +74,26 @@ def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
     assert float(run.data.params[f"cost.gflop_{SIDE}x{SIDE}"]) > 0
     text = Path(client.download_artifacts(str(run_id), GENOTYPE, str(tmp_path))).read_text()
     assert Genotype.from_json(text, GENOTYPE).connections == few.connections
+
+
+def test_a_driver_in_another_folder_resumes_the_same_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log lies in the storage beside the checkpoints, so a second MLflow run is not opened and none is left running."""
+    params, settings = tiny_params(LIGHT), Settings(workers=1, gpu=False, storage=str(tmp_path / "shared"))
+    first, second = Paths(tmp_path / "first"), Paths(tmp_path / "second")
+    for paths in (first, second):
+        make_dataset(paths, "light")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "bring_home", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(Project(params, settings, first))
+    train.run(Project(params, settings, second))
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    assert experiment
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_id, run.info.status) == (json.loads(second.run.read_text())["run_id"], "FINISHED")
+    assert [int(row["step"]) for row in csv.DictReader(second.history.open())] == [3, 6], "with the steps before the stop"
+    assert list((tmp_path / "shared").iterdir()) == []
 
 
 def test_history_has_the_terms_of_the_loss() -> None:

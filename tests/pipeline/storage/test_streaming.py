@@ -28,6 +28,7 @@ from rdmc.models.rdmc import RDMCConfig
 from rdmc.training.config import LossConfig, TrainConfig
 from rdmc.training.loop import Run
 from tests.support.data import make_dataset, toy_project
+from tests.support.pushed import push_shards
 from tests.support.s3 import S3Server
 
 STEPS, BATCH = 30, 12
@@ -115,25 +116,9 @@ def test_ranks_see_the_same_global_batches_after_a_resume_with_another_world_siz
     assert sorted(validated) == sorted(again) == every
 
 
-def push(workspace: Paths, bucket: Any) -> str:
-    """Write to a bucket what `dvc push` writes. Returns the dvc.lock for a machine without shards."""
-    outs = []
-    for folder in folders(workspace):
-        files = []
-        for path in sorted(folder.iterdir()):
-            md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            bucket.put_object(Key=f"dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=path.read_bytes())
-            files.append(f'{{"md5": "{md5}", "relpath": "{path.name}"}}')
-        listing = f"[{', '.join(files)}]".encode()
-        md5 = hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
-        bucket.put_object(Key=f"dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=listing)
-        outs.append(f"- {{path: data/shards/{folder.name}, md5: {md5}}}")
-    return "stages: {pack: {outs: [" + ", ".join(out[2:] for out in outs) + "]}}"
-
-
 def test_a_training_from_the_bucket_equals_one_from_disk(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
     bucket = s3.bucket("streamed")
-    (tmp_path / "dvc.lock").write_text(push(workspace, bucket))
+    (tmp_path / "dvc.lock").write_text(push_shards(folders(workspace), bucket))
     config = TrainConfig(steps=4, global_batch_size=4, crop=24, crops_per_decode=2, warmup_steps=1, validate_every=4)
     places = {
         "disk": toy_project(Settings(), workspace, *COUNTS),
@@ -189,7 +174,7 @@ def test_ray_data_reads_the_shards(workspace: Paths) -> None:
 
 @pytest.mark.slow
 def test_loader_processes_read_from_the_bucket(workspace: Paths, s3: S3Server, tmp_path: Path) -> None:
-    (tmp_path / "dvc.lock").write_text(push(workspace, s3.bucket("by-processes")))
+    (tmp_path / "dvc.lock").write_text(push_shards(folders(workspace), s3.bucket("by-processes")))
     settings = Settings(bucket="s3://by-processes", shard_cache_mb=1)
     store = open_pairs(toy_project(settings, Paths(tmp_path), *COUNTS), "train", cache_mb=1)
     sampling = replace(plan(store), global_batch_size=BATCH)

@@ -31,6 +31,10 @@ MUST_STAY = (
     "mlartifacts/1/x",
     "infra/.env",
     "rdmc/__pycache__/x.pyc",
+    ".env",
+    "VGG19.pth",
+    "raw/rain/1.png",
+    "dry/1.png",
 )
 UPLOADED = {"params.yaml", "dvc.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
 UPLOADED |= {"rdmc/datasets/embedded.sha256", "rdmc/weights/reference.json", "rdmc/weights/reference.safetensors"}

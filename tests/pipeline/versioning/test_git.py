@@ -78,3 +78,13 @@ def test_a_failing_command_is_one_line(project: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServiceError, match=r"git: .*; install it"):
         git(project, "status")
+
+
+def test_a_job_without_git_has_the_commit_of_its_submitter(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, other = git(project, "rev-parse", "HEAD"), "b" * 40
+    monkeypatch.setenv("RDMC_GIT_COMMIT", other)
+    monkeypatch.setenv("RDMC_GIT_DIRTY", "true")
+    assert commit_tags(tmp_path) == {"git_commit": other, "git_dirty": "true"}
+    assert commit_tags(project) == {"git_commit": head, "git_dirty": "false"}, "where there is git, it counts"

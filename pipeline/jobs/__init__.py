@@ -1,0 +1,1 @@
+"""Commands as jobs on a Ray cluster: submit them, follow them, and bring their results home."""
