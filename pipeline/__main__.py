@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import data, models, training, use
+from pipeline.cli import data, models, stack, training, use
 from pipeline.config.threads import wait_passively
 from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
@@ -51,6 +51,7 @@ COMMANDS = (
     use.serve,
     data.connect,
     use.ui,
+    stack.stack,
 )
 """The commands in the order of ``--help``, which follows a model from data to use."""
 
