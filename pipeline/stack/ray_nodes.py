@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.stack import ray_loopback
 from pipeline.stack.service import Service
 from pipeline.stack.state import HOST, State, own_folder
 from rdmc.web import open_url
@@ -22,7 +24,7 @@ WORKERS = ("ray-worker-1", "ray-worker-2")
 CHECK_SECONDS = 5.0
 OBJECT_STORE = 300_000_000
 """Bytes of shared memory for the objects of one node. Trainings pass small reports only."""
-LONGEST = 45
+LONGEST = 43
 """Characters that Ray's folder may have: a socket's path below it may have 107."""
 STARTED = "Ray runtime started."
 
@@ -49,15 +51,18 @@ def dashboard(ports: Mapping[str, int]) -> str:
 
 def head(state: State, ports: Mapping[str, int], variables: Mapping[str, str]) -> Service:
     """The head. It has one CPU, for the drivers of jobs; ``variables`` reach all that runs on it."""
-    listens = {name: ports[name] for name in ("ray", "dashboard", "metrics-head", "metrics-dashboard", "metrics-autoscaler")}
+    listens = {
+        name: ports[name] for name in ("ray", "dashboard", "client", "metrics-head", "metrics-dashboard", "metrics-autoscaler")
+    }
     options = {
         **_node("metrics-head", ports),
         "port": ports["ray"],
         "dashboard-host": HOST,
         "dashboard-port": ports["dashboard"],
+        "ray-client-server-port": ports["client"],
         "num-cpus": 1,
         "num-gpus": 0,
-        "temp-dir": _folder(state),
+        "temp-dir": _folder(state) / "t",
     }
     metrics = {"DASHBOARD_METRIC_PORT": ports["metrics-dashboard"], "AUTOSCALER_METRIC_PORT": ports["metrics-autoscaler"]}
     return Service(
@@ -112,9 +117,9 @@ def alive_nodes(state: State, ports: Mapping[str, int]) -> set[str]:
 
 
 def _command(arguments: list[str], options: Mapping[str, Any]) -> tuple[str, ...]:
-    program = str(Path(sysconfig.get_path("scripts")) / "ray")
+    program = (sys.executable, "-P", ray_loopback.__file__)  # -P: its folder is no place to import from
     named = [f"--{name}={value}" for name, value in options.items()]
-    return (program, "start", *arguments, "--block", "--disable-usage-stats", *named)
+    return (*program, "start", *arguments, "--block", "--disable-usage-stats", *named)
 
 
 def _node(metrics: str, ports: Mapping[str, int]) -> dict[str, Any]:
@@ -129,11 +134,17 @@ def _node(metrics: str, ports: Mapping[str, int]) -> dict[str, Any]:
 
 def _environment(state: State, variables: Mapping[str, str]) -> dict[str, str]:
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"  # jobs start `python` by its name
-    return {**variables, **_token_variables(state), "PATH": path, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+    return {
+        **variables,
+        **_token_variables(state),
+        "PATH": path,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    }
 
 
 def _token_variables(state: State) -> dict[str, str]:
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file(state))}
+    return {**ray_loopback.LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file(state))}
 
 
 def _folder(state: State) -> Path:
@@ -146,7 +157,7 @@ def _folder(state: State) -> Path:
 
 def _make_folder(state: State) -> None:
     folder, inside = _folder(state), state.root / "ray"
-    own_folder(folder, os.geteuid())
+    own_folder(folder, os.geteuid())  # Ray lets every user write in its own folder, which is below
     if folder != inside and not inside.is_symlink():
         inside.symlink_to(folder)
 

@@ -30,8 +30,14 @@ def service(state: State, port: int) -> Service:
         environment={"RCLONE_AUTH_KEY": f'"{access_key(state)},{secret_key(state)}"', "HOME": str(state.root)},
         ports={NAME: port},
         ready=lambda: answers(port),
-        prepare=lambda: (buckets / BUCKET).mkdir(mode=0o700, parents=True, exist_ok=True),
+        prepare=lambda: make_bucket(buckets),
     )
+
+
+def make_bucket(buckets: Path) -> None:
+    """Make the bucket unless there is one. Nobody else can read what is in it."""
+    for folder in (buckets, buckets / BUCKET):
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def address(port: int) -> str:

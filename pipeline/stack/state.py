@@ -31,6 +31,7 @@ PORTS = {
     "postgres": 5432,
     "ray": 6379,
     "dashboard": 8265,
+    "client": 10001,
     "metrics-head": 8080,
     "metrics-worker-1": 8081,
     "metrics-worker-2": 8082,
