@@ -85,7 +85,7 @@ class Process:
 def marked(mark: str) -> list[Process]:
     """The running processes that inherited ``MARK=mark``, without this one.
 
-    Processes of other users and those that overwrote their environment are not found.
+    Processes of other users are not found, nor those that overwrote their environment, as PostgreSQL's children do.
     """
     wanted = f"{MARK}={mark}".encode()
     found = []

@@ -8,7 +8,6 @@ unset, and 127.0.0.1 for its address. All processes of the node, and the jobs on
 
 from __future__ import annotations
 
-
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """The variable that keeps Ray's nodes and drivers on 127.0.0.1."""
 

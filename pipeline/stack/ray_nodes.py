@@ -26,6 +26,8 @@ OBJECT_STORE = 300_000_000
 """Bytes of shared memory for the objects of one node. Trainings pass small reports only."""
 LONGEST = 43
 """Characters that Ray's folder may have: a socket's path below it may have 107."""
+TRIES = 3
+"""How often a node is started: Ray gives up after 30 seconds in which a busy machine may not get it up."""
 STARTED = "Ray runtime started."
 
 
@@ -73,6 +75,8 @@ def head(state: State, ports: Mapping[str, int], variables: Mapping[str, str]) -
         ports=listens,
         ready=lambda: answers(ports),
         prepare=lambda: _make_folder(state),
+        followers=WORKERS,  # a new head is a new cluster, and refuses the nodes of the last one
+        tries=TRIES,
     )
 
 
@@ -93,6 +97,7 @@ def worker(state: State, ports: Mapping[str, int], variables: Mapping[str, str],
         environment=_environment(state, variables),
         ports={metrics: ports[metrics]},
         ready=lambda: _has_started(state, name) and name in alive_nodes(state, ports),
+        tries=TRIES,
     )
 
 
@@ -139,6 +144,7 @@ def _environment(state: State, variables: Mapping[str, str]) -> dict[str, str]:
         **_token_variables(state),
         "PATH": path,
         "GLOO_SOCKET_IFNAME": "lo",
+        "SPT_NOENV": "1",  # a title over the environment would hide whose process it is (processes.MARK)
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     }
 

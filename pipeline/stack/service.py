@@ -24,6 +24,10 @@ FOREIGN = ("RDMC_", "MLFLOW_", "_MLFLOW_", "RAY_", "AWS_", "PG", "RCLONE_", "STA
 RUNNING, SILENT, STOPPED = "running", "not answering", "stopped"
 
 
+class EndedError(ServiceError):
+    """A service whose process ended before it was ready."""
+
+
 def nothing() -> None:
     """Do nothing: a service with nothing to prepare."""
 
@@ -48,6 +52,10 @@ class Service:
     user: str = ""
     """Name of the user that it must run as, if not as this one."""
     stop_signal: int = signal.SIGTERM
+    followers: tuple[str, ...] = ()
+    """Services that cannot go on without this process, so they are stopped before it is started again."""
+    tries: int = 1
+    """How often it is started if it ends as it starts, as Ray's nodes do on a busy machine."""
     start_seconds: float = 180.0
     """Seconds that it may take to be ready on a busy machine."""
 
@@ -68,11 +76,18 @@ def bring_up(service: Service, state: State) -> bool:
     if process is not None and process.alive:
         _wait(service, state, process)
         return False
-    end_marked(state.mark(service.name))  # what a killed service left behind holds its ports and its files
-    _require_free(service)
-    service.prepare()
-    process = _start(service, state)
-    _wait(service, state, process)
+    for follower in service.followers:
+        bring_down(state, follower)
+    for attempt in range(1, service.tries + 1):
+        end_marked(state.mark(service.name))  # what a killed service left behind holds its ports and its files
+        _require_free(service)
+        service.prepare()
+        try:
+            _wait(service, state, _start(service, state))
+            break
+        except EndedError:
+            if attempt == service.tries:
+                raise
     return True
 
 
@@ -145,13 +160,14 @@ def _start(service: Service, state: State) -> Process:
 
 
 def _wait(service: Service, state: State, process: Process) -> None:
-    """Wait until a service is ready. Raises ServiceError if its process ends or the time is over."""
+    """Wait until a service is ready. Raises EndedError if its process ends, ServiceError if the time is over."""
     end = time.monotonic() + service.start_seconds
     log = state.log(service.name)
     while not service.ready():
         if process.wait(POLL):
-            raise ServiceError(
-                f"{service.name} ended as it started ({_last_line(state, service)}); read {log}, fix that, run it again"
+            raise EndedError(
+                f"{service.name} ended as it started ({_last_line(state, service)}); "
+                f"read {log}, fix that, then run `stack up` again"
             )
         if time.monotonic() > end:
             raise ServiceError(
