@@ -78,8 +78,6 @@ class Process:
                 select.select([handle], [], [], seconds)
             finally:
                 os.close(handle)
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)  # a child of this process ends for good when it was waited for
 
 
 def marked(mark: str) -> list[Process]:

@@ -40,6 +40,8 @@ PORTS = {
 }
 """The ports by what listens there, with the number that is taken if it is free when the stack is started for the first time."""
 FREE_TRIES = 100
+OUTSIDE = "rdmc-"
+"""How the name of a folder outside the stack's own begins."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,8 @@ class State:
             return {}
         try:
             found = json.loads(self.ports_file.read_text())
-            return {name: _number(found[name]) for name in PORTS if name in found}
-        except (ValueError, TypeError):
+            return {name: _number(found[name]) for name in PORTS if name in found.keys()}
+        except (ValueError, TypeError, AttributeError):
             raise ConfigError(
                 f"{self.ports_file}: not an object of ports from 1 to 65535 by name; fix it, or delete it to choose new ones"
             ) from None
@@ -163,13 +165,14 @@ class State:
     def outside(self, name: str, parent: Path) -> Path:
         """A folder of this stack in ``parent``, for what cannot lie in the stack's own; its name is the stack's digest."""
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
-        return parent / f"rdmc-{digest}-{name}"
+        return parent / f"{OUTSIDE}{digest}-{name}"
 
     def delete(self) -> None:
         """Delete the folder, and the folders outside that links in it lead to."""
         for link in self.root.iterdir():
-            if link.is_symlink() and link.name in ("postgres", "ray"):
-                shutil.rmtree(link.resolve(), ignore_errors=True)
+            if link.is_symlink():
+                target = link.resolve()
+                shutil.rmtree(target if target.name.startswith(OUTSIDE) else target.parent, ignore_errors=True)
         shutil.rmtree(self.root)
 
 

@@ -24,7 +24,7 @@ from pipeline.cli import data
 from tests.support.imports import ROOT
 
 COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
-COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve"}
+COMMANDS |= {"diff", "export", "history", "models", "promote", "rebuild", "release", "rollback", "serve", "stack"}
 COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
 
 
@@ -233,6 +233,9 @@ def test_make_notices_that_the_folder_was_moved_or_copied(form: str, tmp_path: P
         (["repro"], "python -m pipeline baseline --hint"),
         (["baseline"], "python -m pipeline baseline"),
         (["experiments"], "python -m pipeline experiments"),
+        (["up"], "python -m pipeline stack up"),
+        (["down"], "python -m pipeline stack down"),
+        (["status"], "python -m pipeline stack status"),
         (["ablation"], "python -m pipeline ablate"),
         (["ablation", "WRITE=docs/ablation.md"], "python -m pipeline ablate --write docs/ablation.md"),
     ],
