@@ -24,7 +24,7 @@ WORKERS = ("ray-worker-1", "ray-worker-2")
 CHECK_SECONDS = 5.0
 OBJECT_STORE = 300_000_000
 """Bytes of shared memory for the objects of one node. Trainings pass small reports only."""
-LONGEST = 43
+LONGEST = 41
 """Characters that Ray's folder may have: a socket's path below it may have 107."""
 TRIES = 3
 """How often a node is started: Ray gives up after 30 seconds in which a busy machine may not get it up."""

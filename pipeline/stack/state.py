@@ -134,9 +134,9 @@ class State:
         if not self.ports_file.exists():
             return {}
         try:
-            found = json.loads(self.ports_file.read_text())
-            return {name: _number(found[name]) for name in PORTS if name in found.keys()}
-        except (ValueError, TypeError, AttributeError):
+            found = dict(json.loads(self.ports_file.read_text()))
+            return {name: _number(found[name]) for name in PORTS if name in found}
+        except (ValueError, TypeError):
             raise ConfigError(
                 f"{self.ports_file}: not an object of ports from 1 to 65535 by name; fix it, or delete it to choose new ones"
             ) from None

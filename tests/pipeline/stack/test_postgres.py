@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -66,7 +67,7 @@ def test_it_serves_with_its_password_alone_and_returns_after_a_kill(state: State
     bring_up(made, state)
     make_database(state, port)
     make_database(state, port)
-    where = {"host": "127.0.0.1", "port": port, "user": "mlflow", "dbname": "mlflow"}
+    where: dict[str, Any] = {"host": "127.0.0.1", "port": port, "user": "mlflow", "dbname": "mlflow"}
     with psycopg.connect(**where, password=password) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS value")
     with pytest.raises(psycopg.OperationalError, match="password"):
