@@ -35,10 +35,13 @@ PORTS = {
     "metrics-head": 8080,
     "metrics-worker-1": 8081,
     "metrics-worker-2": 8082,
-    "metrics-dashboard": 44227,
-    "metrics-autoscaler": 44217,
+    "metrics-dashboard": 8083,
+    "metrics-autoscaler": 8084,
 }
-"""The ports by what listens there, with the number that is taken if it is free when the stack is started for the first time."""
+"""The ports by what listens there, with the number that is taken if it is free when the stack is started for the first time.
+
+The last two are not Ray's own defaults (44227 and 44217): every Ray that a command starts for itself takes those.
+"""
 FREE_TRIES = 100
 OUTSIDE = "rdmc-"
 """How the name of a folder outside the stack's own begins."""

@@ -12,6 +12,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import SystemRandom
 
 import boto3
 import pytest
@@ -20,7 +21,7 @@ from pipeline.stack.commands import ENV, NAMES, as_shell
 from pipeline.stack.postgres import programs_for
 from pipeline.stack.processes import PROC, Process, in_session, marked
 from pipeline.stack.service import is_alive
-from pipeline.stack.state import State
+from pipeline.stack.state import PORTS, State, is_free
 from rdmc.errors import ConfigError
 from tests.support.imports import ROOT
 
@@ -109,7 +110,7 @@ def test_the_whole_stack(project: Path) -> None:
     except ConfigError as error:
         pytest.skip(str(error))
     state = State.here(project)
-    shown = command(project, "up")
+    shown = command(project, "up", *(f"--port={name}={port}" for name, port in _free_ports().items()))
     assert shown.count("running") == len(NAMES)
     assert shown.count("started ") == len(NAMES)
     assert stat.S_IMODE((state.root / ENV).stat().st_mode) == 0o600
@@ -146,6 +147,12 @@ def test_the_whole_stack(project: Path) -> None:
     assert (state.root / "postgres").exists(), "data stay"
     command(project, "down", "--delete")
     assert not state.root.exists()
+
+
+def _free_ports() -> dict[str, int]:
+    """Free ports below those that the system gives away, so that no other test takes one while the stack starts."""
+    free = (port for port in SystemRandom().sample(range(20_000, 30_000), 1000) if is_free(port))
+    return dict(zip(PORTS, free, strict=False))
 
 
 def _check_addresses_and_secrets(state: State) -> None:
