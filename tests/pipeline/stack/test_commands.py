@@ -180,6 +180,10 @@ def _check_kill_and_return(project: Path, state: State) -> None:
     assert "stopped" in command(project, "status")
     assert command(project, "up").count("started") == 1
     assert {name for name, pid in pids(state).items() if pid != before[name]} == {"mlflow"}
+    os.kill(before["postgres"], signal.SIGKILL)
+    assert Process.of(before["postgres"]).wait(60)
+    assert command(project, "up").count("started") == 1
+    assert "{'psnr_y': 31.5} rain" in in_shell(project, "python", "-c", LOG_A_RUN), "MLflow goes on with the new server"
     taken = command(project, "up", "--port", "mlflow=1", code=1)
     assert taken.count("\n") == 1
     assert "the stack runs with" in taken
