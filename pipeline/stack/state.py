@@ -43,8 +43,6 @@ PORTS = {
 The last two are not Ray's own defaults (44227 and 44217): every Ray that a command starts for itself takes those.
 """
 FREE_TRIES = 100
-OUTSIDE = "rdmc-"
-"""How the name of a folder outside the stack's own begins."""
 
 
 @dataclass(frozen=True)
@@ -168,14 +166,16 @@ class State:
     def outside(self, name: str, parent: Path) -> Path:
         """A folder of this stack in ``parent``, for what cannot lie in the stack's own; its name is the stack's digest."""
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
-        return parent / f"{OUTSIDE}{digest}-{name}"
+        return parent / f"rdmc-{digest}-{name}"
 
     def delete(self) -> None:
-        """Delete the folder, and the folders outside that links in it lead to."""
+        """Delete the folder, and those of ``outside`` that links in it lead to. What a user's own links lead to stays."""
         for link in self.root.iterdir():
             if link.is_symlink():
-                target = link.resolve()
-                shutil.rmtree(target if target.name.startswith(OUTSIDE) else target.parent, ignore_errors=True)
+                target, name = link.resolve(), self.outside(link.name, Path()).name
+                for place in (target, target.parent):
+                    if place.name == name:
+                        shutil.rmtree(place)
         shutil.rmtree(self.root)
 
 

@@ -104,5 +104,8 @@ def test_deleting_takes_folders_outside_along(tmp_path: Path, state: State) -> N
         place = state.outside(name, tmp_path)
         (place / inside).mkdir(parents=True)
         (state.root / name).symlink_to(place / inside)
+    (tmp_path / "disk/bucket").mkdir(parents=True)
+    (state.root / "s3").symlink_to(tmp_path / "disk/bucket")
     state.delete()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "disk"], "a link that the user made is only a link"
+    assert (tmp_path / "disk/bucket").is_dir()
