@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MOVED := $(shell made=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/dvc 2>/dev/null); [ -z "$$made" ] || [ "$$made" -ef $(BIN) ] || echo "$$made")
 
 .DEFAULT_GOAL := help
-.PHONY: moved help setup repro baseline experiments release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull backup restore clean
+.PHONY: moved help setup repro baseline experiments release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull up down status backup restore clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,15 @@ push: setup ## Push data and models to the bucket RDMC_BUCKET (python -m pipelin
 pull: setup ## Pull data and models from the bucket RDMC_BUCKET (python -m pipeline connect, dvc pull)
 	python -m pipeline connect
 	dvc pull
+
+up: setup ## Start PostgreSQL, MLflow, S3 and Ray on this machine, as far as they do not run (python -m pipeline stack up)
+	@python -m pipeline stack up
+
+down: setup ## Stop them; the data in .stack stay (python -m pipeline stack down)
+	@python -m pipeline stack down
+
+status: setup ## Show which of them run, and where (python -m pipeline stack status)
+	@python -m pipeline stack status
 
 backup: setup ## Copy MLflow's database and artifacts and the bucket; TO=folder, else backups/ (python -m pipeline backup)
 	python -m pipeline backup $(or $(TO),backups)

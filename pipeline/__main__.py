@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import backups, data, jobs, models, training, use
+from pipeline.cli import backups, data, jobs, models, stack, training, use
 from pipeline.config.threads import wait_passively
 from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
@@ -54,6 +54,7 @@ COMMANDS = (
     backups.backup,
     backups.restore,
     use.ui,
+    stack.stack,
 )
 """The commands in the order of ``--help``, which follows a model from data to use."""
 

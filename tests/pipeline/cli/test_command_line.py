@@ -25,7 +25,7 @@ from tests.support.imports import ROOT
 
 COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"backup", "diff", "export", "history", "models", "promote", "rebuild", "release", "restore", "rollback", "serve"}
-COMMANDS |= {"submit"}
+COMMANDS |= {"stack", "submit"}
 COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
 
 
@@ -234,6 +234,9 @@ def test_make_notices_that_the_folder_was_moved_or_copied(form: str, tmp_path: P
         (["repro"], "python -m pipeline baseline --hint"),
         (["baseline"], "python -m pipeline baseline"),
         (["experiments"], "python -m pipeline experiments"),
+        (["up"], "python -m pipeline stack up"),
+        (["down"], "python -m pipeline stack down"),
+        (["status"], "python -m pipeline stack status"),
         (["ablation"], "python -m pipeline ablate"),
         (["ablation", "WRITE=docs/ablation.md"], "python -m pipeline ablate --write docs/ablation.md"),
     ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ray._private.authentication_test_utils import reset_auth_token_state
 
 from pipeline.jobs.client import ADDRESS, Jobs
 from tests.support.ray_head import Head, ray_head
@@ -25,8 +26,16 @@ class Cluster:
         """A client in this process, whose environment has the cluster's token."""
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
             monkeypatch.setenv(name, self.head.environment[name])
+        reset_auth_token_state()  # Ray reads both once in a process
         monkeypatch.setenv(ADDRESS, "")
         return Jobs(self.head.dashboard)
+
+
+@pytest.fixture(autouse=True)
+def _ray_forgets_the_token() -> Iterator[None]:
+    """Let Ray read its token again after a test, once the test's environment is gone."""
+    yield
+    reset_auth_token_state()
 
 
 @pytest.fixture(scope="session")
