@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     compile: bool = False
     """Whether torch.compile makes fused kernels of a training's network and loss. It takes minutes at the first step, and a GPU
     then saves a few percent (docs/benchmarks.md)."""
+    wait: float = Field(default=600.0, ge=1)
+    """Seconds that a training waits for free resources of a cluster that others use too."""
     experiment: str = "rdmc"
     """Name of the MLflow experiment."""
     mlflow_timeout: float = Field(default=5.0, gt=0)
