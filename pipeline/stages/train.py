@@ -104,7 +104,7 @@ def _resumable(project: Project[Recipe], name: str) -> Iterator[None]:
 def _to_resume(project: Project[Recipe], name: str) -> str:
     """What the next command does with a training that was stopped."""
     with suppress(ServiceError):
-        if found := resume_point(run_files(project, name)):
+        if found := resume_point(run_files(project, name).at_once()):
             return f"run the same command again, it resumes from step {found[0]} of {project.params.train.steps}"
     return "run the same command again; nothing was saved yet, so it starts at the first step"
 

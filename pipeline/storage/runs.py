@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow.fs
-import s3fs
 
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
+from pipeline.storage.outage import PatientS3
 from pipeline.storage.s3 import TIMEOUTS, bucket_of, endpoint, refusals
 from rdmc.errors import ServiceError, one_line
 from rdmc.files import write_text
@@ -30,6 +30,10 @@ class RunFiles:
     def within(self, name: str) -> RunFiles:
         """The subfolder ``name``."""
         return RunFiles(f"{self.path}/{name}", self.filesystem)
+
+    def at_once(self) -> RunFiles:
+        """The same folder; its requests do not wait for a bucket that cannot be reached."""
+        return RunFiles(self.path, self.filesystem and _bucket_files(0.0))
 
     @property
     def files(self) -> pyarrow.fs.FileSystem:
@@ -95,19 +99,26 @@ def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | 
     """``storage_path`` and ``storage_filesystem`` of Ray's RunConfig: a folder that all workers can write, or the bucket.
 
     The filesystem is pickled to the workers without credentials. Each process finds them in its own environment. pyarrow's
-    own S3 client is not used: it writes empty objects for folders, and some S3 servers refuse those.
+    own S3 client is not used: it writes empty objects for folders, and some S3 servers refuse those. Requests to the bucket
+    are repeated for ``RDMC_OUTAGE`` seconds.
     """
     if project.settings.storage:
         return str(Path(project.settings.storage).absolute()), None
     bucket = bucket_of(project.settings)
     if not bucket:
         return str(project.paths.runs.absolute()), None
-    files = s3fs.S3FileSystem(
+    return f"{bucket.name}/{bucket.key('ray')}", _bucket_files(project.settings.outage)
+
+
+def _bucket_files(patience: float) -> pyarrow.fs.FileSystem:
+    """The bucket's server as a filesystem whose requests are repeated for ``patience`` seconds while it is gone."""
+    files = PatientS3(
+        patience=patience,
         endpoint_url=endpoint() or None,
         config_kwargs=TIMEOUTS,
         use_listings_cache=False,  # other processes write here too
     )
-    return f"{bucket.name}/{bucket.key('ray')}", pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
 
 
 def run_files(project: Project[Recipe], name: str = "") -> RunFiles:

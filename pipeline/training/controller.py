@@ -21,6 +21,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2.api.callback import UserCallback
 
+from pipeline.storage.outage import OutageError
 from rdmc.errors import RdmcError, ServiceError, TrainingError, one_line
 
 RETRIES = 2
@@ -124,8 +125,11 @@ def lacking(each: Mapping[str, float], count: int, free: Mapping[str, float]) ->
 
 
 def is_final(cause: BaseException) -> bool:
-    """Whether an error stays the same however often the training starts again. A service may come back."""
-    return isinstance(cause, RdmcError) and not isinstance(cause, ServiceError)
+    """Whether an error stays the same however often the training starts again.
+
+    A service may come back, unless the training has waited for it already.
+    """
+    return isinstance(cause, OutageError) or (isinstance(cause, RdmcError) and not isinstance(cause, ServiceError))
 
 
 def what_happened(causes: Mapping[int, BaseException]) -> str:

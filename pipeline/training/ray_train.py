@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from pipeline.config.project import Project, from_plain
 from pipeline.config.recipe import Recipe
 from pipeline.console import say
 from pipeline.storage.runs import ray_storage, run_files
+from pipeline.storage.s3 import bucket_of
 from pipeline.training.checkpoints import TrainingResult, resume_point
 from pipeline.training.controller import KILLED, RETRIES, SAID, Journal, Waiting, interval, root_cause
 from pipeline.training.worker import MakeRun, Row, Work, training
@@ -156,12 +158,29 @@ def _train_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             work.run.resume(Path(folder))
-    for report in work.reports():
-        saves = report.saves and context.get_world_rank() == 0
-        with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
-            if saves:
-                work.save(Path(folder), report)
-            ray.train.report(report.flat(), checkpoint=ray.train.Checkpoint.from_directory(folder) if saves else None)
+    to_bucket = bucket_of(project.settings) is not None and not project.settings.storage
+    mode = ray.train.CheckpointUploadMode.ASYNC if to_bucket else ray.train.CheckpointUploadMode.SYNC
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
+        for report in work.reports():
+            checkpoint = None
+            if report.saves and context.get_world_rank() == 0:
+                _wait_for_uploads(Path(folder), PENDING - 1)
+                target = Path(folder) / str(report.step)
+                target.mkdir()
+                work.save(target, report)
+                checkpoint = ray.train.Checkpoint.from_directory(target)
+            ray.train.report(report.flat(), checkpoint, checkpoint_upload_mode=mode, delete_local_checkpoint_after_upload=True)
+        _wait_for_uploads(Path(folder), 0)
+
+
+PENDING = 2
+"""Checkpoints that may wait for their upload to a bucket while the training goes on."""
+
+
+def _wait_for_uploads(folder: Path, most: int) -> None:
+    """Wait until at most so many checkpoints are left in ``folder``. Ray deletes one when it is uploaded."""
+    while len(list(folder.iterdir())) > most:
+        time.sleep(0.05)
 
 
 MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")

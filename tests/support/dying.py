@@ -64,3 +64,25 @@ def damaged(starts: str, params: Recipe, device: torch.device, speed: Speed) -> 
     with Path(starts).open("a") as file:
         file.write("started\n")
     raise DataError("light-0.tar: damaged; run `dvc repro pack`")
+
+
+class Marked(Run):
+    """A training that marks in ``place`` which step it has reached. It begins when ``place`` holds a file ``begin``."""
+
+    place: Path
+
+    def reports(self, train: PairStore, validation: PairStore | None = None, loaders: int = 0) -> Generator[Report, None, None]:
+        """Yield reports; a file has the number of each one's step."""
+        (self.place / "ready").touch()
+        while not (self.place / "begin").exists():
+            time.sleep(0.05)
+        for report in super().reports(train, validation, loaders):
+            (self.place / str(report.step)).touch()
+            yield report
+
+
+def marked(place: str, params: Recipe, device: torch.device, speed: Speed) -> Run:
+    """Make the training that each worker runs."""
+    run = Marked(params.network, params.loss, params.train, params.seed, device)
+    run.place = Path(place)
+    return run
