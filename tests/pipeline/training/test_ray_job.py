@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from ray._private.runtime_env.packaging import create_package
 from ruamel.yaml import YAML
 
 from pipeline.config.paths import Paths
@@ -18,7 +20,14 @@ from tests.support.imports import ROOT
 from tests.support.ray_head import SCRIPTS, Head, ray_head
 
 MUST_STAY = (
+    ".env",
     ".git/config",
+    "prod.env",
+    "PReNet.pth",
+    "model.onnx",
+    "holiday.jpg",
+    "raw/rain1400/1.png",
+    "dry/holiday.png",
     ".venv/bin/python",
     ".dvc/config.local",
     ".cache/shards/x.tar",
@@ -61,6 +70,18 @@ def project(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"must stay")
     return root
+
+
+def test_the_package_has_the_code_and_no_secret_data_or_weights(project: Path, tmp_path: Path) -> None:
+    """As Ray makes it, also in a checkout whose .gitignore excludes nothing."""
+    excludes = YAML(typ="safe", pure=True).load(ROOT / "infra/runtime-env.yaml")["excludes"]
+    package = tmp_path / "package.zip"
+    create_package(str(project), package, include_gitignore=False, excludes=excludes)
+    with ZipFile(package) as file:
+        packed = {name for name in file.namelist() if not name.endswith("/")}
+    assert packed.isdisjoint(MUST_STAY)
+    assert {"params.yaml", "pipeline/__main__.py", "rdmc/models/rdmc.py"} <= packed
+    assert {name for name in packed if not name.endswith(".py")} == UPLOADED
 
 
 def submit(head: Head, project: Path, variables: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
