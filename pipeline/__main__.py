@@ -50,6 +50,7 @@ COMMANDS = (
     use.export,
     use.serve,
     data.connect,
+    data.clean,
     use.ui,
 )
 """The commands in the order of ``--help``, which follows a model from data to use."""

@@ -89,6 +89,15 @@ class RunFiles:
             found = self.files.get_file_info(pyarrow.fs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)
 
+    def size_and_last_write(self) -> tuple[int, float]:
+        """Bytes of the files in this folder, and the time of the newest (seconds since 1970); both 0 without files."""
+        with faults(self.path):
+            if self.filesystem is None:
+                stats = [path.stat() for path in Path(self.path).rglob("*") if path.is_file()]
+                return sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0.0)
+            found = self.filesystem.handler.fs.find(self.path, detail=True).values()  # pyarrow passes no times of a bucket on
+            return sum(item["size"] for item in found), max((item["LastModified"].timestamp() for item in found), default=0.0)
+
     def remove(self) -> None:
         """Delete this folder with its content, if it exists."""
         with faults(self.path), suppress(FileNotFoundError):
