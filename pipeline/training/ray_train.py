@@ -31,6 +31,7 @@ from pipeline.storage.runs import ray_storage, run_files
 from pipeline.storage.s3 import bucket_of
 from pipeline.training.checkpoints import TrainingResult, resume_point
 from pipeline.training.controller import KILLED, RETRIES, SAID, Journal, Waiting, interval, root_cause
+from pipeline.training.network import OwnAddress
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
 from rdmc.errors import RdmcError, TrainingError, one_line
@@ -84,7 +85,12 @@ def launch(
                 storage_filesystem=filesystem,
                 failure_config=ray.train.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=score),
-                callbacks=[Journal(journal, _saved(project, name)), Waiting(journal, settings.wait), *(callbacks or [])],
+                callbacks=[
+                    Journal(journal, _saved(project, name)),
+                    Waiting(journal, settings.wait),
+                    OwnAddress(),
+                    *(callbacks or []),
+                ],
             ),
         )
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -118,3 +119,43 @@ def test_a_job_without_the_token_is_refused(head: Head, project: Path) -> None:
     done = submit(stranger, project, {}, "python", "-m", "pipeline", "--help")
     assert done.returncode != 0
     assert "Missing authentication token" in done.stdout + done.stderr
+
+
+CONNECT = """
+import sys, time
+from pipeline.cluster import cluster
+from pipeline.config.settings import Settings
+from rdmc.errors import ServiceError
+begun = time.monotonic()
+try:
+    with cluster(Settings(ray_address=sys.argv[1])):
+        pass
+except ServiceError as error:
+    assert time.monotonic() - begun < 10, "Ray itself tries for 20 seconds"
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({}, ""),
+        (
+            {"RAY_AUTH_TOKEN_PATH": "wrong"},
+            "Ray at '{}' refuses this token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to",
+        ),
+        ({"RAY_AUTH_MODE": "disabled"}, "Ray at '{}' refuses this token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to"),
+        ({"RAY_AUTH_TOKEN_PATH": "absent"}, "Ray at '{}': no token (RAY_AUTH_TOKEN_PATH is set but"),
+    ],
+)
+def test_a_driver_with_another_token_is_told_so_at_once(
+    head: Head, tmp_path: Path, variables: dict[str, str], line: str
+) -> None:
+    (tmp_path / "wrong").write_text("ab" * 32)
+    environment = {**head.environment, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-c", CONNECT, head.address]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(line.format(head.address))
+    assert done.stdout.count("\n") == bool(line)
+    assert (not line) or "RAY_AUTH_TOKEN_PATH" in done.stdout

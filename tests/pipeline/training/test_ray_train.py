@@ -195,7 +195,7 @@ def test_an_error_of_the_follower_is_raised_at_the_end(tmp_path: Path) -> None:
 
 
 def test_the_local_cluster_requires_a_token() -> None:
-    """The cluster listens on all addresses of the machine; with this setting Ray refuses callers without the token."""
+    """With this setting Ray refuses callers without the token, also those on this machine."""
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
