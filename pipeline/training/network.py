@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import os
 import socket
@@ -9,7 +10,6 @@ from typing import Any
 
 import psutil
 import ray.util
-import torch.distributed
 from ray.train.v2._internal.execution.callback import WorkerCallback
 
 GLOO = "GLOO_SOCKET_IFNAME"
@@ -36,13 +36,13 @@ def interface_of(address: str) -> str:
 
 def keep_store_on_its_address() -> None:
     """Let torch's TCPStore listen on its host's address alone. It listens on all addresses otherwise and asks for no token."""
-    used = torch.distributed.rendezvous.__globals__  # of the module; torch hides it behind the function of its name
-    real = torch.distributed.TCPStore
+    used = vars(importlib.import_module("torch.distributed.rendezvous"))  # torch hides the module behind a function
+    real = used["TCPStore"]
 
-    def store(host_name: str, port: int, *args: Any, is_master: bool = False, **options: Any) -> Any:
-        if is_master:
-            listening = socket.create_server((host_name, port))
+    def store(**options: Any) -> Any:  # torch calls it with names alone
+        if options["is_master"]:
+            listening = socket.create_server((options["host_name"], options["port"]))
             options["master_listen_fd"] = listening.detach()  # the store closes it
-        return real(host_name, port, *args, is_master=is_master, **options)
+        return real(**options)
 
     used["TCPStore"] = store

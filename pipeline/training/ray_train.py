@@ -62,6 +62,7 @@ def launch(
     Raises:
         ConfigError: The batch does not divide among the workers.
         CheckpointError: The VGG19 weights cannot be read.
+        OutageError: The bucket was gone for ``RDMC_OUTAGE`` seconds.
         TrainingError: The training failed, or the cluster was full for ``RDMC_WAIT`` seconds. What ``follow`` raises is raised.
     """
     settings, loss, count = project.settings, project.params.loss, workers(project.settings)
@@ -94,9 +95,13 @@ def launch(
             ),
         )
         try:
-            result = trainer.fit()
+            return _result(trainer.fit(), name)
         except ray.train.TrainingFailedError as error:
             raise _readable(error) from None
+
+
+def _result(result: ray.train.Result, name: str) -> TrainingResult:
+    """What a training of Ray has left. Raises TrainingError without a checkpoint."""
     if result.checkpoint is None:
         raise TrainingError(f"{name}: the run ended without a checkpoint; run it again with `dvc repro train`")
     scored = [pair for pair in result.best_checkpoints or [] if "psnr_y" in pair[1]]
