@@ -53,6 +53,7 @@ COMMANDS = (
     data.connect,
     backups.backup,
     backups.restore,
+    data.clean,
     use.ui,
     stack.stack,
 )

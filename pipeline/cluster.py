@@ -6,12 +6,19 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
 import torch
+from ray._private import ray_constants
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address
+from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+from ray.exceptions import AuthenticationError
 
 from pipeline.config.settings import CPU_WORKERS, Settings
 from pipeline.signals import own_handlers
@@ -28,9 +35,9 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     """Connect to Ray: to the cluster of the settings or of the current Ray job, or to one that this process starts.
 
     A cluster that this process starts has one CPU for each worker of ``trials`` concurrent trainings of a sweep, or of one
-    training, and one more for the process that starts them. It listens on all addresses of the machine, whatever
-    ``_node_ip_address`` says. It accepts nothing without the token that Ray writes in ``~/.ray``: Ray 2.60 requires the token
-    for a cluster that it starts, unless RAY_AUTH_MODE says otherwise.
+    training, and one more for the process that starts them. It listens on loopback only, its metrics included. It accepts
+    nothing without the token that Ray writes in ``~/.ray``: Ray 2.60 requires the token for a cluster that it starts, unless
+    RAY_AUTH_MODE says otherwise. The metrics, which hold no data, are given without it.
 
     Raises ServiceError if the cluster does not answer, ConfigError for GPUs that do not exist.
     """
@@ -66,7 +73,15 @@ def _start(address: str, options: Mapping[str, Any]) -> None:
     """Connect to Ray or start it. Raises ServiceError for every error of Ray: a slow start raises a bare Exception."""
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        _show_token(address)
+        with _loopback() if address == "local" else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except ServiceError:
+        raise
+    except AuthenticationError as error:
+        raise ServiceError(
+            f"Ray at {address!r}: no token ({one_line(error)}); set RAY_AUTH_TOKEN_PATH to a file with that cluster's token"
+        ) from None
     except Exception as error:
         line = one_line(error)
         if address == "local":
@@ -74,6 +89,25 @@ def _start(address: str, options: Mapping[str, Any]) -> None:
                 f"Ray did not start here ({line}); run the command again when the machine is less busy"
             ) from error
         raise ServiceError(f"Ray at {address!r} cannot be reached ({line}); start it or set RDMC_RAY_ADDRESS=local") from error
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let a Ray that starts in the block use the address 127.0.0.1, which ``_node_ip_address`` does not achieve.
+
+    Ray does so by itself on macOS and Windows. The variable that decides it is read when Ray is imported; the processes that
+    Ray starts read it again.
+    """
+    before, wanted = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = wanted
+        if before is None:
+            del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+        else:
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = before
 
 
 def _own(settings: Settings, trials: int) -> dict[str, Any]:
@@ -103,6 +137,30 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+
+
+def _show_token(address: str) -> None:
+    """Raise ServiceError if the head at ``host:port``, or the one that ``auto`` means, refuses this process's token.
+
+    Ray itself would try for 20 seconds, and then say only that it has no connection. Other addresses pass.
+    """
+    if address == "local" or "://" in address:
+        return
+    head = canonicalize_bootstrap_address(address) if address == "auto" else address
+    if not head:
+        return
+    channel = init_grpc_channel(head, options=[("grpc.enable_http_proxy", 0)])  # it adds the token
+    try:
+        NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=REACH_SECONDS)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ServiceError(
+                f"Ray at {address!r} refuses this token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the "
+                "token of that cluster"
+            ) from None
+        raise
+    finally:
+        channel.close()
 
 
 def on_gpu(settings: Settings) -> bool:

@@ -69,14 +69,14 @@ class TrainingDisplay:
             TextColumn("train"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}  PSNR-Y {task.fields[psnr]}  {task.fields[speed]:.0f} images/s"),
+            TextColumn("loss {task.fields[loss]}  PSNR-Y {task.fields[psnr]}  {task.fields[speed]} images/s"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.progress.add_task("train", total=steps, loss="-", psnr="-", speed=0.0)
+        self.task = self.progress.add_task("train", total=steps, loss="-", psnr="-", speed="-")
         self.steps = steps
 
     def __enter__(self) -> TrainingDisplay:
@@ -91,6 +91,7 @@ class TrainingDisplay:
         validated = "psnr_y" in row
         self.psnr = row.get("psnr_y", self.psnr)
         loss, psnr = f"{row['loss']:.4f}", "-" if self.psnr is None else f"{self.psnr:.2f} dB"
-        self.progress.update(self.task, completed=row["step"], loss=loss, psnr=psnr, speed=row["images_per_second"])
+        speed = f"{row['images_per_second']:.0f}"
+        self.progress.update(self.task, completed=row["step"], loss=loss, psnr=psnr, speed=speed)
         if validated and not console.is_terminal:
-            say(f"step {row['step']:.0f}/{self.steps}  loss {loss}  PSNR-Y {psnr}  {row['images_per_second']:.0f} images/s")
+            say(f"step {row['step']:.0f}/{self.steps}  loss {loss}  PSNR-Y {psnr}  {speed} images/s")

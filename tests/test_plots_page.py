@@ -25,7 +25,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page for three validations, three test images and one picture, in a folder of its own."""
     root = tmp_path_factory.mktemp("plots") / "project"
     (root / "plots/pictures").mkdir(parents=True)
-    rows = [f"{step},1,{1 / step},0.001,{20 + step / 100},0.9,30" for step in (100, 200, 300)]
+    rows = [f"{step},1,{1 / step},0.001,{20 + step / 100},0.9" for step in (100, 200, 300)]
     (root / "plots/history.csv").write_text("\n".join([",".join(HISTORY), *rows]) + "\n")
     images = ["light,a,20,23,3", "light,b,22,21,-1", "heavy,<c>,15,20,5"]
     (root / "plots/images.csv").write_text("\n".join([IMAGES, *images]) + "\n")

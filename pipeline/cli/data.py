@@ -123,6 +123,22 @@ def pack(dataset: Dataset, params: ParamsFile = PARAMS) -> None:
     command.run(name, paths.pairs(name), rules.pack, paths.shards(name), paths.leaks if rules.leaks.exclude else None)
 
 
+def clean(
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Only runs in which nothing was written for this many days.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them. Without it, they are only listed.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """List or delete what stopped trainings and sweeps left in `runs/`, `RDMC_STORAGE` or the bucket.
+
+    A run that is being trained is never touched. A run that was deleted starts at its first step when you start it again.
+    """
+    from pipeline.storage import clean as command
+
+    command.run(read_project(params), older_than, yes)
+
+
 def connect() -> None:
     """Point DVC at the bucket that `RDMC_BUCKET` names, for `dvc push` and `dvc pull`."""
     from pipeline.storage.dvc_remote import connect as point_dvc

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     then saves a few percent (docs/benchmarks.md)."""
     metrics: str = ""
     """``host:port`` at which ``train`` serves its figures to Prometheus; empty serves nothing."""
+    wait: float = Field(default=600.0, ge=1)
+    """Seconds that a training waits for free resources of a cluster that others use too."""
+    outage: float = Field(default=300.0, ge=0)
+    """Seconds for which requests to the bucket of a running training are repeated while its server cannot be reached."""
     experiment: str = "rdmc"
     """Name of the MLflow experiment."""
     mlflow_timeout: float = Field(default=5.0, gt=0)

@@ -46,7 +46,7 @@ def run(project: Project[Recipe]) -> None:
     sides = split(pairs, params.search, params.seed)
     name = run_name(params, [pairs.digest, code_digest()])
     with training_lease(project, name), cluster(settings):
-        log = RunLog(run_files(project), name)  # a search that was stopped resumes in the same MLflow run
+        log = RunLog(run_files(project).at_once(), name)  # a search that was stopped resumes in the same MLflow run
         steps, shares = params.search.steps, f"{len(sides[0])} pairs for the weights, {len(sides[1])} for the architecture"
         say(f"search: {steps} steps on {workers(settings)} workers, {shares}, run {name}")
         commit = commit_tags()

@@ -29,8 +29,9 @@ from pipeline.experiments.mlflow_callback import METRIC, Choose, Config, TrialRu
 from pipeline.storage.datasets import open_pairs
 from pipeline.storage.runs import ray_storage, run_files
 from pipeline.training.checkpoints import TrainingResult, forget
+from pipeline.training.controller import root_cause
 from pipeline.training.in_process import train_here
-from pipeline.training.ray_train import lacks_memory, launch, out_of_memory, root_cause
+from pipeline.training.ray_train import lacks_memory, launch, out_of_memory
 from pipeline.training.worker import Row
 from rdmc.errors import RdmcError, one_line
 

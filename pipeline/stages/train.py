@@ -35,7 +35,8 @@ from rdmc.files import write_text
 from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, genotype_for
 
-HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y", "images_per_second")
+HISTORY = ("step", "epoch", "loss", "lr", "psnr_y", "ssim_y")
+"""Columns that equal runs fill equally. MLflow has the speed."""
 UNKNOWN = "not measured: no validation pairs"
 TERMS = ("pixel", "ssim", "contrastive", "mi_bound")
 """Terms of the loss; the history has those that the training reports."""
@@ -57,7 +58,7 @@ def run(project: Project[Recipe]) -> None:
 def _train(project: Project[Recipe], name: str, validates: bool, started: float) -> None:
     """Train as ``name``, write the results, and delete the run from Ray's storage. ``started``: the command's start (s)."""
     params, settings, paths = project.params, project.settings, project.paths
-    log = RunLog(run_files(project), name)  # a training that was stopped resumes in the same MLflow run
+    log = RunLog(run_files(project).at_once(), name)  # a training that was stopped resumes in the same MLflow run
     with cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
@@ -112,7 +113,7 @@ def _resumable(project: Project[Recipe], name: str) -> Iterator[None]:
 def _to_resume(project: Project[Recipe], name: str) -> str:
     """What the next command does with a training that was stopped."""
     with suppress(ServiceError):
-        if found := resume_point(run_files(project, name)):
+        if found := resume_point(run_files(project, name).at_once()):
             return f"run the same command again, it resumes from step {found[0]} of {project.params.train.steps}"
     return "run the same command again; nothing was saved yet, so it starts at the first step"
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
+from pipeline.console import say
 from pipeline.storage.runs import RunFiles, run_files
 from rdmc.errors import ConfigError, ServiceError
 
@@ -39,6 +40,7 @@ def leased(place: RunFiles, doing: str = "drives this sweep", name: str = DRIVER
 
     Raises ConfigError, which says what the other process is ``doing``, where another process holds it.
     """
+    place = place.at_once()  # a lease that is written late is worth nothing
     if other := holder(place, name):
         raise ConfigError(f"{place.path}: {other} {doing}; wait for its end, or end it and run this again")
     token = secrets.token_hex(8)
@@ -50,9 +52,18 @@ def leased(place: RunFiles, doing: str = "drives this sweep", name: str = DRIVER
     ended = threading.Event()
 
     def renew() -> None:
+        fails = False
         while not ended.wait(RENEWAL):
-            with suppress(ServiceError):  # checkpoints and ledgers are written far more often and report a failing storage
+            try:
                 _renew(place, name, lease)
+            except ServiceError as error:
+                if not fails:
+                    say(f"warning: {error}; what runs here tries again for RDMC_OUTAGE seconds")
+                fails = True
+            else:
+                if fails:
+                    say(f"{place.path} can be written again")
+                fails = False
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
     renewing.start()

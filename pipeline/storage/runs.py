@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow.fs
-import s3fs
 
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
+from pipeline.storage.outage import PatientS3
 from pipeline.storage.s3 import TIMEOUTS, Bucket, bucket_of, endpoint, refusals
 from rdmc.errors import ServiceError, one_line
 from rdmc.files import write_text
@@ -30,6 +30,10 @@ class RunFiles:
     def within(self, name: str) -> RunFiles:
         """The subfolder ``name``."""
         return RunFiles(f"{self.path}/{name}", self.filesystem)
+
+    def at_once(self) -> RunFiles:
+        """The same folder; its requests do not wait for a bucket that cannot be reached."""
+        return RunFiles(self.path, self.filesystem and _server(0.0))
 
     @property
     def files(self) -> pyarrow.fs.FileSystem:
@@ -85,6 +89,15 @@ class RunFiles:
             found = self.files.get_file_info(pyarrow.fs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)
 
+    def size_and_last_write(self) -> tuple[int, float]:
+        """Bytes of the files in this folder, and the time of the newest (seconds since 1970); both 0 without files."""
+        with faults(self.path):
+            if self.filesystem is None:
+                stats = [path.stat() for path in Path(self.path).rglob("*") if path.is_file()]
+                return sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0.0)
+            found = self.filesystem.handler.fs.find(self.path, detail=True).values()  # pyarrow passes no times of a bucket on
+            return sum(item["size"] for item in found), max((item["LastModified"].timestamp() for item in found), default=0.0)
+
     def remove(self) -> None:
         """Delete this folder with its content, if it exists."""
         with faults(self.path), suppress(FileNotFoundError):
@@ -95,25 +108,31 @@ def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | 
     """``storage_path`` and ``storage_filesystem`` of Ray's RunConfig: a folder that all workers can write, or the bucket.
 
     The filesystem is pickled to the workers without credentials. Each process finds them in its own environment. pyarrow's
-    own S3 client is not used: it writes empty objects for folders, and some S3 servers refuse those.
+    own S3 client is not used: it writes empty objects for folders, and some S3 servers refuse those. Requests to the bucket
+    are repeated for ``RDMC_OUTAGE`` seconds.
     """
     if project.settings.storage:
         return str(Path(project.settings.storage).absolute()), None
     bucket = bucket_of(project.settings)
     if not bucket:
         return str(project.paths.runs.absolute()), None
-    place = bucket_files(bucket, "ray")
+    place = bucket_files(bucket, "ray", patience=project.settings.outage)
     return place.path, place.filesystem
 
 
-def bucket_files(bucket: Bucket, *parts: str) -> RunFiles:
-    """A folder under the bucket's prefix."""
-    files = s3fs.S3FileSystem(
+def bucket_files(bucket: Bucket, *parts: str, patience: float = 0.0) -> RunFiles:
+    """A folder under the bucket's prefix. Its requests are repeated for ``patience`` seconds while the server is gone."""
+    return RunFiles(f"{bucket.name}/{bucket.key(*parts)}", _server(patience))
+
+
+def _server(patience: float) -> pyarrow.fs.FileSystem:
+    files = PatientS3(
+        patience=patience,
         endpoint_url=endpoint() or None,
         config_kwargs=TIMEOUTS,
         use_listings_cache=False,  # other processes write here too
     )
-    return RunFiles(f"{bucket.name}/{bucket.key(*parts)}", pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files)))
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
 
 
 def run_files(project: Project[Recipe], name: str = "") -> RunFiles:

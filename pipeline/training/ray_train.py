@@ -1,33 +1,37 @@
 """Ray Train: ``launch`` runs a training, an architecture search, or a trial with several workers.
 
 Workers run ``rdmc.training.loop`` and report; they know nothing of MLflow. Ray's controller runs on the driver's node and
-appends each report to a journal file. The driver follows that file to show progress and to track (docs/decisions/0003).
+appends each report to a journal file (``pipeline.training.controller``). The driver follows that file to show progress and to
+track (docs/decisions/0003).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-import ray
-import ray.exceptions
 import ray.train
 import ray.train.torch
-from ray.train.v2.api.callback import UserCallback
+from ray.train.v2._internal.constants import WORKER_GROUP_START_TIMEOUT_S_ENV_VAR
+from ray.train.v2.api.callback import RayTrainCallback
 
 from pipeline.cluster import on_gpu, require_resources, share, workers
 from pipeline.config.project import Project, from_plain
 from pipeline.config.recipe import Recipe
 from pipeline.console import say
 from pipeline.storage.runs import ray_storage, run_files
+from pipeline.storage.s3 import bucket_of
 from pipeline.training.checkpoints import TrainingResult, resume_point
+from pipeline.training.controller import KILLED, RETRIES, SAID, Journal, Waiting, interval, root_cause
+from pipeline.training.network import OwnAddress
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
 from rdmc.errors import RdmcError, TrainingError, one_line
@@ -39,13 +43,13 @@ def launch(
     name: str,
     follow: Callable[[Row], None],
     validates: bool,
-    callbacks: list[UserCallback] | None = None,
+    callbacks: list[RayTrainCallback] | None = None,
     make: MakeRun = training,
 ) -> TrainingResult:
     """Train a project's params on the cluster and return the checkpoints.
 
-    A worker that dies is replaced, and the training resumes from the last checkpoint. A launch with the name of a stopped run
-    resumes that run.
+    A worker that dies is replaced, and the training resumes from the last checkpoint. An error that cannot heal, such as
+    damaged data, ends it at once. A launch with the name of a stopped run resumes that run.
 
     Args:
         project: Supplies the params to train with; each worker opens its data.
@@ -58,16 +62,17 @@ def launch(
     Raises:
         ConfigError: The batch does not divide among the workers.
         CheckpointError: The VGG19 weights cannot be read.
-        TrainingError: The training failed. An error that ``follow`` raises is raised too.
+        OutageError: The bucket was gone for ``RDMC_OUTAGE`` seconds.
+        TrainingError: The training failed, or the cluster was full for ``RDMC_WAIT`` seconds. What ``follow`` raises is raised.
     """
-    settings, loss = project.settings, project.params.loss
-    count = workers(settings)
+    settings, loss, count = project.settings, project.params.loss, workers(project.settings)
     local_batch_size(project.params.train.global_batch_size, count)
-    best = {"checkpoint_score_attribute": "psnr_y"} if validates else {}
+    score = "psnr_y" if validates else None
     if loss.needs_vgg19:
         find_weights(loss.vgg19_weights, loss.vgg19_sha256)
     require_resources(settings)
-    path, filesystem = _storage(project, name)
+    path, filesystem = ray_storage(project)
+    os.environ[WORKER_GROUP_START_TIMEOUT_S_ENV_VAR] = str(interval(settings.wait))  # Ray hands it on to the controller
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
         trainer = _Trainer(
             _train_worker,
@@ -79,28 +84,39 @@ def launch(
                 name=name,
                 storage_path=path,
                 storage_filesystem=filesystem,
-                failure_config=ray.train.FailureConfig(max_failures=2),
-                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, **best),
-                callbacks=[Journal(journal), *(callbacks or [])],
+                failure_config=ray.train.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=score),
+                callbacks=[
+                    Journal(journal, _saved(project, name)),
+                    Waiting(journal, settings.wait),
+                    OwnAddress(),
+                    *(callbacks or []),
+                ],
             ),
         )
         try:
-            result = trainer.fit()
+            return _result(trainer.fit(), name)
         except ray.train.TrainingFailedError as error:
             raise _readable(error) from None
+
+
+def _result(result: ray.train.Result, name: str) -> TrainingResult:
+    """What a training of Ray has left. Raises TrainingError without a checkpoint."""
     if result.checkpoint is None:
         raise TrainingError(f"{name}: the run ended without a checkpoint; run it again with `dvc repro train`")
     scored = [pair for pair in result.best_checkpoints or [] if "psnr_y" in pair[1]]
     final = dict(result.metrics or {})
-    winner = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, final))
-    return TrainingResult(metrics=winner[1], final=final, best=winner[0], last=result.checkpoint)
+    best, metrics = max(scored, key=lambda pair: pair[1]["psnr_y"], default=(result.checkpoint, final))
+    return TrainingResult(metrics, final, best, last=result.checkpoint)
 
 
-def _storage(project: Project[Recipe], name: str) -> tuple[str, pyarrow.fs.FileSystem | None]:
-    """Return Ray's storage, as ``ray_storage`` does, after a line that says from where a stopped run resumes."""
-    if found := resume_point(run_files(project, name)):
-        say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
-    return ray_storage(project)
+def _saved(project: Project[Recipe], name: str) -> int | None:
+    """The step from which a stopped run resumes, after a line that says so; None if it starts at the first step."""
+    found = resume_point(run_files(project, name))
+    if found is None:
+        return None
+    say(f"resumes from step {found[0]} of {project.params.train.steps}: {found[1]}")
+    return found[0]
 
 
 class _Trainer(ray.train.torch.TorchTrainer):
@@ -110,21 +126,9 @@ class _Trainer(ray.train.torch.TorchTrainer):
         """Do nothing. Ray's own handler would end the training with an error of Ray."""
 
 
-class Journal(UserCallback):
-    """Appends each report as a line of JSON to a file. The driver can read it, since the controller runs on the same node."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: ray.train.Checkpoint | None) -> None:
-        """Append rank 0's figures, which are the same on every rank."""
-        with Path(self.path).open("a") as file:
-            file.write(json.dumps(metrics[0]) + "\n")
-
-
 @contextmanager
 def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
-    """Call ``follow`` with each new row of the journal, in a thread that ends with the block.
+    """Call ``follow`` with each new report of the journal, and print its other lines, in a thread that ends with the block.
 
     An error that ``follow`` raises is raised at the end of the block, unless the block itself raised one.
     """
@@ -138,8 +142,11 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
                 ending = done.is_set()  # checked before the read, so that the last read sees everything
                 rest += file.read()
                 *lines, rest = rest.split("\n")
-                for line in lines:
-                    follow(json.loads(line))
+                for line in map(json.loads, lines):
+                    if SAID in line:
+                        say(line[SAID])
+                    else:
+                        follow(line)
                 if ending:
                     return
                 done.wait(0.2)
@@ -162,21 +169,31 @@ def _train_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             work.run.resume(Path(folder))
-    for report in work.reports():
-        saves = report.saves and context.get_world_rank() == 0
-        with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
-            if saves:
-                work.save(Path(folder), report)
-            ray.train.report(report.flat(), checkpoint=ray.train.Checkpoint.from_directory(folder) if saves else None)
+    to_bucket = bucket_of(project.settings) is not None and not project.settings.storage
+    mode = ray.train.CheckpointUploadMode.ASYNC if to_bucket else ray.train.CheckpointUploadMode.SYNC
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
+        for report in work.reports():
+            checkpoint = None
+            if report.saves and context.get_world_rank() == 0:
+                _wait_for_uploads(Path(folder), PENDING - 1)
+                target = Path(folder) / str(report.step)
+                target.mkdir()
+                work.save(target, report)
+                checkpoint = ray.train.Checkpoint.from_directory(target)
+            ray.train.report(report.flat(), checkpoint, checkpoint_upload_mode=mode, delete_local_checkpoint_after_upload=True)
+        _wait_for_uploads(Path(folder), 0)
 
 
-KILLED = (
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.ActorDiedError,
-    ray.exceptions.NodeDiedError,
-)
-"""What Ray raises for a worker whose process ended without an exception."""
+PENDING = 2
+"""Checkpoints that may wait for their upload to a bucket while the training goes on."""
+
+
+def _wait_for_uploads(folder: Path, most: int) -> None:
+    """Wait until at most so many checkpoints are left in ``folder``. Ray deletes one when it is uploaded."""
+    while len(list(folder.iterdir())) > most:
+        time.sleep(0.05)
+
+
 MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 """What PyTorch and the operating system say where memory is missing."""
 
@@ -207,12 +224,3 @@ def out_of_memory(cause: BaseException) -> str:
     """What happened to a worker that lacked memory, and the params that help, in one line."""
     killed = "a worker was killed, most often because memory ran out" if isinstance(cause, KILLED) else "memory ran out"
     return f"{killed} ({one_line(cause)}); lower train.global_batch_size or train.crop in params.yaml"
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The exception inside all of Ray's wrappers; ``error`` itself where there is none."""
-    for name in ("_base_exc", "controller_failure", "health_check_failure", "cause", "__cause__"):
-        inner = getattr(error, name, None)
-        if isinstance(inner, BaseException) and inner is not error:
-            return root_cause(inner)
-    return error

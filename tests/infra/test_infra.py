@@ -108,7 +108,7 @@ def test_a_typing_error_deep_inside_a_ray_resource_fails() -> None:
 @pytest.mark.parametrize("overlay", ["base", "gpu"])
 def test_kustomize_makes_valid_resources_in_one_namespace(overlay: str) -> None:
     made = load(schemas.kustomize(INFRA / "kubernetes" / overlay))
-    assert {item["kind"] for item in made} == {"Namespace", "ConfigMap", "PersistentVolumeClaim", "RayCluster"}
+    assert {item["kind"] for item in made} == {"Namespace", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "RayCluster"}
     assert [schemas.kubernetes_problems(item) for item in made] == [[]] * len(made)
     assert {item["metadata"].get("namespace", item["metadata"]["name"]) for item in made} == {"rdmc"}
     limits = [item["limits"] for item in walk(made) if isinstance(item, dict) and "limits" in item]
@@ -193,6 +193,25 @@ def test_ports_are_published_on_the_loopback_and_ray_requires_its_token() -> Non
     for name in ("ray-head", "ray-worker", "pipeline"):
         assert services[name]["environment"]["RAY_AUTH_MODE"] == "token"
         assert services[name]["secrets"] == ["ray-token"]
+
+
+def test_only_the_cluster_itself_reaches_the_ports_without_a_token() -> None:
+    cluster = next(item for item in resources() if item["kind"] == "RayCluster")
+    own = {"podSelector": {"matchLabels": {"ray.io/cluster": cluster["metadata"]["name"]}}}
+    (policy,) = (item["spec"] for item in resources() if item["kind"] == "NetworkPolicy")
+    assert policy["podSelector"] == own["podSelector"]
+    assert policy["policyTypes"] == ["Ingress"], "what no rule allows is closed"
+    inner, *others = policy["ingress"]
+    assert inner == {"from": [own]}
+    assert [rule["ports"] for rule in others] == [[{"protocol": "TCP", "port": 8265}]], "the dashboard asks for the token"
+
+
+def test_the_ports_of_rays_metrics_are_fixed() -> None:
+    cluster = next(item for item in resources() if item["kind"] == "RayCluster")
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    assert [group["rayStartParams"]["metrics-export-port"] for group in groups] == ["8080"] * len(groups)
+    services = load(COMPOSE)[0]["services"]
+    assert all("--metrics-export-port=8080" in services[name]["command"] for name in ("ray-head", "ray-worker"))
 
 
 def test_services_wait_until_their_dependencies_are_healthy() -> None:

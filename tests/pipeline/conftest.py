@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
+from pipeline.console import console
 from pipeline.storage.dvc_remote import connect as connect_dvc
 from pipeline.storage.s3 import bucket_of
 from pipeline.tracking.client import connect
@@ -29,12 +30,12 @@ from rdmc.files import new_folder, write_text
 from rdmc.models.rdmc import RDMC, RDMCConfig
 from tests.support.followed import Registry, write_small
 from tests.support.pushed import dvc, make_repository
-from tests.support.s3 import S3Server
+from tests.support.s3 import Host, S3Server
 
 HISTORY = """\
-step,epoch,loss,lr,psnr_y,ssim_y,images_per_second
-100,1.5,0.5,0.001,20.25,0.7,30.5
-200,3.0,0.25,0.0005,22.5,,31.0
+step,epoch,loss,lr,psnr_y,ssim_y
+100,1.5,0.5,0.001,20.25,0.7
+200,3.0,0.25,0.0005,22.5,
 """
 
 
@@ -123,6 +124,20 @@ def settings(s3: S3Server) -> Settings:
     name = f"test-{uuid.uuid4().hex[:12]}"
     s3.bucket(name)
     return Settings(bucket=f"s3://{name}/some/prefix/")
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A server with the bucket ``team``; the environment points to it."""
+    monkeypatch.setattr(console, "width", 500)
+    made = Host(tmp_path / "s3")
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in made.server.environment.items():
+        monkeypatch.setenv(name, value)
+    made.server.bucket("team")
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="session")

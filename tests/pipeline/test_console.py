@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline.console import say, table, track
+from pipeline.console import TrainingDisplay, console, say, table, track
 from tests.support.imports import ROOT
 
 WITHOUT = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
@@ -30,3 +30,13 @@ def test_a_table_in_a_pipe_is_not_cut_off() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env={**WITHOUT, "COLUMNS": "60"}, capture_output=True, text=True, check=True
     )
     assert "…" not in narrow.stdout, "folded, not cut off"
+
+
+def test_a_training_shows_no_figure_before_its_first_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "width", 200)
+    display = TrainingDisplay(100)
+    with console.capture() as shown:
+        console.print(display.progress.get_renderable())
+    assert "0/100" in shown.get()
+    assert "loss -  PSNR-Y -  - images/s" in shown.get()
+    assert "nan" not in shown.get()

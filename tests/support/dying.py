@@ -1,18 +1,25 @@
-"""A training whose worker is killed, for tests; workers import it by name."""
+"""Trainings that fail in their workers, for tests; workers import them by name."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Generator
+from pathlib import Path
 
 import torch
+import torch.distributed
 
 from pipeline.config.recipe import Recipe
 from rdmc.data.loader import PairStore
+from rdmc.errors import DataError
 from rdmc.training.loop import Run
 from rdmc.training.report import Report
 from rdmc.training.speed import Speed
+
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray's note of the checkpoints that it has stored."""
 
 
 class Dying(Run):
@@ -27,3 +34,56 @@ class Dying(Run):
 def dying(params: Recipe, device: torch.device, speed: Speed) -> Run:
     """Make the training that each worker runs."""
     return Dying(params.network, params.loss, params.train, params.seed, device)
+
+
+class DyingOnce(Run):
+    """A training whose worker 1 is killed after the first checkpoint is stored in ``place``, but only once."""
+
+    place: Path
+
+    def reports(self, train: PairStore, validation: PairStore | None = None, loaders: int = 0) -> Generator[Report, None, None]:
+        """Yield reports and kill worker 1 after the first."""
+        for report in super().reports(train, validation, loaders):
+            yield report
+            mark = self.place / "killed"
+            if torch.distributed.get_rank() == 1 and not mark.exists():
+                while not (self.place / SNAPSHOT).exists():
+                    time.sleep(0.05)
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying_once(place: str, params: Recipe, device: torch.device, speed: Speed) -> Run:
+    """Make the training that each worker runs; ``place`` is its folder in Ray's storage."""
+    run = DyingOnce(params.network, params.loss, params.train, params.seed, device)
+    run.place = Path(place)
+    return run
+
+
+def damaged(starts: str, params: Recipe, device: torch.device, speed: Speed) -> Run:
+    """Raise DataError, after a line in the file ``starts``."""
+    with Path(starts).open("a") as file:
+        file.write("started\n")
+    raise DataError("light-0.tar: damaged; run `dvc repro pack`")
+
+
+class Marked(Run):
+    """A training that marks in ``place`` which step it has reached. It begins when ``place`` holds a file ``begin``."""
+
+    place: Path
+
+    def reports(self, train: PairStore, validation: PairStore | None = None, loaders: int = 0) -> Generator[Report, None, None]:
+        """Yield reports; a file has the number of each one's step."""
+        (self.place / "ready").touch()
+        while not (self.place / "begin").exists():
+            time.sleep(0.05)
+        for report in super().reports(train, validation, loaders):
+            (self.place / str(report.step)).touch()
+            yield report
+
+
+def marked(place: str, params: Recipe, device: torch.device, speed: Speed) -> Run:
+    """Make the training that each worker runs."""
+    run = Marked(params.network, params.loss, params.train, params.seed, device)
+    run.place = Path(place)
+    return run

@@ -7,12 +7,14 @@ import re
 import secrets
 import subprocess
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 
@@ -48,14 +50,18 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
-    """Serve ``folder``. The server is ready when this yields, and is stopped afterwards by its process id."""
+def s3_server(folder: Path, before: S3Server | None = None) -> Iterator[S3Server]:
+    """Serve ``folder``. The server is ready when this yields, and is stopped afterwards by its process id.
+
+    ``before``: a server of the same folder that was stopped; this one gets its address and keys.
+    """
     buckets = folder / "buckets"
-    buckets.mkdir(parents=True)
-    access, secret = secrets.token_hex(8), secrets.token_hex(16)
+    buckets.mkdir(parents=True, exist_ok=True)
+    access, secret = (before.access_key, before.secret_key) if before else (secrets.token_hex(8), secrets.token_hex(16))
+    address = urlsplit(before.endpoint).netloc if before else "127.0.0.1:0"
     log = folder / "rclone.log"
     rclone = str(Path(sysconfig.get_path("scripts")) / "rclone")
-    command = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--config", "", str(buckets)]
+    command = [rclone, "serve", "s3", "--addr", address, "--config", "", str(buckets)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_AUTH_KEY": f'"{access},{secret}"'}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -77,3 +83,30 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
             return found[1]
         time.sleep(0.02)
     raise RuntimeError(f"rclone serve s3 is not up after {START_SECONDS} s: {log.read_text()}")
+
+
+class Host:
+    """An S3 server that a test stops and starts; it keeps its address, keys and buckets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.stack = folder, ExitStack()
+        self.server: S3Server = self.stack.enter_context(s3_server(folder))
+
+    def stop(self) -> None:
+        """End the server's process."""
+        self.stack.close()
+
+    def start(self) -> None:
+        """Start it again."""
+        self.stack.enter_context(s3_server(self.folder, self.server))
+
+    @contextmanager
+    def gone(self, seconds: float) -> Iterator[None]:
+        """Stop the server now, and start it after so many seconds, while the block runs."""
+        self.stop()
+        timer = threading.Timer(seconds, self.start)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.join()

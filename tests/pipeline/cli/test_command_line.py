@@ -23,7 +23,7 @@ from pipeline import __main__ as cli
 from pipeline.cli import data
 from tests.support.imports import ROOT
 
-COMMANDS = {"check", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
+COMMANDS = {"check", "clean", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"backup", "diff", "export", "history", "models", "promote", "rebuild", "release", "restore", "rollback", "serve"}
 COMMANDS |= {"stack", "submit"}
 COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}

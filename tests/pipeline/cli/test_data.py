@@ -16,7 +16,7 @@ from pipeline.data import fetch as fetch_command
 from pipeline.stages import leaks as leaks_stage
 from pipeline.stages import pack as pack_stage
 from pipeline.stages import prepare as prepare_stage
-from pipeline.storage import dvc_remote
+from pipeline.storage import clean, dvc_remote
 from rdmc.errors import ConfigError
 from tests.support.imports import ROOT
 
@@ -32,7 +32,7 @@ def run(*arguments: str) -> int:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The arguments with which the commands were called; they do nothing."""
     made: list[tuple[Any, ...]] = []
-    for module in (benchmarks, fetch_command, prepare_stage, pack_stage, leaks_stage):
+    for module in (benchmarks, clean, fetch_command, prepare_stage, pack_stage, leaks_stage):
         monkeypatch.setattr(module, "run", lambda *arguments: made.append(arguments))
     monkeypatch.setattr(dvc_remote, "connect", lambda *arguments: made.append(arguments))
     monkeypatch.delenv("RDMC_DATA", raising=False)
@@ -91,6 +91,12 @@ def test_leaks_of_folders_sets_the_exit_code(leaking: bool, code: int, monkeypat
 
 def test_leaks_refuses_a_score_outside_its_range() -> None:
     assert run("leaks", "--test", "c", "--score", "1.5") == 2
+
+
+def test_clean_deletes_only_where_it_is_told_so(calls: list[tuple[Any, ...]]) -> None:
+    assert run("clean", "--older-than", "30", *PARAMS) == run("clean", "--older-than", "0.5", "--yes", *PARAMS) == 0
+    assert [arguments[1:] for arguments in calls] == [(30.0, False), (0.5, True)]
+    assert run("clean", *PARAMS) == 2, "how old is no guess of ours"
 
 
 def test_connect_uses_the_settings_and_the_working_folder(

@@ -103,6 +103,12 @@ def test_history_has_the_terms_of_the_loss() -> None:
     assert not found.keys() & {"ssim", "step_seconds"}
 
 
+def test_equal_runs_have_equal_histories_whatever_their_speed() -> None:
+    row = {"step": 3.0, "loss": 0.5, "psnr_y": 20.0}
+    slow, fast = ({**row, "images_per_second": speed, "step_seconds": 100 / speed} for speed in (20.0, 31.5))
+    assert train.history_csv({3: slow}) == train.history_csv({3: fast})
+
+
 def test_the_name_of_a_run_depends_on_its_params_and_data() -> None:
     params = tiny_params(LIGHT)
     assert train.run_name(params, ["a"]) == train.run_name(params, ["a"])

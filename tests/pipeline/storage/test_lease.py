@@ -87,3 +87,15 @@ def test_a_project_and_a_run_in_shared_storage_are_trained_by_one_process(tmp_pa
         with training_lease(two, "train-b"), training_lease(one, "search-a"):
             pass
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_two_working_folders_with_one_bucket_are_kept_apart(settings: Settings, tmp_path: Path) -> None:
+    """As on two machines, which share nothing else."""
+    one, two = (toy_project(settings, Paths(tmp_path / name)) for name in ("one", "two"))
+    with training_lease(one, "train-a"):
+        with pytest.raises(ConfigError, match="runs train-a; wait for its end"), training_lease(two, "train-a"):
+            pass
+        with training_lease(two, "train-b"):
+            pass
+    with training_lease(two, "train-a"):
+        pass

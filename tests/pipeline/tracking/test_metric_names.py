@@ -7,7 +7,7 @@ from pipeline.tracking.metric_names import GROUPS, NAMES, figures_on_tests, metr
 
 
 def test_validation_test_losses_and_rates_have_groups_of_their_own() -> None:
-    names = {short: metric_name(short) for short in (*HISTORY, *TERMS) if short != "step"}
+    names = {short: metric_name(short) for short in (*HISTORY, "images_per_second", *TERMS) if short != "step"}
     assert names == {
         "epoch": "progress/epoch",
         "loss": "loss/total",

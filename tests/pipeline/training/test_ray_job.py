@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from ray._private.runtime_env.packaging import create_package
 from ruamel.yaml import YAML
 
 from pipeline.config.paths import Paths
@@ -18,7 +21,14 @@ from tests.support.imports import ROOT
 from tests.support.ray_head import SCRIPTS, Head, ray_head
 
 MUST_STAY = (
+    ".env",
     ".git/config",
+    "prod.env",
+    "PReNet.pth",
+    "model.onnx",
+    "holiday.jpg",
+    "raw/rain1400/1.png",
+    "dry/holiday.png",
     ".venv/bin/python",
     ".dvc/config.local",
     ".cache/shards/x.tar",
@@ -67,6 +77,18 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
+def test_the_package_has_the_code_and_no_secret_data_or_weights(project: Path, tmp_path: Path) -> None:
+    """As Ray makes it, also in a checkout whose .gitignore excludes nothing."""
+    excludes = YAML(typ="safe", pure=True).load(ROOT / "infra/runtime-env.yaml")["excludes"]
+    package = tmp_path / "package.zip"
+    create_package(str(project), package, include_gitignore=False, excludes=excludes)
+    with ZipFile(package) as file:
+        packed = {name for name in file.namelist() if not name.endswith("/")}
+    assert packed.isdisjoint(MUST_STAY)
+    assert {"params.yaml", "pipeline/__main__.py", "rdmc/models/rdmc.py"} <= packed
+    assert {name for name in packed if not name.endswith(".py")} == UPLOADED
+
+
 def submit(head: Head, project: Path, variables: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
     """Submit with infra's runtime environment and the job's own variables, and wait for the end of the job."""
     runtime = YAML(typ="safe", pure=True).load(ROOT / "infra/runtime-env.yaml") | {"env_vars": variables}
@@ -101,3 +123,43 @@ def test_a_job_without_the_token_is_refused(head: Head, project: Path) -> None:
     done = submit(stranger, project, {}, "python", "-m", "pipeline", "--help")
     assert done.returncode != 0
     assert "Missing authentication token" in done.stdout + done.stderr
+
+
+CONNECT = """
+import sys, time
+from pipeline.cluster import cluster
+from pipeline.config.settings import Settings
+from rdmc.errors import ServiceError
+begun = time.monotonic()
+try:
+    with cluster(Settings(ray_address=sys.argv[1])):
+        pass
+except ServiceError as error:
+    assert time.monotonic() - begun < 10, "Ray itself tries for 20 seconds"
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({}, ""),
+        (
+            {"RAY_AUTH_TOKEN_PATH": "wrong"},
+            "Ray at '{}' refuses this token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to",
+        ),
+        ({"RAY_AUTH_MODE": "disabled"}, "Ray at '{}' refuses this token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to"),
+        ({"RAY_AUTH_TOKEN_PATH": "absent"}, "Ray at '{}': no token (RAY_AUTH_TOKEN_PATH is set but"),
+    ],
+)
+def test_a_driver_with_another_token_is_told_so_at_once(
+    head: Head, tmp_path: Path, variables: dict[str, str], line: str
+) -> None:
+    (tmp_path / "wrong").write_text("ab" * 32)
+    environment = {**head.environment, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-c", CONNECT, head.address]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(line.format(head.address))
+    assert done.stdout.count("\n") == bool(line)
+    assert (not line) or "RAY_AUTH_TOKEN_PATH" in done.stdout

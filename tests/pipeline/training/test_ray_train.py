@@ -12,7 +12,6 @@ import ray
 import ray.train
 import torch
 from ray.exceptions import ActorDiedError
-from ray.train import FailureConfig
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from pipeline.cluster import cluster
@@ -22,6 +21,7 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.experiments.search import searching
+from pipeline.training import ray_train
 from pipeline.training.checkpoints import bring_home, forget, opened
 from pipeline.training.ray_train import _following, _readable, launch
 from pipeline.training.worker import Row
@@ -135,7 +135,7 @@ def test_a_damaged_shard_is_an_error_of_one_line(params: Params, tmp_path: Path)
 def test_a_worker_that_is_killed_is_called_that_with_the_params_that_help(
     params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray.train, "FailureConfig", lambda max_failures: FailureConfig(max_failures=0))
+    monkeypatch.setattr(ray_train, "RETRIES", 0)
     with pytest.raises(TrainingError) as caught:
         launch(Project(params, Settings(workers=1, gpu=False), paths), "killed", print, validates=True, make=dying)
     said = str(caught.value)
@@ -195,7 +195,7 @@ def test_an_error_of_the_follower_is_raised_at_the_end(tmp_path: Path) -> None:
 
 
 def test_the_local_cluster_requires_a_token() -> None:
-    """The cluster listens on all addresses of the machine; with this setting Ray refuses callers without the token."""
+    """With this setting Ray refuses callers without the token, also those on this machine."""
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 

@@ -1,0 +1,63 @@
+"""``clean``: delete what stopped trainings, searches, sweeps and ablations left in Ray's storage, in the bucket or on disk."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from pipeline.config.project import Project
+from pipeline.config.recipe import Recipe
+from pipeline.console import say, table
+from pipeline.storage.lease import holder
+from pipeline.storage.runs import RunFiles, run_files
+
+NAME = re.compile(r"(train|search|tune|ablate)-\S+")
+"""The names of runs. Beside them are folders that users named, such as those of profiles."""
+DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A stopped run's folder."""
+
+    name: str
+    bytes: int
+    age: float
+    """Days since the last write."""
+
+
+def run(project: Project[Recipe], days: float, delete: bool) -> None:
+    """List the folders of stopped runs in which nothing was written for ``days``, and delete them if ``delete`` says so.
+
+    A run that a process holds is left alone, with the folders of its trials. Raises ServiceError where the storage fails.
+    """
+    place = run_files(project)
+    found = leftovers(place, days)
+    if not found:
+        say(f"nothing to clean: {place.path} has no stopped run that is older than {days:g} days")
+        return
+    lines = [[one.name, f"{one.age:.1f}", f"{one.bytes / 1e6:.1f}"] for one in found]
+    table(f"stopped runs in {place.path}", ["run", "days", "MB"], lines)
+    if not delete:
+        say(f"nothing was deleted; `python -m pipeline clean --older-than {days:g} --yes` deletes these {len(found)}")
+        return
+    for one in found:
+        place.within(one.name).remove()
+        (project.paths.runs / f"{one.name}.jsonl").unlink(missing_ok=True)  # the history of what is gone
+    say(f"deleted {len(found)} of them, {sum(one.bytes for one in found) / 1e6:.1f} MB")
+
+
+def leftovers(place: RunFiles, days: float) -> list[Leftover]:
+    """The folders of stopped runs in ``place`` whose last write is older than ``days``, by name."""
+    names = [name for name in place.folders() if NAME.fullmatch(name)]
+    held = [name for name in names if holder(place.within(name)) or holder(place, f"{name}.lease")]
+    found = []
+    for name in names:
+        if any(name == other or name.startswith(f"{other}-") for other in held):
+            continue
+        size, last = place.within(name).size_and_last_write()
+        age = (time.time() - last) / DAY
+        if age > days:
+            found.append(Leftover(name, size, age))
+    return found
