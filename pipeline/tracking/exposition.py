@@ -6,6 +6,7 @@ processes and machines; these are of the training itself. infra/monitoring/ has 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +47,8 @@ class TrainingMetrics:
         self.repeated = Counter("rdmc_training_repeated_steps", "Steps taken again after a restart of workers.", **options)
         for part in PARTS:
             self.seconds.labels(part)
+        for unknown in (self.loss, self.psnr, self.rate, self.each):
+            unknown.set(math.nan)  # until there is a figure; a 0 would be drawn as one
 
     def __call__(self, row: Mapping[str, float]) -> None:
         """Take over the figures of a report (``rdmc.training.report.Report.flat``)."""

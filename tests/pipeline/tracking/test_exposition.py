@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import urllib.request
 from typing import Any
@@ -40,6 +41,8 @@ def test_prometheus_reads_the_last_report() -> None:
         before = read(port)
         assert before["rdmc_training_info train-abc"] == 1
         assert (before["rdmc_training_steps"], before["rdmc_training_step"]) == (1200, 0)
+        for name in ("loss", "psnr_y", "images_per_second", "step_seconds"):
+            assert math.isnan(before[f"rdmc_training_{name}"]), "there is no figure yet"
         metrics(row(20))
         metrics(row(40, validation_seconds=3.0, psnr_y=29.5, ssim_y=0.9))
         found = read(port)
