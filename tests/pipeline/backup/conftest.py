@@ -26,8 +26,9 @@ def kept(
     shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-        client = MlflowClient("sqlite:///mlflow.db", "sqlite:///mlflow.db")
+        uri = f"sqlite:///{root / 'mlflow.db'}"  # absolute: MLflow keeps a database open by its address
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        client = MlflowClient(uri, uri)
         workspace = make_workspace(Path())
         register_shifts(workspace, params, client, (-2.0, 10.0), patch)
         made = PromotionStore(workspace, client, with_overrides(params, EASY))

@@ -52,6 +52,7 @@ def with_leaks(checkout: Path, bucket: object) -> None:
     commit(checkout)
 
 
+@pytest.mark.slow
 def test_a_release_in_a_job_comes_home(
     jobs_cluster: Cluster, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_release_in_a_job_comes_home(
     assert "error: " in failed.stdout
 
 
+@pytest.mark.slow
 def test_a_training_is_left_followed_and_stopped(jobs_cluster: Cluster, s3: S3Server, tmp_path: Path) -> None:
     many = {"train.steps": 100_000, "train.validate_every": 50_000}
     checkout = make_checkout(tmp_path / "checkout", s3.bucket("stopped"), tmp_path / "made", many, "main/")

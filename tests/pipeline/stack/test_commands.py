@@ -121,7 +121,7 @@ def test_the_whole_stack(project: Path) -> None:
     assert "no such bucket" in in_shell(project, "python", "-m", "pipeline", "connect", code=1, RDMC_BUCKET="s3://none/x")
     assert "refuses" in in_shell(project, "python", "-m", "pipeline", "connect", code=1, AWS_SECRET_ACCESS_KEY="wrong")
     keys = dict(line.split("=", 1) for line in (state.root / ENV).read_text().splitlines() if line.startswith("AWS_"))
-    client = boto3.client(
+    client = boto3.Session().client(
         "s3",
         endpoint_url=keys["AWS_ENDPOINT_URL"],
         region_name="us-east-1",

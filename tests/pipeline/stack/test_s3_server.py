@@ -25,7 +25,7 @@ def test_objects_are_put_and_read_with_the_keys_and_refused_without(state: State
     variables = client_variables(state, port)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
+    client = boto3.Session().client("s3")
     client.put_object(Bucket="rdmc", Key="main/dvc/one", Body=b"rain")
     assert client.get_object(Bucket="rdmc", Key="main/dvc/one")["Body"].read() == b"rain"
     assert (state.root / "s3/rdmc/main/dvc/one").read_bytes() == b"rain"
@@ -34,9 +34,9 @@ def test_objects_are_put_and_read_with_the_keys_and_refused_without(state: State
     with pytest.raises(ServiceError, match="no such bucket"):
         check_bucket(Settings(bucket="s3://none/main"))
     with pytest.raises(ClientError, match="403"):
-        boto3.client("s3", aws_access_key_id=variables["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong").head_bucket(
-            Bucket="rdmc"
-        )
+        boto3.Session().client(
+            "s3", aws_access_key_id=variables["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong"
+        ).head_bucket(Bucket="rdmc")
     assert variables["AWS_SECRET_ACCESS_KEY"] not in " ".join(made.command) + state.log("s3").read_text()
 
 

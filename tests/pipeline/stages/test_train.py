@@ -76,6 +76,7 @@ def test_a_run_stopped_before_its_results_are_copied_is_completed_by_the_next(
     assert Genotype.from_json(text, GENOTYPE).connections == few.connections
 
 
+@pytest.mark.slow
 def test_a_driver_in_another_folder_resumes_the_same_run(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log lies in the storage beside the checkpoints, so a second MLflow run is not opened and none is left running."""
     params, settings = tiny_params(LIGHT), Settings(workers=1, gpu=False, storage=str(tmp_path / "shared"))

@@ -91,6 +91,7 @@ def other() -> Iterator[Any]:
     ray.kill(actor)
 
 
+@pytest.mark.slow
 def test_a_training_says_what_it_waits_for_and_runs_when_it_is_free(
     params: Params, paths: Paths, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

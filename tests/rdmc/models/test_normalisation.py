@@ -47,7 +47,7 @@ def test_workers_normalise_by_the_whole_batch(tmp_path: Path, world: int) -> Non
 
 
 @pytest.mark.usefixtures("one_rank")
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_workers_learn_and_validate_alike(tmp_path: Path, recompute: bool) -> None:
     workspace = Paths(tmp_path / "data")
     make_dataset(workspace, "light")
