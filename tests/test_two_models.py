@@ -1,7 +1,7 @@
 """The life of two models on the default scenes, by the real commands: the gate's defaults promote, refuse and roll back.
 
-The network is smaller and the training shorter than the defaults. The 24 test scenes and the gate are the defaults. Wild rain is
-left out: so small a network loses as much as it gains there, and the gate rightly refuses it.
+The network is smaller and the training shorter than the defaults. The 24 test scenes and the gate are the defaults. Wild rain
+is left out: so small a network loses as much as it gains there, and the gate rightly refuses it.
 """
 
 from __future__ import annotations
