@@ -16,6 +16,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.config.settings import Settings
+from pipeline.stack.postgres import installed
 from pipeline.tracking.client import shown_uri, sqlite_path
 from rdmc.errors import ConfigError, DataError, ServiceError
 
@@ -92,8 +93,8 @@ def load(uri: str, folder: Path) -> None:
 
 def _run(url: URL, program: str, *arguments: str) -> str:
     """Run one of PostgreSQL's programs on the database and return its output. Raises ServiceError with its first line."""
-    debians = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
-    found = shutil.which(program) or (str(debians[-1]) if debians else "")
+    folders = list(installed(program).values())
+    found = str(folders[-1] / program) if folders else shutil.which(program)
     if not found:
         raise ServiceError(f"{program}: is not installed; install PostgreSQL's client programs (Debian: postgresql-client)")
     where = {"PGHOST": url.host, "PGPORT": url.port, "PGUSER": url.username, "PGDATABASE": url.database}

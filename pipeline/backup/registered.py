@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config.params import Params
 from pipeline.config.project import Project
-from pipeline.promotion.champion import log_name, read_log
+from pipeline.promotion.champion import read_log
 from pipeline.registry.client import model_folder, registry_for
 from pipeline.registry.versions import all_versions, known_aliases, load_registered
 from rdmc.errors import DataError
@@ -22,7 +22,6 @@ def snapshot(project: Project[Params]) -> dict[str, Any]:
             "versions": {str(each.number): {"run": each.run_id, "tags": dict(each.tags)} for each in versions},
             "aliases": known_aliases(client, names.model),
             "history": [[entry.number, entry.kind, entry.after, entry.at] for entry in read_log(client, names).entries],
-            "log": log_name(names),
         }
 
 

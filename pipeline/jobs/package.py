@@ -27,7 +27,7 @@ from rdmc.models.genotype import GENOTYPE
 
 RUNTIME = Path("infra/runtime-env.yaml")
 """The file that says what stays behind."""
-LOCAL = {"ray_address", "data", "storage", "shard_cache", "git_commit", "git_dirty", "git_code"}
+LOCAL = {"ray_address", "data", "storage", "shard_cache", "metrics", "git_commit", "git_dirty", "git_code"}
 """Settings that are about this machine, or that a job gets otherwise."""
 SECRET = re.compile(r"SECRET|PASSW|TOKEN|CREDENTIAL|ACCESS_KEY|PRIVATE|_PWD|API_KEY", re.IGNORECASE)
 """Names of variables that hold secrets."""

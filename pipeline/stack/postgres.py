@@ -70,18 +70,24 @@ def data_folder(state: State, user: str) -> Path:
     return inside
 
 
+def installed(program: str, debian: Path = DEBIAN) -> dict[str, Path]:
+    """Debian's folders with one of PostgreSQL's programs, by version, the newest last."""
+    found = {folder.parent.name: folder for folder in debian.glob("*/bin") if (folder / program).exists()}
+    return dict(sorted(found.items(), key=lambda item: [int(part) for part in item[0].split(".") if part.isdecimal()]))
+
+
 def programs_for(data: Path, debian: Path = DEBIAN) -> Path:
     """The folder with PostgreSQL's programs: of the version that made ``data``, else the newest.
 
     Raises ConfigError if there are none, or none of that version.
     """
-    found = {folder.parent.name: folder for folder in debian.glob("*/bin") if (folder / "initdb").exists()}
+    found = installed("initdb", debian)
     if not found and (elsewhere := shutil.which("initdb")):
         found = {_version(Path(elsewhere)): Path(elsewhere).resolve().parent}
     if not found:
         raise ConfigError("PostgreSQL: is not installed; sudo apt-get install postgresql, then run this again")
     if not (data / "PG_VERSION").exists():
-        return found[max(found, key=lambda version: [int(part) for part in version.split(".") if part.isdecimal()])]
+        return list(found.values())[-1]
     made = (data / "PG_VERSION").read_text().strip()
     if made not in found:
         raise ConfigError(

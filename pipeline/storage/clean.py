@@ -10,7 +10,7 @@ from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
 from pipeline.console import say, table
 from pipeline.storage.lease import holder
-from pipeline.storage.runs import RunFiles, run_files
+from pipeline.storage.runs import RunFiles, log_file, run_files
 
 NAME = re.compile(r"(train|search|tune|ablate)-\S+")
 """The names of runs. Beside them are folders that users named, such as those of profiles."""
@@ -44,7 +44,7 @@ def run(project: Project[Recipe], days: float, delete: bool) -> None:
         return
     for one in found:
         place.within(one.name).remove()
-        (project.paths.runs / f"{one.name}.jsonl").unlink(missing_ok=True)  # the history of what is gone
+        place.drop(log_file(one.name))  # the history of what is gone
     say(f"deleted {len(found)} of them, {sum(one.bytes for one in found) / 1e6:.1f} MB")
 
 

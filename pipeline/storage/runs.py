@@ -104,6 +104,11 @@ class RunFiles:
             self.files.delete_dir(self.path)
 
 
+def log_file(run: str) -> str:
+    """The name of a run's log, in Ray's storage beside the folder of its checkpoints."""
+    return f"{run}.jsonl"
+
+
 def ray_storage(project: Project[Recipe]) -> tuple[str, pyarrow.fs.FileSystem | None]:
     """``storage_path`` and ``storage_filesystem`` of Ray's RunConfig: a folder that all workers can write, or the bucket.
 

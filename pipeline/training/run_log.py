@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.console import say
-from pipeline.storage.runs import RunFiles
+from pipeline.storage.runs import RunFiles, log_file
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError, ServiceError
@@ -62,14 +62,14 @@ class RunLog:
     def drop(self) -> None:
         """Delete the log of a launch that has ended. A failure is only shown."""
         try:
-            self.place.drop(_file(self.name))
+            self.place.drop(log_file(self.name))
         except ServiceError as error:
             say(f"warning: the log of a finished run stays in the storage: {error}")
 
     def _write(self) -> None:
         lines = [{"run_id": self.run_id}, *(self.rows[step] for step in sorted(self.rows))]
         try:
-            self.place.write(_file(self.name), "".join(f"{json.dumps(line)}\n" for line in lines))
+            self.place.write(log_file(self.name), "".join(f"{json.dumps(line)}\n" for line in lines))
             self._failed = False
         except ServiceError as error:
             if not self._failed:
@@ -85,18 +85,14 @@ def recall(place: RunFiles, name: str) -> tuple[str | None, dict[int, Row]]:
     """
     run_id: str | None = None
     rows: dict[int, Row] = {}
-    for line in (place.read(_file(name)) or "").splitlines():
+    for line in (place.read(log_file(name)) or "").splitlines():
         try:
             logged = json.loads(line)
         except ValueError as error:
-            path = f"{place.path}/{_file(name)}"
+            path = f"{place.path}/{log_file(name)}"
             raise CheckpointError(f"{path}: {error}; delete that file, the training resumes without its history") from None
         if "step" in logged:
             rows[int(logged["step"])] = logged
         else:
             run_id = logged["run_id"]
     return run_id, rows
-
-
-def _file(name: str) -> str:
-    return f"{name}.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,8 +45,8 @@ class BatchNorm(nn.BatchNorm2d):
 
 def _mean_of_ranks(values: Tensor) -> Tensor:
     """Return the mean of a tensor over all ranks. Its gradient reaches each rank's tensor from the losses of all of them."""
-    mean: Tensor = _MeanOfRanks.apply(values)  # type: ignore[no-untyped-call]
-    return mean
+    apply: Callable[[Tensor], Tensor] = _MeanOfRanks.apply
+    return apply(values)
 
 
 class _MeanOfRanks(torch.autograd.Function):

@@ -42,6 +42,8 @@ def scene(number: int, height: int = 48, width: int = 64) -> Image:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
 
 
+LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
+"""The override of params that train on light rain alone."""
 HEAVY = {"heavy": {"source": "embedded", "rain": "heavy", "variants": 1}}
 """The datasets of params that train on heavy rain alone."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +79,23 @@ def add_versions(client: MlflowClient, model: str, count: int) -> None:
     for _ in range(count):
         run = client.create_run("0")
         client.create_model_version(model, run.info.artifact_uri, run.info.run_id, await_creation_for=0)
+
+
+@contextmanager
+def registered_project(
+    root: Path, store: Path, make_workspace: Callable[..., Paths], params: Params, levels: Sequence[float]
+) -> Iterator[PromotionStore]:
+    """Make a project in ``root`` that has registered ``levels`` (``register_shifts``); the working folder within the block.
+
+    ``store`` is an empty one, to copy. MLflow keeps databases open by their address, so that of the copy is absolute.
+    """
+    shutil.copy(store, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("MLFLOW_TRACKING_URI", uri := f"sqlite:///{root / 'mlflow.db'}")
+        made = PromotionStore(make_workspace(Path()), MlflowClient(uri, uri), with_overrides(params, EASY))
+        register_shifts(made.workspace, params, made.client, levels, patch)
+        yield made
 
 
 def register_shifts(

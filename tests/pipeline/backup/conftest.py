@@ -14,7 +14,7 @@ from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.recipe import with_overrides
 from pipeline.config.settings import Settings
-from tests.support.registry import EASY, PromotionStore, register_shifts
+from tests.support.registry import EASY, PromotionStore, registered_project
 
 
 @pytest.fixture(scope="session")
@@ -23,15 +23,7 @@ def kept(
 ) -> Path:
     """A folder with a project: version 1 is the champion, version 2 a candidate that was refused. No test changes it."""
     root = tmp_path_factory.mktemp("kept")
-    shutil.copy(empty_store, root / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        uri = f"sqlite:///{root / 'mlflow.db'}"  # absolute: MLflow keeps a database open by its address
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        client = MlflowClient(uri, uri)
-        workspace = make_workspace(Path())
-        register_shifts(workspace, params, client, (-2.0, 10.0), patch)
-        made = PromotionStore(workspace, client, with_overrides(params, EASY))
+    with registered_project(root, empty_store, make_workspace, params, (-2.0, 10.0)) as made:
         assert made.promote("1")
         assert not made.promote("2")
     return root

@@ -58,6 +58,7 @@ def test_the_variables_are_settings_that_are_not_about_this_machine(monkeypatch:
         "RDMC_BUCKET": "s3://rain/x",
         "RDMC_DATA": "/home/me",
         "RDMC_RAY_ADDRESS": "auto",
+        "RDMC_METRICS": "127.0.0.1:8001",
         "RDMC_SHARD_CACHE": "/fast",
         "AWS_ACCESS_KEY_ID": "the-key",
         "AWS_SECRET_ACCESS_KEY": "the-secret",

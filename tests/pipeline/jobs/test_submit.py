@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -42,11 +43,11 @@ def submit(cluster: Cluster, s3: S3Server, checkout: Path, bucket: str, *argumen
     return subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, check=False, timeout=550)
 
 
-def with_leaks(checkout: Path, bucket: object) -> None:
+def with_leaks(checkout: Path, bucket: Any) -> None:
     """Push a report of leaks, as `dvc push` does, and commit it."""
     report = json.dumps({"version": 1, "leaks": []}).encode()
     md5 = hashlib.md5(report, usedforsecurity=False).hexdigest()
-    bucket.put_object(Key=f"main/dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=report)  # type: ignore[attr-defined]
+    bucket.put_object(Key=f"main/dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=report)
     lock = (checkout / "dvc.lock").read_text()
     (checkout / "dvc.lock").write_text(lock.replace("{outs: [", f"{{outs: [{{path: data/leaks.json, md5: {md5}}}, "))
     commit(checkout)
@@ -116,21 +117,21 @@ def test_what_cannot_run_is_refused_before_a_cluster_is_asked(checkout: Path, s3
 
     params = read_params(checkout / "params.yaml")
 
-    def project(**settings: str) -> Project[Params]:
-        return Project(params, Settings(**settings), Paths())  # type: ignore[arg-type]
+    def project(bucket: str) -> Project[Params]:
+        return Project(params, Settings(bucket=bucket), Paths())
 
     nowhere = "http://127.0.0.1:1"
     with pytest.raises(ConfigError, match="'search': no job can run it, these can: train,"):
-        run(project(bucket="s3://refused"), Job("search"), nowhere)
+        run(project("s3://refused"), Job("search"), nowhere)
     with pytest.raises(ConfigError, match="^RDMC_BUCKET: is not set"):
-        run(project(bucket=""), Job("train"), nowhere)
+        run(project(""), Job("train"), nowhere)
     with pytest.raises(ServiceError, match="no such bucket"):
-        run(project(bucket="s3://no-such-bucket"), Job("train"), nowhere)
+        run(project("s3://no-such-bucket"), Job("train"), nowhere)
     s3.bucket("empty")
     with pytest.raises(DataError, match=r"^s3://empty/dvc/files/md5/.*: no such object; run `dvc push`"):
-        run(project(bucket="s3://empty"), Job("train"), nowhere)
+        run(project("s3://empty"), Job("train"), nowhere)
     with pytest.raises(ServiceError, match="start the head, or set RAY_API_SERVER_ADDRESS"):
-        run(project(bucket="s3://refused"), Job("train"), nowhere)
+        run(project("s3://refused"), Job("train"), nowhere)
     (checkout / "dvc.lock").write_text("stages: {}\n")
     with pytest.raises(DataError, match="data/shards/light: neither on disk nor in dvc.lock"):
-        run(project(bucket="s3://refused"), Job("train"), nowhere)
+        run(project("s3://refused"), Job("train"), nowhere)

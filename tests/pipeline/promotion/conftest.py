@@ -13,7 +13,7 @@ from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.recipe import with_overrides
 from pipeline.promotion import champion
-from tests.support.registry import EASY, PromotionStore, register_shifts
+from tests.support.registry import EASY, PromotionStore, registered_project
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +22,8 @@ def registered(
 ) -> Path:
     """A folder with data, models and a store. No test changes it."""
     root = tmp_path_factory.mktemp("registered")
-    shutil.copy(empty_store, root / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-        client = MlflowClient("sqlite:///mlflow.db", "sqlite:///mlflow.db")
-        register_shifts(make_workspace(Path()), params, client, (-0.5, 10.0, -2.0), patch)
+    with registered_project(root, empty_store, make_workspace, params, (-0.5, 10.0, -2.0)):
+        pass
     return root
 
 

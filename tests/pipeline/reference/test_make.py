@@ -18,13 +18,12 @@ from pipeline.config.settings import Settings
 from pipeline.reference import make
 from rdmc.errors import ConfigError
 from rdmc.reference import CARD, WEIGHTS, load_reference, reference_card
-from tests.support.data import tiny_params, write_tiny_params
+from tests.support.data import LIGHT, tiny_params, write_tiny_params
 from tests.support.imports import ROOT
 
 PATIENCE = 600
 """Seconds that a command may take."""
 STEPS, EVERY = 120, 20
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
 SKIPPED = "nothing has changed, skipped"
 PAGE = "# Reference\n\n<!-- reference: begin -->\n<!-- reference: end -->\n"
 

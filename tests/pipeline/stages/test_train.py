@@ -21,9 +21,7 @@ from rdmc.errors import ConfigError, DataError
 from rdmc.models.cost import SIDE, cost
 from rdmc.models.genotype import GENOTYPE, Genotype
 from rdmc.models.rdmc import RDMCConfig
-from tests.support.data import make_dataset, tiny_params
-
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
+from tests.support.data import LIGHT, make_dataset, tiny_params
 
 
 def stop(*_: object) -> None:

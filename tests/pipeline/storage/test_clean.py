@@ -55,9 +55,12 @@ def test_a_run_that_is_held_stays_in_the_bucket_with_its_trials(settings: Settin
     elsewhere = toy_project(settings, Paths(tmp_path / "another machine"))
     place = run_files(project)
     fill(place, "train-held", "train-stopped", "tune-held", "tune-held-trial-1", "tune-stopped")
+    for name in ("train-held", "train-stopped"):
+        place.write(f"{name}.jsonl", "{}")
     with training_lease(elsewhere, "train-held"), leased(place.within("tune-held")):
         time.sleep(1.1)  # S3 counts in seconds
         assert [one.name for one in clean.leftovers(place, 0)] == ["train-stopped", "tune-stopped"]
         assert clean.leftovers(place, 1) == [], "written today"
         clean.run(project, 0, delete=True)
         assert place.folders() == ["train-held", "tune-held", "tune-held-trial-1"]
+        assert (place.read("train-held.jsonl"), place.read("train-stopped.jsonl")) == ("{}", None), "the log goes with its run"

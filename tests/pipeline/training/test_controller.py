@@ -13,40 +13,19 @@ import ray
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 
-from pipeline.cluster import cluster
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
-from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.training import ray_train
 from pipeline.training.controller import interval, is_final, lacking, what_happened
 from pipeline.training.ray_train import launch
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError, ConfigError, DataError, MissingError, ServiceError, TrainingError
-from tests.support.data import make_dataset, tiny_params
+from tests.pipeline.training.conftest import SETTINGS
 from tests.support.dying import damaged, dying_once
 
-SETTINGS = Settings(workers=2, gpu=False)
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    made = Paths(tmp_path_factory.mktemp("project"))
-    make_dataset(made, "light")
-    return made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def running_ray() -> Iterator[None]:
-    with cluster(SETTINGS):
-        yield
-
-
-@pytest.fixture(scope="module")
-def params() -> Params:
-    return tiny_params(LIGHT)
+pytestmark = pytest.mark.usefixtures("running_ray")
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,10 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.training.network import interface_of
 from pipeline.training.ray_train import launch
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import LIGHT, make_dataset, tiny_params
 from tests.support.dying import marked
 from tests.support.waiting import until
 
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
 STORE = """
 import torch.distributed as distributed
 from datetime import timedelta

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,29 +29,11 @@ from rdmc.data.loader import PairStore
 from rdmc.data.shards import read_manifest
 from rdmc.errors import CheckpointError, ConfigError, DataError, ServiceError, TrainingError
 from rdmc.training.loop import Run
-from tests.support.data import make_dataset, tiny_params, toy_project
+from tests.pipeline.training.conftest import SETTINGS
+from tests.support.data import LIGHT, make_dataset, tiny_params, toy_project
 from tests.support.dying import dying
 
-SETTINGS = Settings(workers=2, gpu=False)
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    made = Paths(tmp_path_factory.mktemp("project"))
-    make_dataset(made, "light")
-    return made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def running_ray() -> Iterator[None]:
-    with cluster(SETTINGS):
-        yield
-
-
-@pytest.fixture(scope="module")
-def params() -> Params:
-    return tiny_params(LIGHT)
+pytestmark = pytest.mark.usefixtures("running_ray")
 
 
 def test_two_workers_learn_the_same_weights_as_one_process(params: Params, paths: Paths, tmp_path: Path) -> None:

@@ -17,12 +17,10 @@ from pipeline.training.checkpoints import bring_home
 from pipeline.training.ray_train import launch
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import LIGHT, make_dataset, tiny_params
 from tests.support.dying import marked
 from tests.support.s3 import Host
 from tests.support.waiting import until
-
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
 
 
 def test_a_training_goes_on_while_the_bucket_is_gone_and_its_checkpoints_follow(host: Host, tmp_path: Path) -> None:

@@ -17,11 +17,10 @@ from rdmc.data.loader import PairStore
 from rdmc.errors import DataError
 from rdmc.training.loop import Run
 from rdmc.training.speed import Speed
-from tests.support.data import make_dataset, tiny_params
+from tests.support.data import LIGHT, make_dataset, tiny_params
 
 SETTINGS = Settings(workers=1, gpu=False)
 CPU = torch.device("cpu")
-LIGHT = {"datasets": {"light": {"source": "embedded", "rain": "light", "variants": 1}}}
 
 
 @pytest.mark.usefixtures("one_thread")
