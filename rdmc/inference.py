@@ -6,7 +6,8 @@ Memory: the network's activations for the pixels of one tile, whatever the image
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise, product
 from typing import Any
 
@@ -134,7 +135,7 @@ def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.
     pixels = np.ascontiguousarray(images)
     if not pixels.flags.writeable:
         pixels = pixels.copy()  # torch has no read-only tensors, and warns
-    with torch.inference_mode():
+    with torch.inference_mode(), _any_shape():
         x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
         out: Tensor = network(x)
         if not bool(torch.isfinite(out).all()):
@@ -143,6 +144,17 @@ def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.
             )
         found: NDArray[np.float32] = out.permute(0, 2, 3, 1).float().cpu().numpy()
     return found
+
+
+@contextmanager
+def _any_shape() -> Iterator[None]:
+    """Let a GPU compute without trying the algorithms of each convolution: trials pay for shapes that come back, as in training."""
+    kept = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = kept
 
 
 def _to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
