@@ -153,9 +153,9 @@ def _timed(
     for one in rows:
         one["images_per_second"] = config.global_batch_size / one["seconds"]
         one["speed_up"] = rows[0]["seconds"] / one["seconds"]
-        print(
-            f"{name:20} {config.global_batch_size:3} x {config.crop:3} {one['variant']:22} {1e3 * one['seconds']:8.2f} ms {one['speed_up']:6.2f}x", flush=True
-        )
+        shape = f"{config.global_batch_size:3} x {config.crop:3}"
+        timed = f"{1e3 * one['seconds']:8.2f} ms {one['speed_up']:6.2f}x"
+        print(f"{name:20} {shape} {one['variant']:22} {timed}", flush=True)
     return rows
 
 
@@ -242,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ("right", "step", "loader", "busy")
     parser.add_argument("--what", nargs="+", choices=parts, default=list(parts))
-    parser.add_argument("--widths", nargs="+", type=int, help="of the published network whose steps are timed (default: 8 16 32)")
+    parser.add_argument("--widths", nargs="+", type=int, help="of the published network (default: 8 16 32)")
     parser.add_argument("--compile", action="store_true", help="time torch.compile of the published network too")
     parser.add_argument("--small", action="store_true", help="small numbers, to try the parts")
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")

@@ -148,7 +148,7 @@ def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.
 
 @contextmanager
 def _any_shape() -> Iterator[None]:
-    """Let a GPU compute without trying the algorithms of each convolution: trials pay for shapes that come back, as in training."""
+    """Keep a GPU from trying the algorithms of each convolution, which pays only for shapes that come back."""
     kept = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False
     try:
