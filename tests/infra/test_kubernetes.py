@@ -102,6 +102,7 @@ def test_containers_are_bounded_and_unprivileged(folder: str) -> None:
     for labels, pod in pods(folder):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False, "variables of services would be taken for settings, such as MLFLOW_PORT"
         head = labels.get("ray.io/node-type") == "head"
         assert pod["automountServiceAccountToken"] is True or not head
         assert pod["serviceAccountName"] in named(folder, "ServiceAccount")
@@ -175,7 +176,7 @@ def test_every_secret_and_setting_that_is_referred_to_exists(folder: str) -> Non
 @each_overlay
 def test_an_environment_names_settings_that_exist_and_no_values_of_secrets(overlay: str) -> None:
     known = {f"RDMC_{name.upper()}" for name in Settings.model_fields}
-    (settings,) = named(overlay, "ConfigMap").values()
+    settings = named(overlay, "ConfigMap")["rdmc-settings"]
     given = set(settings["data"]) | {each["name"] for item in containers(overlay) for each in item.get("env", [])}
     assert {name for name in given if name.startswith("RDMC_")} <= known
     Settings.model_validate(
@@ -215,7 +216,7 @@ def test_every_address_is_of_a_service_and_its_port(overlay: str) -> None:
     urls = {(host, int(port)) for text in texts for host, port in re.findall(r"http://([\w.-]+):(\d+)", text)}
     assert urls >= {("mlflow", 5000), ("rdmc-head-svc", 8265)}
     assert {(host, port) for host, port in urls if "." not in host} <= services
-    host = next(iter(named(overlay, "ConfigMap").values()))["data"]["PGHOST"]
+    host = named(overlay, "ConfigMap")["rdmc-database"]["data"]["PGHOST"]
     assert (host, 5432) in services or "." in host
 
 
