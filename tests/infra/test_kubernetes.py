@@ -147,6 +147,7 @@ def test_the_cluster_scales_and_keeps_its_heads_state_in_redis(overlay: str) -> 
     host = re.fullmatch(r"(?:rediss?://)?([\w.-]+):6379", spec["gcsFaultToleranceOptions"]["redisAddress"])
     assert host
     assert host[1] in named(overlay, "Service") or "." in host[1]
+    assert settings["RDMC_AUTOSCALING"] == "true", "a training would be refused while there is no worker"
     asked = int(settings["RDMC_WORKERS"])
     assert any(group["maxReplicas"] >= asked for group in spec["workerGroupSpecs"]), "the cluster can grow to its trainings"
 
