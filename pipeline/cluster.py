@@ -200,9 +200,11 @@ def share(settings: Settings) -> dict[str, float]:
 def require_resources(settings: Settings, trials: int = 0) -> None:
     """Raise ConfigError if the cluster can never run the training, or this many trials, at once.
 
-    Ray would wait forever for the missing resources.
+    Ray would wait forever for the missing resources. A cluster that adds nodes may have them later, so nothing is raised there.
     """
     count = workers(settings)
+    if settings.autoscaling:
+        return
     ((kind, each),) = share(settings).items()
     have = float(ray.cluster_resources().get(kind, 0))
     own = COORDINATION * trials if kind == "CPU" and count > 1 else 0.0

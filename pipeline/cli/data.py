@@ -127,16 +127,20 @@ def clean(
     older_than: Annotated[
         float, typer.Option(min=0, help="Only runs in which nothing was written for this many days.", show_default=False)
     ],
+    results: Annotated[
+        bool, typer.Option("--results", help="Also the results of finished trainings in the bucket, which jobs keep there.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete them. Without it, they are only listed.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """List or delete what stopped trainings and sweeps left in `runs/`, `RDMC_STORAGE` or the bucket.
 
     A run that is being trained is never touched. A run that was deleted starts at its first step when you start it again.
+    Results are copies: MLflow has the registered models. A training whose results were deleted can no longer come home.
     """
     from pipeline.storage import clean as command
 
-    command.run(read_project(params), older_than, yes)
+    command.run(read_project(params), older_than, yes, results)
 
 
 def connect() -> None:

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """``host:port`` at which ``train`` serves its figures to Prometheus; empty serves nothing."""
     wait: float = Field(default=600.0, ge=1)
     """Seconds that a training waits for free resources of a cluster that others use too."""
+    autoscaling: bool = False
+    """Whether the cluster adds nodes for workers that wait, so that a training may ask for more than it has now."""
     outage: float = Field(default=300.0, ge=0)
     """Seconds for which requests to the bucket of a running training are repeated while its server cannot be reached."""
     experiment: str = "rdmc"

@@ -79,7 +79,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
             if genotype := genotype_for(params.network):
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
             with _resumable(project, name):
-                result = launch(project, name, follow, validates=validates)
+                result = launch(project, name, follow, validates=validates, restarted=metrics.restarted)
         bring_home(result, paths)
     rows = {
         int(row["step"]): row for row in (result.metrics, result.final)

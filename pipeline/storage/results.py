@@ -94,6 +94,11 @@ def kept_runs(project: Project[Recipe]) -> list[str]:
     return _place(project).folders()
 
 
+def results_place(project: Project[Recipe]) -> RunFiles:
+    """The folder of all results in the bucket. Raises ConfigError without a bucket."""
+    return _place(project)
+
+
 def _place(project: Project[Recipe], *run: str) -> RunFiles:
     bucket = bucket_of(project.settings)
     if not bucket:

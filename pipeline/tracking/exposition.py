@@ -19,6 +19,8 @@ from rdmc.errors import one_line
 
 PARTS = ("step", "data", "validation", "pause")
 """What a report's seconds are of, by the beginning of their name (rdmc/training/report.py)."""
+CAUSES = ("failure", "preemption")
+"""Why workers are started again."""
 
 
 class TrainingMetrics:
@@ -45,10 +47,22 @@ class TrainingMetrics:
             **options,
         )
         self.repeated = Counter("rdmc_training_repeated_steps", "Steps taken again after a restart of workers.", **options)
+        self.restarts = Counter(
+            "rdmc_training_restarts",
+            "Restarts of the workers, by cause: failure (a worker died or failed), preemption (its node was taken away).",
+            ["cause"],
+            **options,
+        )
+        for cause in CAUSES:
+            self.restarts.labels(cause)
         for part in PARTS:
             self.seconds.labels(part)
         for unknown in (self.loss, self.psnr, self.rate, self.each):
             unknown.set(math.nan)  # until there is a figure; a 0 would be drawn as one
+
+    def restarted(self, cause: str) -> None:
+        """Count a restart of the workers; ``cause`` is one of ``CAUSES``."""
+        self.restarts.labels(cause).inc()
 
     def __call__(self, row: Mapping[str, float]) -> None:
         """Take over the figures of a report (``rdmc.training.report.Report.flat``)."""

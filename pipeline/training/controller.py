@@ -1,7 +1,7 @@
 """What Ray Train's controller does for this project: it writes a journal, ends what cannot heal, and says what it waits for.
 
 The controller is a process on the driver's node, so the driver can read the journal: a file with an object of JSON per line.
-That is the report of a step, or ``{"said": …}``, a line for the terminal.
+That is the report of a step, ``{"said": …}``, a line for the terminal, or ``{"restarted": …}``, why the workers start again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import ray
 import ray.exceptions
 import ray.train
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.callback import WorkerGroupCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.controller.state import PreemptingState, RestartingState
 from ray.train.v2.api.callback import UserCallback
+from ray.train.v2.api.exceptions import PreemptionError, TrainingFailedError
 
 from pipeline.storage.outage import OutageError
 from rdmc.errors import RdmcError, ServiceError, TrainingError, one_line
@@ -32,6 +34,8 @@ SETTLING = 3.0
 """Seconds in which the resources of workers that have just died may still count as taken."""
 SAID = "said"
 """The key of a line for the terminal."""
+RESTARTED = "restarted"
+"""The key of the cause of a restart: ``failure`` or ``preemption``."""
 KILLED = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.WorkerCrashedError,
@@ -70,6 +74,26 @@ class Journal(UserCallback):
         if self.failures <= RETRIES:  # Ray does not count preemptions; with one more, the driver says why the training ended
             start = "it starts again" if self.saved is None else f"resumes from step {self.saved}"
             _append(self.path, {SAID: f"{what_happened(causes)}; {start}"})
+
+
+class Restarts(ControllerCallback):
+    """Appends why the workers start again, and a line where a node leaves: the workers have saved a checkpoint by then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Append a line for a node that is to leave, and one for a restart."""
+        if isinstance(current_state, PreemptingState) and not isinstance(previous_state, PreemptingState):
+            ranks = ", ".join(map(str, current_state.preemption_info.preempted_ranks))
+            _append(
+                self.path, {SAID: f"the node of worker {ranks} leaves the cluster; a checkpoint is saved with the next report"}
+            )
+        if isinstance(current_state, RestartingState):
+            preempted = is_preemption(current_state.training_failed_error)
+            _append(self.path, {RESTARTED: "preemption" if preempted else "failure"})
+            if isinstance(current_state.training_failed_error, PreemptionError):
+                _append(self.path, {SAID: "the node has left; the training resumes from its last checkpoint on other nodes"})
 
 
 class Waiting(WorkerGroupCallback):
@@ -130,6 +154,12 @@ def is_final(cause: BaseException) -> bool:
     A service may come back, unless the training has waited for it already.
     """
     return isinstance(cause, OutageError) or (isinstance(cause, RdmcError) and not isinstance(cause, ServiceError))
+
+
+def is_preemption(error: TrainingFailedError) -> bool:
+    """Whether workers were lost because their node was taken away, announced or not."""
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    return isinstance(error, PreemptionError) or any(getattr(root_cause(one), "preempted", False) for one in failures.values())
 
 
 def what_happened(causes: Mapping[int, BaseException]) -> str:

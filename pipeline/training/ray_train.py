@@ -30,7 +30,7 @@ from pipeline.console import say
 from pipeline.storage.runs import ray_storage, run_files
 from pipeline.storage.s3 import bucket_of
 from pipeline.training.checkpoints import TrainingResult, resume_point
-from pipeline.training.controller import KILLED, RETRIES, SAID, Journal, Waiting, interval, root_cause
+from pipeline.training.controller import KILLED, RESTARTED, RETRIES, SAID, Journal, Restarts, Waiting, interval, root_cause
 from pipeline.training.network import OwnAddress
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
@@ -45,6 +45,7 @@ def launch(
     validates: bool,
     callbacks: list[RayTrainCallback] | None = None,
     make: MakeRun = training,
+    restarted: Callable[[str], None] = lambda cause: None,
 ) -> TrainingResult:
     """Train a project's params on the cluster and return the checkpoints.
 
@@ -58,6 +59,7 @@ def launch(
         validates: Whether there are validation pairs; without them the last checkpoint counts as the best one.
         callbacks: Further callbacks for Ray Train.
         make: Called in each worker; returns the training that it runs. It must be a module-level function.
+        restarted: Called with ``failure`` or ``preemption`` when the workers start again.
 
     Raises:
         ConfigError: The batch does not divide among the workers.
@@ -73,7 +75,7 @@ def launch(
     require_resources(settings)
     path, filesystem = ray_storage(project)
     os.environ[WORKER_GROUP_START_TIMEOUT_S_ENV_VAR] = str(interval(settings.wait))  # Ray hands it on to the controller
-    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder) / "journal", follow) as journal:
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder), follow, restarted) as journal:
         trainer = _Trainer(
             _train_worker,
             train_loop_config={"project": project.to_plain(), "make": make},
@@ -86,18 +88,18 @@ def launch(
                 storage_filesystem=filesystem,
                 failure_config=ray.train.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=score),
-                callbacks=[
-                    Journal(journal, _saved(project, name)),
-                    Waiting(journal, settings.wait),
-                    OwnAddress(),
-                    *(callbacks or []),
-                ],
+                callbacks=[*_callbacks(journal, project, name), *(callbacks or [])],
             ),
         )
         try:
             return _result(trainer.fit(), name)
         except ray.train.TrainingFailedError as error:
             raise _readable(error) from None
+
+
+def _callbacks(journal: Path, project: Project[Recipe], name: str) -> list[RayTrainCallback]:
+    """What Ray's controller does for a launch."""
+    return [Journal(journal, _saved(project, name)), Restarts(journal), Waiting(journal, project.settings.wait), OwnAddress()]
 
 
 def _result(result: ray.train.Result, name: str) -> TrainingResult:
@@ -127,11 +129,14 @@ class _Trainer(ray.train.torch.TorchTrainer):
 
 
 @contextmanager
-def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
-    """Call ``follow`` with each new report of the journal, and print its other lines, in a thread that ends with the block.
+def _following(folder: Path, follow: Callable[[Row], None], restarted: Callable[[str], None]) -> Iterator[Path]:
+    """Yield a journal in ``folder``. ``follow`` gets its reports, ``restarted`` causes of restarts; other lines are printed.
+
+    A thread does so, which ends with the block.
 
     An error that ``follow`` raises is raised at the end of the block, unless the block itself raised one.
     """
+    path = folder / "journal"
     path.touch()
     done = threading.Event()
 
@@ -145,6 +150,8 @@ def _following(path: Path, follow: Callable[[Row], None]) -> Iterator[Path]:
                 for line in map(json.loads, lines):
                     if SAID in line:
                         say(line[SAID])
+                    elif RESTARTED in line:
+                        restarted(line[RESTARTED])
                     else:
                         follow(line)
                 if ending:
@@ -171,10 +178,13 @@ def _train_worker(config: dict[str, Any]) -> None:
             work.run.resume(Path(folder))
     to_bucket = bucket_of(project.settings) is not None and not project.settings.storage
     mode = ray.train.CheckpointUploadMode.ASYNC if to_bucket else ray.train.CheckpointUploadMode.SYNC
+    saved_for: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
         for report in work.reports():
             checkpoint = None
-            if report.saves and context.get_world_rank() == 0:
+            if leaving := _leaving(saved_for):
+                saved_for = leaving
+            if (report.saves or leaving) and context.get_world_rank() == 0:
                 _wait_for_uploads(Path(folder), PENDING - 1)
                 target = Path(folder) / str(report.step)
                 target.mkdir()
@@ -182,6 +192,16 @@ def _train_worker(config: dict[str, Any]) -> None:
                 checkpoint = ray.train.Checkpoint.from_directory(target)
             ray.train.report(report.flat(), checkpoint, checkpoint_upload_mode=mode, delete_local_checkpoint_after_upload=True)
         _wait_for_uploads(Path(folder), 0)
+
+
+def _leaving(known: list[str]) -> list[str]:
+    """The nodes of workers that are about to leave the cluster, if there are others than ``known``; equal on all ranks.
+
+    Every rank must call this with the same reports.
+    """
+    info = ray.train.get_preemption_info()
+    nodes = info.preempted_node_ids if info else []
+    return nodes if nodes != known else []
 
 
 PENDING = 2

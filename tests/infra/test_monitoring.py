@@ -31,6 +31,10 @@ def panels() -> list[dict[str, Any]]:
     return list(json.loads(DASHBOARD.read_text())["panels"])
 
 
+def alerts() -> list[dict[str, Any]]:
+    return [rule for group in load(INFRA / "monitoring/alerts.yaml")["groups"] for rule in group["rules"]]
+
+
 def queried() -> set[str]:
     queries = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
     return set(re.findall(r"\b(?:rdmc|ray)_\w+", queries))
@@ -48,6 +52,15 @@ def test_every_query_is_of_a_metric_that_exists() -> None:
     assert len(ours) >= 10
     assert ours <= exposition()
     assert queried() - ours == RAYS
+
+
+def test_every_alert_is_of_a_metric_that_exists() -> None:
+    assert len(alerts()) >= 4
+    for rule in alerts():
+        names = set(re.findall(r"\brdmc_\w+", rule["expr"]))
+        assert names, rule["alert"]
+        assert names <= exposition()
+        assert rule["annotations"]["summary"].endswith(".")
 
 
 def test_rays_metrics_exist_in_the_installed_ray() -> None:

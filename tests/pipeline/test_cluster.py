@@ -53,6 +53,14 @@ def test_workers_that_can_never_fit_are_refused_with_the_numbers(
     assert "\n" not in str(caught.value)
 
 
+def test_a_cluster_that_adds_nodes_may_have_too_few_now(resources: dict[str, float]) -> None:
+    resources.update({"CPU": 1})
+    cluster.require_resources(Settings(workers=4, gpu=False, autoscaling=True))
+    cluster.require_resources(Settings(workers=4, gpu=True, autoscaling=True), trials=3)
+    with pytest.raises(ConfigError, match="4 workers need 4 CPUs, the cluster has 1"):
+        cluster.require_resources(Settings(workers=4, gpu=False))
+
+
 def test_the_projects_own_address_of_ray_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.delenv("RDMC_RAY_ADDRESS", raising=False)

@@ -67,6 +67,35 @@ def damaged(starts: str, params: Recipe, device: torch.device, speed: Speed) -> 
     raise DataError("light-0.tar: damaged; run `dvc repro pack`")
 
 
+class Leaving(Run):
+    """A training that waits at its first report until Ray says that a node leaves, and at its second until it is ended."""
+
+    place: Path
+
+    def reports(self, train: PairStore, validation: PairStore | None = None, loaders: int = 0) -> Generator[Report, None, None]:
+        """Yield reports; the first attempt marks in ``place`` that it waits, and ends with its second report."""
+        from ray.train.v2._internal.execution.context import get_train_context
+
+        again = (self.place / "waits").exists()
+        for count, report in enumerate(super().reports(train, validation, loaders)):
+            if not again and count == 0:
+                (self.place / str(os.getpid())).touch()
+                if len(list(self.place.iterdir())) > 1:
+                    (self.place / "waits").touch()
+                while get_train_context().preemption_context.preemption_info is None:
+                    time.sleep(0.05)
+            while not again and count == 1:
+                time.sleep(0.05)
+            yield report
+
+
+def leaving(place: str, params: Recipe, device: torch.device, speed: Speed) -> Run:
+    """Make the training that each worker runs."""
+    run = Leaving(params.network, params.loss, params.train, params.seed, device)
+    run.place = Path(place)
+    return run
+
+
 class Marked(Run):
     """A training that marks in ``place`` which step it has reached. It begins when ``place`` holds a file ``begin``."""
 

@@ -13,7 +13,9 @@ from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.storage import clean
 from pipeline.storage.lease import leased, training_lease
+from pipeline.storage.results import results_place
 from pipeline.storage.runs import RunFiles, run_files
+from rdmc.errors import ConfigError
 from tests.support.data import toy_project
 
 
@@ -48,6 +50,32 @@ def test_old_runs_on_disk_are_listed_and_then_deleted(tmp_path: Path, capsys: py
     assert not (tmp_path / "runs/train-aa.jsonl").exists()
     clean.run(project, 2, delete=True)
     assert "nothing to clean" in capsys.readouterr().out
+
+
+def test_old_results_are_deleted_when_asked_for_and_new_ones_stay(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = toy_project(settings, Paths(tmp_path))
+    results = results_place(project)
+    fill(results, "train-old")
+    time.sleep(1.1)  # S3 counts in seconds
+    clean.run(project, 0, delete=True)
+    assert results.folders() == ["train-old"], "nobody asked for the results"
+    clean.run(project, 0, delete=False, results=True)
+    assert "clean --older-than 0 --results --yes` deletes these 1" in capsys.readouterr().out
+    clean.run(project, 1, delete=True, results=True)
+    assert results.folders() == ["train-old"], "written today"
+    clean.run(project, 0, delete=True, results=True)
+    assert results.folders() == []
+
+
+def test_results_without_a_bucket_are_an_error_before_anything_is_deleted(tmp_path: Path) -> None:
+    project = toy_project(Settings(), Paths(tmp_path))
+    place = run_files(project)
+    fill(place, "train-aa")
+    with pytest.raises(ConfigError, match="RDMC_BUCKET"):
+        clean.run(project, 0, delete=True, results=True)
+    assert place.folders() == ["train-aa"]
 
 
 def test_a_run_that_is_held_stays_in_the_bucket_with_its_trials(settings: Settings, tmp_path: Path) -> None:

@@ -66,6 +66,18 @@ def test_steps_after_a_restart_count_as_repeated() -> None:
     assert metrics.repeated._value.get() == 60
 
 
+def test_restarts_of_workers_are_counted_by_cause() -> None:
+    metrics, port = TrainingMetrics("train-abc", 1200, 16), free_port()
+    with exposed(metrics, Settings(metrics=f"127.0.0.1:{port}")):
+        assert read(port)["rdmc_training_restarts_total failure"] == 0, "a counter exists before it counts"
+        metrics.restarted("preemption")
+        metrics.restarted("preemption")
+        metrics.restarted("failure")
+        found = read(port)
+    assert found["rdmc_training_restarts_total preemption"] == 2
+    assert found["rdmc_training_restarts_total failure"] == 1
+
+
 def test_a_taken_port_is_said_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -48,7 +48,9 @@ def test_a_worker_that_dies_is_named_with_the_step_from_which_the_training_resum
 ) -> None:
     rows: list[Row] = []
     make = partial(dying_once, str(paths.runs.absolute() / "once"))
-    launch(Project(params, SETTINGS, paths), "once", rows.append, validates=True, make=make)
+    causes: list[str] = []
+    launch(Project(params, SETTINGS, paths), "once", rows.append, validates=True, make=make, restarted=causes.append)
+    assert causes == ["failure"]
     assert [row["step"] for row in rows] == [3, 6]
     ours = [line for line in capsys.readouterr().out.splitlines() if "(raylet)" not in line]
     assert ours == ["worker 1 died (killed, most often because memory ran out); resumes from step 3"]

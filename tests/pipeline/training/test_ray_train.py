@@ -171,7 +171,7 @@ def test_an_error_of_the_follower_is_raised_at_the_end(tmp_path: Path) -> None:
     def follow(row: Row) -> None:
         raise ServiceError(f"row {row['step']}")
 
-    with pytest.raises(ServiceError, match="row 3"), _following(tmp_path / "journal", follow) as journal:
+    with pytest.raises(ServiceError, match="row 3"), _following(tmp_path, follow, print) as journal:
         journal.write_text('{"step": 3}\n{"step": 6}\n')
 
 
