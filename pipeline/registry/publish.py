@@ -22,8 +22,8 @@ import numpy as np
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.registry.client import ARTIFACT, registry
-from pipeline.tracking.client import experiment_id, knows_run, now_ms, send_metrics, send_params
-from pipeline.tracking.metric_names import TEST, metric_name
+from pipeline.tracking.client import experiment_id, knows_run, missing_figures, now_ms, send_metrics, send_params
+from pipeline.tracking.metric_names import TEST
 from pipeline.tracking.run_info import run_tags
 from rdmc.data.pairs import QUARANTINE
 from rdmc.errors import ServiceError
@@ -94,14 +94,7 @@ def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name:
 
 def add_history(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> int:
     """Log the figures of ``rows`` that the run does not have at their ``step``. Returns how many were logged."""
-    names = sorted({name for row in rows for name in row} - {"step"})
-    known = {name: {figure.step for figure in client.get_metric_history(run_id, metric_name(name))} for name in names}
-    missing = [
-        (metric_name(name), value, now_ms(), int(row["step"]))
-        for row in rows
-        for name, value in row.items()
-        if name != "step" and int(row["step"]) not in known[name]
-    ]
+    missing = missing_figures(client, run_id, rows)
     send_metrics(client, run_id, missing)
     return len(missing)
 

@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pipeline.config.settings import Settings
 from pipeline.console import note
+from pipeline.tracking.metric_names import metric_name
 from pipeline.tracking.relocation import artifact_folder, relocate
 from pipeline.tracking.run_info import KIND, TRAINING
 from rdmc.errors import ServiceError
@@ -141,6 +142,18 @@ def send_params(client: MlflowClient, run_id: str, params: Mapping[str, Any], ta
         client.log_batch(run_id, params=new[start : start + PARAMS_A_CALL])
     if tags:
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in as_text(tags).items()])
+
+
+def missing_figures(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> list[Figure]:
+    """The figures of ``rows`` that the run does not have at their ``step``, under MLflow's names."""
+    names = sorted({name for row in rows for name in row} - {"step"})
+    known = {name: {figure.step for figure in client.get_metric_history(run_id, metric_name(name))} for name in names}
+    return [
+        (metric_name(name), float(value), now_ms(), int(row["step"]))
+        for row in rows
+        for name, value in row.items()
+        if name != "step" and int(row["step"]) not in known[name]
+    ]
 
 
 def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.settings import Settings
@@ -18,6 +18,7 @@ from pipeline.tracking.client import (
     experiment_id,
     faults,
     knows_run,
+    missing_figures,
     now_ms,
     send_metrics,
     send_params,
@@ -105,6 +106,19 @@ class Tracker:
         excess = max(0, len(self._figures) - BUFFER)
         del self._figures[:excess]
         self._lost += excess
+        if not self._down or time.monotonic() >= self._next:
+            self._send()
+
+    def complete(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Send the figures of earlier reports that the run does not have: a killed process may have left them unsent.
+
+        A row has the ``step`` beside its figures.
+        """
+
+        def find(client: MlflowClient) -> None:
+            self._figures[:0] = missing_figures(client, str(self.run_id), rows)
+
+        self._todo.append(find)
         if not self._down or time.monotonic() >= self._next:
             self._send()
 

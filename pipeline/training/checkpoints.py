@@ -20,7 +20,11 @@ from pipeline.storage.runs import RunFiles, faults, run_files
 from pipeline.training.worker import Row
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.errors import ServiceError
-from rdmc.files import new_folder
+from rdmc.files import new_folder, write_text
+
+REPORTS = "reports.jsonl"
+"""The file of a checkpoint with every report up to its step, an object of JSON per line. A killed driver may have missed the
+last of them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def bring_home(result: TrainingResult, paths: Paths) -> None:
         for name in (WEIGHTS, FACTS):
             shutil.copy2(source / name, target / name)
     with opened(result.last) as source, new_folder(paths.last) as target:
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(REPORTS))  # equal runs differ in it
 
 
 def resume_point(place: RunFiles) -> tuple[int, str] | None:
@@ -65,10 +69,40 @@ def resume_point(place: RunFiles) -> tuple[int, str] | None:
     None if there is none, or if Ray's own note of its checkpoints has another form than Ray 2.60 gives it. Raises ServiceError
     where the storage fails.
     """
+    latest = _latest(place)
+    return (latest[0], latest[1].path) if latest else None
+
+
+def reported(place: RunFiles) -> dict[int, Row]:
+    """The reports, by step, in the checkpoint that a launch in the folder ``place`` resumes from; empty if it has none.
+
+    Raises ServiceError where the storage fails.
+    """
+    latest = _latest(place)
+    text = latest[1].read(REPORTS) if latest else None
+    try:
+        return {int(row["step"]): row for row in map(json.loads, (text or "").splitlines())}
+    except (ValueError, KeyError, TypeError):
+        return {}  # the training does not need it
+
+
+def write_reports(folder: Path, rows: list[Row]) -> None:
+    """Write the reports of a training so far into its checkpoint."""
+    write_text(folder / REPORTS, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def read_reports(folder: Path) -> list[Row]:
+    """What ``write_reports`` wrote; empty if the checkpoint has no such file."""
+    file = folder / REPORTS
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def _latest(place: RunFiles) -> tuple[int, RunFiles] | None:
+    """The step and the folder of the last checkpoint that Ray has noted in ``place``."""
     text = place.read(CHECKPOINT_MANAGER_SNAPSHOT_FILENAME)
     try:
         latest = json.loads(text)["latest_checkpoint_result"] if text else None
-        return (int(latest["metrics"]["step"]), place.within(latest["checkpoint_dir_name"]).path) if latest else None
+        return (int(latest["metrics"]["step"]), place.within(latest["checkpoint_dir_name"])) if latest else None
     except (ValueError, KeyError, TypeError):
         return None
 

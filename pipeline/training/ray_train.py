@@ -29,7 +29,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.console import say
 from pipeline.storage.runs import ray_storage, run_files
 from pipeline.storage.s3 import bucket_of
-from pipeline.training.checkpoints import TrainingResult, resume_point
+from pipeline.training.checkpoints import TrainingResult, read_reports, resume_point, write_reports
 from pipeline.training.controller import KILLED, RESTARTED, RETRIES, SAID, Journal, Restarts, Waiting, interval, root_cause
 from pipeline.training.network import OwnAddress
 from pipeline.training.worker import MakeRun, Row, Work, training
@@ -173,14 +173,17 @@ def _train_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     work = Work.open(project, ray.train.torch.get_device(), config["make"])
     checkpoint = ray.train.get_checkpoint()
+    rows: list[Row] = []
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             work.run.resume(Path(folder))
+            rows = read_reports(Path(folder))
     to_bucket = bucket_of(project.settings) is not None and not project.settings.storage
     mode = ray.train.CheckpointUploadMode.ASYNC if to_bucket else ray.train.CheckpointUploadMode.SYNC
     saved_for: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
         for report in work.reports():
+            rows.append(report.flat())
             checkpoint = None
             if leaving := _leaving(saved_for):
                 saved_for = leaving
@@ -189,8 +192,9 @@ def _train_worker(config: dict[str, Any]) -> None:
                 target = Path(folder) / str(report.step)
                 target.mkdir()
                 work.save(target, report)
+                write_reports(target, rows)
                 checkpoint = ray.train.Checkpoint.from_directory(target)
-            ray.train.report(report.flat(), checkpoint, checkpoint_upload_mode=mode, delete_local_checkpoint_after_upload=True)
+            ray.train.report(rows[-1], checkpoint, checkpoint_upload_mode=mode, delete_local_checkpoint_after_upload=True)
         _wait_for_uploads(Path(folder), 0)
 
 

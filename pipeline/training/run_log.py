@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pipeline.console import say
 from pipeline.storage.runs import RunFiles, log_file
 from pipeline.tracking.tracker import Tracker
+from pipeline.training.checkpoints import reported
 from pipeline.training.worker import Row
 from rdmc.errors import CheckpointError, ServiceError
 
@@ -30,7 +31,8 @@ class RunLog:
     def __init__(self, place: RunFiles, name: str) -> None:
         self.place, self.name = place, name
         """The folder of the log, and the launch."""
-        self.run_id, self.rows = recall(place, name)
+        self.run_id, logged = recall(place, name)
+        self.rows = reported(place.within(name)) | logged  # a killed driver may not have logged what its workers reported
         self.stepping = 0.0
         """Seconds in the training steps that this process followed."""
         self._written, self._failed = 0.0, False
@@ -52,6 +54,8 @@ class RunLog:
             if "psnr_y" in row or known != self.run_id or time.monotonic() - self._written > PAUSE:
                 self._write()
 
+        if self.rows:
+            tracker.complete(list(self.rows.values()))
         self.run_id = tracker.run_id
         self._write()
         try:

@@ -70,6 +70,19 @@ def test_a_run_holds_params_tags_metrics_and_system_metrics(
     assert capfd.readouterr() == ("", ""), "MLflow itself prints nothing"
 
 
+def test_a_run_that_was_killed_gets_the_figures_that_it_lacks(store: str) -> None:
+    first = Tracker.start(Settings(), "killed", {})
+    first.log({"loss": 0.5, "psnr_y": 20.0}, 10)
+    rows = [{"step": 10, "loss": 0.5, "psnr_y": 20.0}, {"step": 20, "loss": 0.25}]
+    again = Tracker.start(Settings(), "killed", {}, run_id=first.run_id)
+    again.complete(rows)
+    again.complete(rows)
+    again.finish()
+    client, run = MlflowClient(store), str(first.run_id)
+    assert [(one.step, one.value) for one in client.get_metric_history(run, "loss/total")] == [(10, 0.5), (20, 0.25)]
+    assert [one.step for one in client.get_metric_history(run, "validation/psnr_y")] == [10]
+
+
 def test_a_file_that_cannot_be_stored_delays_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:
     (tmp_path / "mlartifacts").write_text("a file where a folder should be")
     tracker = Tracker.start(Settings(), "files", {})

@@ -12,7 +12,17 @@ from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import _Chec
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage.runs import RunFiles
-from pipeline.training.checkpoints import TrainingResult, bring_home, forget, opened, resume_point
+from pipeline.training.checkpoints import (
+    REPORTS,
+    TrainingResult,
+    bring_home,
+    forget,
+    opened,
+    read_reports,
+    reported,
+    resume_point,
+    write_reports,
+)
 from rdmc.checkpoint import FACTS, WEIGHTS
 from rdmc.errors import ServiceError
 from tests.support.data import toy_project
@@ -37,10 +47,10 @@ def test_the_best_model_and_the_last_state_replace_older_ones(tmp_path: Path) ->
     for folder in (paths.best, paths.last):
         folder.mkdir(parents=True)
         (folder / "older").write_text("of an earlier training")
-    best, last = (stored(tmp_path / name, state=f"state of {name}") for name in ("best", "last"))
+    best, last = (stored(tmp_path / name, state=f"state of {name}", **{REPORTS: ""}) for name in ("best", "last"))
     bring_home(TrainingResult({}, {}, best, last), paths)
     assert content(paths.best) == {WEIGHTS: "weights of best", FACTS: "facts of best"}, "a model without the training's state"
-    assert content(paths.last) == {WEIGHTS: "weights of last", FACTS: "facts of last", "state": "state of last"}
+    assert content(paths.last) == {WEIGHTS: "weights of last", FACTS: "facts of last", "state": "state of last"}, "no times"
 
 
 def test_an_opened_checkpoint_is_a_folder(tmp_path: Path) -> None:
@@ -66,6 +76,15 @@ def test_a_run_resumes_from_the_checkpoint_that_ray_noted_last(tmp_path: Path) -
     note = _CheckpointManagerState(**{**{name: [] for name in lists}, **filled})
     (tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).write_text(note.json())
     assert resume_point(place) == (400, f"{tmp_path}/checkpoint_400")
+    assert reported(place) == {}, "a checkpoint of earlier code has no reports"
+    (tmp_path / "checkpoint_400").mkdir()
+    rows = [{"step": step, "loss": 1 / step} for step in (200, 400)]
+    write_reports(tmp_path / "checkpoint_400", rows)
+    assert reported(place) == {200: rows[0], 400: rows[1]}
+    assert read_reports(tmp_path / "checkpoint_400") == rows
+    assert read_reports(tmp_path) == []
+    (tmp_path / "checkpoint_400" / REPORTS).write_text('{"step": 200}\n{"ste')
+    assert reported(place) == {}
     for text in ("", "{}", '{"latest_checkpoint_result": {"metrics": {}}}', '{"latest_checkpoint_result": null}', "no json"):
         (tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).write_text(text)
         assert resume_point(place) is None

@@ -21,7 +21,7 @@ from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.experiments.search import searching
 from pipeline.training import ray_train
-from pipeline.training.checkpoints import bring_home, forget, opened
+from pipeline.training.checkpoints import bring_home, forget, opened, read_reports
 from pipeline.training.ray_train import _following, _readable, launch
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model, load_tensors
@@ -51,6 +51,8 @@ def test_two_workers_learn_the_same_weights_as_one_process(params: Params, paths
     state = load_tensors(home.last / "training.safetensors")
     for name, weight in alone.network.state_dict().items():
         assert torch.allclose(state[f"network/{name}"], weight, atol=1e-4), name
+    with opened(result.last) as last:
+        assert read_reports(last) == rows
     facts = load_model(home.best)[1]
     assert facts["validation"]["psnr_y"] == result.metrics["psnr_y"] == max(row["psnr_y"] for row in rows)
     assert facts["data"] == PairStore(folder, "train").digest

@@ -12,6 +12,7 @@ from pipeline.config.settings import Settings
 from pipeline.console import TrainingDisplay
 from pipeline.storage.runs import RunFiles, run_files
 from pipeline.tracking.tracker import Tracker
+from pipeline.training import run_log
 from pipeline.training.run_log import RunLog, recall
 from rdmc.errors import CheckpointError, ServiceError
 from tests.support.data import toy_project
@@ -49,6 +50,20 @@ def test_a_resumed_launch_continues_its_history_and_its_run(store: str, tmp_path
     assert {(figure.step, figure.value) for figure in history} >= {(2, 0.5), (4, 0.4), (6, 0.3)}
     assert "step" not in MlflowClient(store).get_run(str(first.run_id)).data.metrics
     assert recall(place, NAME) == (first.run_id, second.rows)
+
+
+def test_what_a_killed_driver_missed_is_in_the_checkpoint_and_comes_to_mlflow(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log and MLflow have step 2. The checkpoint at step 6 has 2, 4 and 6, of which the driver saw no more."""
+    place = RunFiles(f"{tmp_path}/runs", None)
+    first = follow(place, row(2, 0.5))
+    rows = [row(2, 0.5), row(4, 0.4), row(6, 0.3)]
+    monkeypatch.setattr(run_log, "reported", lambda _: {int(one["step"]): one for one in rows})
+    second = follow(place, row(8, 0.2))
+    assert (second.run_id, sorted(second.rows)) == (first.run_id, [2, 4, 6, 8])
+    history = MlflowClient(store).get_metric_history(str(first.run_id), "loss/total")
+    assert sorted((figure.step, figure.value) for figure in history) == [(2, 0.5), (4, 0.4), (6, 0.3), (8, 0.2)]
 
 
 def test_of_two_rows_of_a_step_the_later_one_counts(tmp_path: Path) -> None:
