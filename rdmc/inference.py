@@ -36,6 +36,20 @@ def derain_image(
 ) -> NDArray[np.uint8]:
     """Return the derained image: uint8 (H, W, 3) RGB in, the same out, rounded to the nearest level and clamped.
 
+    Arguments and errors are those of ``derain_values``.
+    """
+    return _to_levels(derain_values(network, rainy, tile, device, follow))
+
+
+def derain_values(
+    network: nn.Module,
+    rainy: NDArray[np.uint8],
+    tile: int = 1024,
+    device: str | torch.device = "cpu",
+    follow: Callable[[float], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return the derained image before it is rounded: uint8 (H, W, 3) RGB in, float32 (H, W, 3) clamped to 0..1 out.
+
     Args:
         network: maps (N, 3, H, W) RGB 0..1 to the same, any height and width, in evaluation mode. It is moved to
             ``device`` and, in place, to the channels-last layout, which takes a third less time on CPUs.
@@ -54,7 +68,7 @@ def derain_image(
     rows, columns = spans(height, tile), spans(width, tile)
     follow = follow or (lambda _: None)
     if len(rows) == len(columns) == 1:
-        whole = _to_levels(_run(network, rainy, device))
+        whole = np.clip(_run(network, rainy, device), 0, 1)
         follow(1)
         return whole
     blend = np.zeros(rainy.shape, np.float32)
@@ -65,7 +79,7 @@ def derain_image(
         part = _run(network, rainy[top:bottom, left:right], device)
         blend[top:bottom, left:right] += part * (vertical[:, None] * horizontal)[..., None]
         follow(1 / (len(rows) * len(columns)))
-    return _to_levels(blend)
+    return np.clip(blend, 0, 1, out=blend)
 
 
 def derain_images(

@@ -2,7 +2,8 @@
 
 Images are uint8 arrays of (H, W, 3) in RGB. Luma is MATLAB's BT.601 ``rgb2ycbcr`` on floats, 16 to 235, not rounded. All
 figures use 255 as the data range, for luma too, as the field does. The mean over a set of images is the mean of the images'
-figures. Each image counts once, whatever its size.
+figures. Each image counts once, whatever its size. These are the figures that the project trains, chooses and reports by;
+``rdmc.quality.conventions`` has the other conventions of published tables.
 """
 
 from __future__ import annotations
@@ -52,20 +53,20 @@ def psnr_y(a: Image, b: Image) -> float:
 def ssim(a: Image, b: Image) -> float:
     """Return the mean SSIM of red, green and blue, -1 to 1. Raises DataError, also for a side below ``WINDOW``."""
     check_pair(a, b, WINDOW)
-    return _ssim(a, b)
+    return mean_ssim(a, b)
 
 
 def ssim_y(a: Image, b: Image) -> float:
     """Return the SSIM of the luma, -1 to 1. Raises DataError, also for a side below ``WINDOW``."""
     check_pair(a, b, WINDOW)
-    return _ssim(luma(a), luma(b))
+    return mean_ssim(luma(a), luma(b))
 
 
 def measure_luma(derained: Image, clean: Image) -> dict[str, float]:
     """Return psnr_y and ssim_y of an image against its clean one. Raises DataError."""
     check_pair(derained, clean, WINDOW)
     planes = luma(derained), luma(clean)
-    return {"psnr_y": _psnr(*planes), "ssim_y": _ssim(*planes)}
+    return {"psnr_y": _psnr(*planes), "ssim_y": mean_ssim(*planes)}
 
 
 def measure(derained: Image, clean: Image) -> dict[str, float]:
@@ -117,8 +118,12 @@ def _decibel(error: float) -> float:
     return BEST_PSNR if error == 0 else min(BEST_PSNR, float(10 * np.log10(PEAK**2 / error)))
 
 
-def _ssim(a: Image | Plane, b: Image | Plane) -> float:
-    """Return the mean SSIM of (H, W) or (H, W, C): population covariances, over the positions where the window fits."""
+def mean_ssim(a: Image | Plane, b: Image | Plane) -> float:
+    """Return the mean SSIM of two arrays of (H, W) or (H, W, C), levels 0 to 255.
+
+    Covariances are those of the population. The mean is over the positions where the Gaussian window fits. The caller has
+    checked that the shapes are equal and no side is below ``WINDOW``.
+    """
     border = WINDOW - 1
     height, width = a.shape[0] - border, a.shape[1] - border
     total = 0.0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdmc.errors import CheckpointError, DataError
-from rdmc.inference import ALIGN, OVERLAP, derain_image, derain_images, spans
+from rdmc.inference import ALIGN, OVERLAP, derain_image, derain_images, derain_values, spans
 from rdmc.models.rdmc import RDMC, RDMCConfig
 
 Image = NDArray[np.uint8]
@@ -49,6 +49,15 @@ def network() -> RDMC:
 def test_identity_at_any_size_and_tiling(size: tuple[int, int]) -> None:
     image = photo(*size)
     assert np.array_equal(derain_image(nn.Identity(), image, tile=256), image)
+
+
+@pytest.mark.parametrize("size", [(33, 65), (259, 700)])
+def test_values_are_what_is_rounded_to_levels(size: tuple[int, int]) -> None:
+    brighter = Apply(lambda x: x * 1.3 - 0.1)
+    values = derain_values(brighter, photo(*size), tile=256)
+    assert values.dtype == np.float32
+    assert 0 <= float(values.min()) <= float(values.max()) <= 1
+    assert np.array_equal(np.rint(values * 255).astype(np.uint8), derain_image(brighter, photo(*size), tile=256))
 
 
 def test_tiles_equal_the_whole_where_the_network_sees_little() -> None:
