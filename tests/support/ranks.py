@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,19 @@ def batch_norm_training(folder: str, recompute: bool) -> dict[str, Any]:
     own = run.validate(validation)
     vars(run)["_sum"] = alone
     return {"figures": figures, "own": own, "state": {name: v.clone() for name, v in run.network.state_dict().items()}}
+
+
+def timed_steps(steps: int) -> dict[str, Any]:
+    """Seconds of this rank's own work in each step, and of the step with the wait for the others. Rank 1 has more to do."""
+    seconds: dict[str, list[float]] = {"own": [], "whole": []}
+    side = 256 + 128 * distributed.get_rank()
+    matrix = torch.ones(side, side)
+    for _ in range(steps):
+        distributed.barrier()
+        begun = time.perf_counter()
+        for _ in range(8):
+            matrix @ matrix
+        seconds["own"].append(time.perf_counter() - begun)
+        distributed.all_reduce(torch.ones(1))
+        seconds["whole"].append(time.perf_counter() - begun)
+    return seconds
