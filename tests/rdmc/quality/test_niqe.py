@@ -55,9 +55,7 @@ def compressed(image: Image, quality: float) -> Image:
     return np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1], 1), np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("distort", "strengths"), [(blurred, (1, 2, 4)), (noisy, (10, 20, 40)), (compressed, (60, 30, 10))], ids=str
-)
+@pytest.mark.parametrize(("distort", "strengths"), [(blurred, (1, 2, 4)), (noisy, (10, 20, 40)), (compressed, (60, 30, 10))])
 def test_it_rises_with_distortions(
     photo: Image, distort: Callable[[Image, float], Image], strengths: tuple[float, ...]
 ) -> None:
