@@ -95,7 +95,8 @@ def test_leaks_refuses_a_score_outside_its_range() -> None:
 
 def test_clean_deletes_only_where_it_is_told_so(calls: list[tuple[Any, ...]]) -> None:
     assert run("clean", "--older-than", "30", *PARAMS) == run("clean", "--older-than", "0.5", "--yes", *PARAMS) == 0
-    assert [arguments[1:] for arguments in calls] == [(30.0, False), (0.5, True)]
+    assert run("clean", "--older-than", "9", "--results", *PARAMS) == 0
+    assert [arguments[1:] for arguments in calls] == [(30.0, False, False), (0.5, True, False), (9.0, False, True)]
     assert run("clean", *PARAMS) == 2, "how old is no guess of ours"
 
 
