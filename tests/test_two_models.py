@@ -30,7 +30,7 @@ SHORT = {
     "train.validate_every": 100,
     "train.ema_decay": 0.95,
 }
-LEARNED_FROM = ("coffee", "rocket", *(f"street-{number:02d}" for number in range(0, 70, 3)))
+LEARNED_FROM = ("coffee", "rocket", *(f"street-{number:02d}" for number in range(70)))
 VALIDATED = ("street-72",)
 DATASETS = ("light", "heavy", "wild")
 

@@ -59,7 +59,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     """Train as ``name``, write the results, and delete the run from Ray's storage. ``started``: the command's start (s)."""
     params, settings, paths = project.params, project.settings, project.paths
     log = RunLog(run_files(project).at_once(), name)  # a training that was stopped resumes in the same MLflow run
-    with cluster(settings):
+    with _resumable(project, name), cluster(settings):
         ready = time.monotonic()
         count = workers(settings)
         say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
@@ -78,8 +78,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
         ):
             if genotype := genotype_for(params.network):
                 tracker.attach({GENOTYPE: genotype.to_json()}, genotype.flat())
-            with _resumable(project, name):
-                result = launch(project, name, follow, validates=validates, restarted=metrics.restarted)
+            result = launch(project, name, follow, validates=validates, restarted=metrics.restarted)
         bring_home(result, paths)
     rows = {
         int(row["step"]): row for row in (result.metrics, result.final)
@@ -102,7 +101,7 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
 
 @contextmanager
 def _resumable(project: Project[Recipe], name: str) -> Iterator[None]:
-    """Note how to resume the training if the block is stopped."""
+    """Note how to resume the training if the block is stopped. Ray, which may save one more checkpoint, ends within it."""
     try:
         yield
     except KeyboardInterrupt as stop:
