@@ -19,7 +19,7 @@ from tests.support.imports import ROOT
 from tests.support.project import make_project, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3000)]
-FIRST, BETTER = 310, 900
+FIRST, BETTER = 310, 1500
 """Training steps of the two models."""
 SHORT = {
     "network.width": 16,
