@@ -100,7 +100,7 @@ def _compare(scenes: Sequence[Scene], score: float, report: Path | None, picture
     looks = [item for item in examined if isinstance(item, Look)]
     faults = [item for item in examined if isinstance(item, Fault)]
     _require_readable(scenes, looks, faults)
-    twins = find_twins(looks, score)
+    twins = find_twins(looks, score, track=lambda parts: track(parts, "leaks: candidates", len(parts)))
     leaks = [twin for twin in twins if twin.relation == "leak"]
     duplicates = [twin for twin in twins if twin.relation == "duplicate" and twin.first.split != "train"]
     splits = _splits(looks, twins)

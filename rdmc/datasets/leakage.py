@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import combinations, pairwise, product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rdmc.data.images import Grey, decode_grey, read_bytes
 from rdmc.data.pairs import SPLITS, Fault, sha256
-from rdmc.datasets.likeness import VIEWS, Code, agreement, best_likeness, code, likely_views, shifted_correlation, square
+from rdmc.datasets.likeness import (
+    VIEWS,
+    Code,
+    Pairs,
+    View,
+    agreement,
+    band,
+    code,
+    likely_views,
+    near,
+    same_levels,
+    shifted_correlation,
+    square,
+)
 from rdmc.errors import DataError
 
 Part = Literal["whole", "left", "right"]
 Relation = Literal["leak", "duplicate"]
+Pair = tuple[int, int]
+T = TypeVar("T")
 
 CANDIDATE = 0.7
 """Pixels are compared if the cosine of two codes reaches this. Copies cropped by up to 4 % of a side reach 0.85."""
@@ -35,10 +50,11 @@ GLANCE = 0.4
 more; other scenes with similar codes mostly have less than 0.4."""
 FIRST_LOOK = 0.25
 """The pictures are only read again if the agreement of their thumbnails reaches this."""
-ROWS = 512
-"""Number of codes that are compared with all others at once."""
-BATCH = 64
-"""Candidates that are confirmed before known duplicates are filtered out again."""
+NEAREST = 64
+"""Most candidates for each view of an image: those with the most similar codes."""
+PART, GLANCED, BATCH = 4096, 512, 64
+"""Candidates whose thumbnails are compared before any of them is confirmed; of these, how many a thread compares at once; and
+those that are confirmed before known duplicates are filtered out again."""
 DRAFT = 2
 """A JPEG may be decoded at reduced size as long as it keeps this many times the required pixels a side."""
 
@@ -115,50 +131,72 @@ def look_at_all(scenes: Sequence[Scene], threads: int | None = None) -> Iterator
         yield from pool.map(look, scenes)
 
 
-def find_twins(looks: Sequence[Look], score: float, threads: int | None = None) -> list[Twin]:
+def find_twins(
+    looks: Sequence[Look],
+    score: float,
+    threads: int | None = None,
+    track: Callable[[Sequence[Pairs]], Iterable[Pairs]] = lambda parts: parts,
+) -> list[Twin]:
     """Return the leaks and duplicates among ``looks`` whose pixels agree by ``score`` or more, in the order of ``looks``.
 
-    Every leaking pair of images is returned. Of duplicates, as many are returned as connect all images of a scene: two for
-    three images.
+    Of the images of a later split, at most the ``NEAREST`` to an image are compared with it, so every image that leaks is
+    returned with at least one of them. Of duplicates, as many are returned as connect all images of a scene: two for three
+    images. ``track`` may show the progress: it gets all candidates, in parts, and yields them.
     """
     found: list[Twin] = []
     scenes: dict[tuple[str, str, str], int] = {}
     group = [scenes.setdefault(_key(item.scene), position) for position, item in enumerate(looks)]
 
-    def is_open(pair: tuple[int, int]) -> bool:
+    def is_open(pair: Pair) -> bool:
         one, other = (looks[position].scene for position in pair)
         return one.split != other.split or _root(group, pair[0]) != _root(group, pair[1])
 
     pairs = candidates(looks)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        while batch := list(islice(pairs, BATCH)):
-            asked = [pair for pair in batch if is_open(pair)]
-            for pair, twin in zip(asked, pool.map(lambda ij: _confirm(looks[ij[0]], looks[ij[1]], score), asked), strict=True):
-                if twin is not None and is_open(pair):
-                    found.append(twin)
-                    if twin.relation == "duplicate":
-                        group[_root(group, pair[1])] = _root(group, pair[0])
+        for part in track([pairs[start : start + PART] for start in range(0, len(pairs), PART)]):
+            asked = [pair for one, other in part if is_open(pair := (int(one), int(other)))]
+            seen = pool.map(lambda some: _glance(looks, some), _batches(asked, GLANCED))
+            for batch in _batches([item for items in seen for item in items], BATCH):
+                batch = [(pair, views) for pair, views in batch if is_open(pair)]
+                twins = pool.map(lambda item: _confirm(looks[item[0][0]], looks[item[0][1]], item[1], score), batch)
+                for (pair, _), twin in zip(batch, twins, strict=True):
+                    if twin is not None and is_open(pair):
+                        found.append(twin)
+                        if twin.relation == "duplicate":
+                            group[_root(group, pair[1])] = _root(group, pair[0])
     return found
 
 
-def candidates(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of positions that may be leaks or duplicates, by code or digest. The first position is the smaller."""
-    if not looks:
-        return
-    codes = np.stack([item.code for item in looks])
-    split = _numbers(item.scene.split for item in looks)
-    place = _numbers((item.scene.dataset, item.scene.split) for item in looks)
-    name = _numbers(_key(item.scene) for item in looks)
-    digest = _numbers(item.digest for item in looks)
-    for start in range(0, len(looks), ROWS):
-        rows, rest = slice(start, start + ROWS), slice(start, None)
-        alike = best_likeness(codes[rows], codes[rest]) >= CANDIDATE
-        alike |= digest[rows, None] == digest[rest]
-        alike &= (split[rows, None] != split[rest]) | (place[rows, None] == place[rest])
-        alike &= name[rows, None] != name[rest]
-        for i, j in np.argwhere(alike):
-            if i < j:
-                yield start + int(i), start + int(j)
+def candidates(looks: Sequence[Look]) -> Pairs:
+    """Return pairs of positions that may be leaks or duplicates, by code or digest, sorted: (P, 2), the smaller one first."""
+    codes = np.stack([item.code for item in looks]) if looks else np.empty((0, 1, 1), np.float32)
+    places = _positions((item.scene.dataset, item.scene.split) for item in looks)
+    splits = _positions(item.scene.split for item in looks)
+    later = [(splits[one], splits[other]) for one, other in combinations([split for split in SPLITS if split in splits], 2)]
+    found = [_equal(looks)]
+    for one, other in [*((place, place) for place in places.values()), *later]:
+        pairs = near(codes[one], codes[other], CANDIDATE, NEAREST)
+        found.append(np.stack([one[pairs[:, 0]], other[pairs[:, 1]]], 1))
+    whole = np.unique(np.sort(np.concatenate(found), 1), axis=0)
+    name = np.empty(len(looks), np.int64)
+    for number, positions in enumerate(_positions(_key(item.scene) for item in looks).values()):
+        name[positions] = number
+    return np.asarray(whole[name[whole[:, 0]] != name[whole[:, 1]]], np.int64)
+
+
+def _equal(looks: Sequence[Look]) -> Pairs:
+    """The pairs of equal digest: each file and the next one of its place, and the first ones of each later split."""
+    found: list[Pair] = []
+    for positions in _positions(item.digest for item in looks).values():
+        if len(positions) > 1:
+            scenes = {int(position): looks[position].scene for position in positions}
+            places = _positions((scene.dataset, scene.split) for scene in scenes.values())
+            for place in places.values():
+                found += pairwise(positions[place].tolist())
+            for one, other in combinations(SPLITS, 2):
+                earlier, later = ([at for at, scene in scenes.items() if scene.split == split] for split in (one, other))
+                found += product(earlier, later[:NEAREST])
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def distinct(looks: Iterable[Look], twins: Iterable[Twin]) -> dict[tuple[str, str], int]:
@@ -168,21 +206,43 @@ def distinct(looks: Iterable[Look], twins: Iterable[Twin]) -> dict[tuple[str, st
     return dict(names)
 
 
-def _confirm(one: Look, other: Look, score: float) -> Twin | None:
-    """Compare the thumbnails and, if they agree, the pictures, in every likely view."""
-    first, second = sorted((one, other), key=lambda item: SPLITS.index(item.scene.split))
+def _glance(looks: Sequence[Look], pairs: Sequence[Pair]) -> list[tuple[Pair, list[View]]]:
+    """Return the pairs whose thumbnails may show one scene, each with the views of the second in which they may."""
+    both = [_in_order(looks[one], looks[other]) for one, other in pairs]
+    codes = [np.stack([items[side].code for items in both]) for side in (0, 1)]
+    likely = likely_views(codes[0], codes[1], CANDIDATE)
+    asked = [(number, view) for number, views in enumerate(likely) for view in views]
+    chosen = {number: [VIEWS[0]] for number, (one, other) in enumerate(both) if one.digest == other.digest}
+    if asked:
+        bands = {key: band(item.thumbnail) for key, item in {id(item): item for items in both for item in items}.items()}
+        first = np.stack([bands[id(both[number][0])] for number, _ in asked])
+        second = np.stack([view.of(bands[id(both[number][1])]) for number, view in asked])
+        for (number, view), correlation in zip(asked, shifted_correlation(first, second), strict=True):
+            one, other = both[number]
+            if correlation >= GLANCE or same_levels(one.thumbnail, view.of(other.thumbnail)):
+                chosen.setdefault(number, []).append(view)
+    return [(pairs[number], views) for number, views in sorted(chosen.items())]
+
+
+def _confirm(one: Look, other: Look, views: Sequence[View], score: float) -> Twin | None:
+    """Align the thumbnails and, if they agree, the pictures, in each of the views."""
+    first, second = _in_order(one, other)
     relation: Relation = "leak" if first.scene.split != second.scene.split else "duplicate"
     if first.digest == second.digest:
         return Twin(first.scene, second.scene, relation, str(VIEWS[0]), 1.0)
     pictures: tuple[Grey, Grey] | None = None
-    for view in likely_views(first.code, second.code, CANDIDATE):
-        turned = view.of(second.thumbnail)
-        if shifted_correlation(first.thumbnail, turned) < GLANCE or agreement(first.thumbnail, turned) < FIRST_LOOK:
+    for view in views:
+        if agreement(first.thumbnail, view.of(second.thumbnail)) < FIRST_LOOK:
             continue
         pictures = pictures or (first.scene.read(FULL)[0], second.scene.read(FULL)[0])
         if (found := agreement(pictures[0], view.of(pictures[1]))) >= score:
             return Twin(first.scene, second.scene, relation, str(view), round(found, 3))
     return None
+
+
+def _in_order(one: Look, other: Look) -> tuple[Look, Look]:
+    """The two with the one of the earlier split first."""
+    return (one, other) if SPLITS.index(one.scene.split) <= SPLITS.index(other.scene.split) else (other, one)
 
 
 def _key(scene: Scene) -> tuple[str, str, str]:
@@ -197,7 +257,13 @@ def _root(group: list[int], item: int) -> int:
     return item
 
 
-def _numbers(keys: Iterable[object]) -> npt.NDArray[np.int64]:
-    """Return a number for each key, equal for equal keys."""
-    seen: dict[object, int] = {}
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+def _positions(keys: Iterable[object]) -> dict[object, npt.NDArray[np.int64]]:
+    """Return the positions of each key."""
+    found: dict[object, list[int]] = {}
+    for position, key in enumerate(keys):
+        found.setdefault(key, []).append(position)
+    return {key: np.array(positions, np.int64) for key, positions in found.items()}
+
+
+def _batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,29 +1,39 @@
 """Measure how similar two pictures are: codes find candidates among many, and a comparison of pixels decides.
 
 A code consists of the low frequencies of a picture resized to a square. It is robust to recompression, rescaling and cropped
-borders. A mirrored or turned picture has the same frequencies with other signs or in another order, so one matrix product
-compares two lists of codes in all eight views (``best_likeness``). The decision (``agreement``) aligns two pictures and
-correlates their fine detail cell by cell. Many photographs share a bright sky over dark ground, but not the detail.
+borders. A mirrored or turned picture has the same frequencies with other signs or in another order, so no picture is read again
+for the other seven views (``near``). The decision (``agreement``) aligns two pictures and correlates their fine detail cell by
+cell. Many photographs share a bright sky over dark ground, but not the detail.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
+import faiss
 import numpy as np
 import numpy.typing as npt
 
 from rdmc.data.images import Grey
 
+T = TypeVar("T", bound=np.generic)
 Code = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32]
+Pairs = npt.NDArray[np.int64]
+"""(P, 2): positions in two lists."""
 
 FREQUENCIES = 8
 """Frequencies of a code in each direction. The highest has four waves across the picture."""
 SAMPLED = 32
 """Pixels a side of the picture from which a code is computed."""
+CELL, PROBED = 64, 32
+"""Codes to a cell of an index, on average, and the cells that are searched for each view of a code."""
+ROUNDS = 4
+"""Rounds of k-means that choose the cells."""
+QUERIES = 4096
+"""Codes that are searched for at once."""
 CELLS = 8
 """Cells a side in which the detail of two pictures is correlated."""
 MIN_CELLS = 4
@@ -51,7 +61,7 @@ class View(NamedTuple):
     rows: bool
     columns: bool
 
-    def of(self, image: Grey) -> Grey:
+    def of(self, image: npt.NDArray[T]) -> npt.NDArray[T]:
         """Return the picture in this view."""
         turned = image.swapaxes(0, 1) if self.transposed else image
         return np.ascontiguousarray(turned[:: -1 if self.rows else 1, :: -1 if self.columns else 1])
@@ -98,35 +108,60 @@ def code(image: Grey) -> Code:
     return np.asarray(weighed / norm if norm > 1e-3 else np.zeros_like(weighed), np.float32)
 
 
-def best_likeness(first: Code, second: Code) -> Floats:
-    """Return the largest cosine of two codes in any of the eight views, -1 to 1: (n, F, F) and (m, F, F) -> (n, m).
+def near(first: Code, second: Code, least: float, most: int) -> Pairs:
+    """Return the positions of two codes whose cosine reaches ``least`` in a view: (n, F, F) and (m, F, F) -> (P, 2), sorted.
 
-    Reversing rows changes the sign of the odd vertical frequencies, reversing columns that of the odd horizontal ones. So the
-    products of the four kinds, added with the right signs, are the cosines in four views.
+    For each view of a code in ``first``, these are at most ``most`` of ``second``, the nearest. ``second`` is divided into
+    cells by k-means, and only the cells nearest to a code are searched (an inverted file: Jegou, Douze and Schmid, PAMI 2011).
+    Up to CELL * PROBED codes in ``second`` these are all cells, so nothing is missed.
     """
-    return np.maximum(_upright(first, second), _upright(first, second.transpose(0, 2, 1)))
+    if not len(first) or not len(second):
+        return np.empty((0, 2), np.int64)
+    index = _index(second.reshape(len(second), -1))
+    found = []
+    for start in range(0, len(first), QUERIES):
+        asked = _views(first[start : start + QUERIES])
+        cosines, positions = index.search(asked.reshape(-1, asked.shape[-1]), min(most, len(second)))
+        query, rank = np.nonzero((cosines >= least) & (positions >= 0))
+        found.append(np.unique(np.stack([start + query // len(VIEWS), positions[query, rank]], 1), axis=0))
+    return np.concatenate(found).astype(np.int64)
 
 
-def likely_views(first: Code, second: Code, least: float) -> list[View]:
-    """Return the views of the second code (F, F) whose cosine with the first reaches ``least``, the largest first."""
-    cosines = {view: float((first * _turned(second, view)).sum()) for view in VIEWS}
-    return sorted((view for view in VIEWS if cosines[view] >= least), key=lambda view: -cosines[view])
+def likely_views(first: Code, second: Code, least: float) -> list[list[View]]:
+    """Return, for each two codes, the views of the second whose cosine with the first reaches ``least``, the largest first.
 
-
-def shifted_correlation(first: Grey, second: Grey) -> float:
-    """Return the largest correlation of two square pictures of one size, over shifts up to MAX_SHIFT of a side; -1 to 1.
-
-    It compares the band between two scales, so brightness and noise do not count and a picture of 64 pixels is enough. It is
-    1 for pictures that are equal up to rounding. It takes a tenth of the time of ``agreement`` and rules out most pictures
-    that are not copies (docs/decisions/0008).
+    Both codes are (n, F, F), compared one by one.
     """
-    if int(cv2.absdiff(first, second).max()) <= SAME:
-        return 1.0
-    side = first.shape[0]
-    one, other = (np.fft.rfft2(_band(image)) for image in (first, second))
-    found = np.fft.irfft2(one * other.conj(), s=(side, side))
+    cosines = np.einsum("nf,nvf->nv", first.reshape(len(first), -1), _views(second))
+    return [[VIEWS[view] for view in np.argsort(-row, kind="stable") if row[view] >= least] for row in cosines]
+
+
+def band(image: Grey) -> Floats:
+    """Return the band of a picture between two scales, of mean 0 and norm 1; zeros if the band is empty."""
+    values = image.astype(np.float32)
+    fine, coarse = (cv2.GaussianBlur(values, (0, 0), deviation) for deviation in BAND)
+    found = cv2.subtract(fine, coarse)
+    found -= found.mean()
+    norm = float(np.linalg.norm(found))
+    return np.asarray(found / norm if norm > 1e-3 else np.zeros_like(found), np.float32)
+
+
+def shifted_correlation(first: Floats, second: Floats) -> Floats:
+    """Return the largest correlation of each two bands of square pictures, over shifts up to MAX_SHIFT of a side, -1 to 1.
+
+    Brightness and noise do not count in a band, and one of a picture of 64 pixels is enough. This takes a small part of the
+    time of ``agreement`` and rules out most pictures that are not copies (docs/decisions/0008). Both bands are (n, S, S),
+    compared one by one; the result is (n,).
+    """
+    side = first.shape[-1]
+    found = np.fft.irfft2(np.fft.rfft2(first) * np.fft.rfft2(second).conj(), s=(side, side))
     reach = np.r_[: round(MAX_SHIFT * side) + 1, -round(MAX_SHIFT * side) : 0]
-    return float(found[np.ix_(reach, reach)].max())
+    return np.asarray(found[:, reach[:, None], reach].max((1, 2)), np.float32)
+
+
+def same_levels(first: Grey, second: Grey) -> bool:
+    """Return whether two pictures of one size are equal up to rounding."""
+    return int(cv2.absdiff(first, second).max()) <= SAME
 
 
 def agreement(first: Grey, second: Grey) -> float:
@@ -136,7 +171,7 @@ def agreement(first: Grey, second: Grey) -> float:
     Psarakis, PAMI 2008). The agreement is the median correlation of the detail over the cells with structure in either. It is
     0 if the alignment goes too far or too few cells have structure, and 1 for pictures that are equal up to rounding.
     """
-    if int(cv2.absdiff(first, second).max()) <= SAME:
+    if same_levels(first, second):
         return 1.0
     one, other = first.astype(np.float32), second.astype(np.float32)
     warp = _align(one, other)
@@ -195,16 +230,6 @@ def _ecc(one: Floats, other: Floats, start: Floats, side: int, motion: int) -> F
         return None
 
 
-def _band(image: Grey) -> Floats:
-    """Return the band of the picture between two scales, of mean 0 and norm 1; zeros if the band is empty."""
-    values = image.astype(np.float32)
-    fine, coarse = (cv2.GaussianBlur(values, (0, 0), deviation) for deviation in BAND)
-    found = cv2.subtract(fine, coarse)
-    found -= found.mean()
-    norm = float(np.linalg.norm(found))
-    return np.asarray(found / norm if norm > 1e-3 else np.zeros_like(found), np.float32)
-
-
 def _detail(image: Floats) -> Floats:
     return np.asarray(cv2.subtract(image, cv2.GaussianBlur(image, (0, 0), DETAIL)), np.float32)
 
@@ -215,19 +240,24 @@ def _cells(values: Floats) -> Floats:
     return np.asarray(values.reshape(CELLS, side, CELLS, side).sum((1, 3)), np.float32)
 
 
-def _upright(first: Code, second: Code) -> Floats:
-    """Return ``best_likeness`` over the four views without a transposition."""
-    even, across, down, odd = (_product(first, second, rows, columns) for rows, columns in product((0, 1), repeat=2))
-    return np.asarray(np.maximum(even + odd + np.abs(across + down), even - odd + np.abs(across - down)), np.float32)
+def _index(codes: Floats) -> Any:
+    """An inverted file of codes (m, F * F) for searches by their product. It is the same for the same codes."""
+    cells = max(1, len(codes) // CELL)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(codes.shape[1]), codes.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter, index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = ROUNDS, 1, CELL
+    index.train(codes)
+    index.add(codes)
+    index.nprobe = min(PROBED, cells)
+    return index
 
 
-def _product(first: Code, second: Code, rows: int, columns: int) -> Floats:
-    """Return the part of the cosines from frequencies of one kind, even (0) or odd (1) in each direction."""
-    left, right = (codes[:, rows::2, columns::2].reshape(len(codes), -1) for codes in (first, second))
-    return np.asarray(left @ right.T, np.float32)
+def _views(codes: Code) -> Floats:
+    """The codes of the eight views of pictures, in the order of VIEWS: (n, F, F) -> (n, 8, F * F)."""
+    found = np.stack([_turned(codes, view) for view in VIEWS], 1)
+    return found.reshape(len(codes), len(VIEWS), -1)
 
 
 def _turned(found: Code, view: View) -> Code:
-    turned = found.T if view.transposed else found
+    turned = found.swapaxes(-1, -2) if view.transposed else found
     turned = turned * SIGNS[:, None] if view.rows else turned
     return turned * SIGNS if view.columns else turned

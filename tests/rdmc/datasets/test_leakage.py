@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from PIL import Image as Pillow
 from rdmc.data.images import Image, encode_png
 from rdmc.data.pairs import Fault
 from rdmc.datasets.embedded import AI_BENCHMARK, PHOTOS, photograph
-from rdmc.datasets.leakage import Look, Part, Scene, Twin, candidates, distinct, find_twins, look, look_at_all
+from rdmc.datasets.leakage import NEAREST, Look, Part, Scene, Twin, candidates, distinct, find_twins, look, look_at_all
+from rdmc.datasets.likeness import Pairs
 
 SHARED = Path(__file__).parents[4] / "shared/data"
 SCORE = 0.4
@@ -147,17 +148,53 @@ def test_only_the_clean_half_of_a_file_is_compared(part: Part, tmp_path: Path, q
     assert find_twins(looks, SCORE) == []
 
 
-def test_candidates_do_not_depend_on_the_block_size(
-    tmp_path: Path, quarters: dict[str, Image], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_candidates_are_of_two_splits_or_of_one_split_of_a_dataset(tmp_path: Path, quarters: dict[str, Image]) -> None:
     some = list(quarters.items())[:6]
     scenes = [write(tmp_path, split, name, jpeg(pixels, 60)) for split in ("train", "test") for name, pixels in some]
-    looks = seen(*scenes)
-    whole = list(candidates(looks))
-    assert {(i, i + 6) for i in range(6)} <= set(whole)
-    monkeypatch.setattr("rdmc.datasets.leakage.ROWS", 5)
-    assert list(candidates(looks)) == whole
-    assert list(candidates([])) == []
+    scenes += [write(tmp_path, "train", f"other {name}", jpeg(pixels, 70), dataset="other") for name, pixels in some]
+    scenes += [write(tmp_path, "train", f"again {name}", jpeg(pixels, 80)) for name, pixels in some]
+    pairs = {(int(one), int(other)) for one, other in candidates(seen(*scenes))}
+    for n in range(6):
+        assert {(n, n + 6), (n + 6, n + 12), (n + 6, n + 18), (n, n + 18)} <= pairs
+    splits = [(scene.dataset, scene.split) for scene in scenes]
+    assert all(splits[i][1] != splits[j][1] or splits[i] == splits[j] for i, j in pairs)
+    assert len(candidates([])) == 0
+
+
+def test_parts_of_candidates_are_shown_and_change_nothing(
+    tmp_path: Path, quarters: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = list(quarters.items())[:4]
+    looks = seen(
+        *(
+            write(tmp_path, split, f"{q} {name}", jpeg(a, q))
+            for split in ("train", "test")
+            for q in (60, 80)
+            for name, a in some
+        )
+    )
+    whole = find_twins(looks, SCORE)
+    for name in ("PART", "GLANCED", "BATCH"):
+        monkeypatch.setattr(f"rdmc.datasets.leakage.{name}", 3)
+    sizes: list[int] = []
+
+    def track(parts: Sequence[Pairs]) -> Iterator[Pairs]:
+        for part in parts:
+            sizes.append(len(part))
+            yield part
+
+    assert find_twins(looks, SCORE, track=track) == whole
+    assert sum(sizes) == len(candidates(looks))
+    assert max(sizes) == 3
+
+
+def test_many_equal_files_are_chained(tmp_path: Path) -> None:
+    black = encode_png(flat(0))
+    looks = seen(*(write(tmp_path, split, f"{split} {n}", black) for split in ("train", "test") for n in range(100)))
+    assert len(candidates(looks)) == 2 * 99 + 100 * NEAREST
+    twins = find_twins(looks, SCORE)
+    assert {twin.first.name for twin in twins if twin.relation == "leak"} == {f"train {n}" for n in range(100)}
+    assert distinct(looks, twins) == {("mine", "train"): 1, ("mine", "test"): 1}
 
 
 def test_unreadable_files_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

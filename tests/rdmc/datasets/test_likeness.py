@@ -8,7 +8,19 @@ from PIL import Image as Pillow
 
 from rdmc.data.images import Grey
 from rdmc.datasets.embedded import PHOTOS, photograph
-from rdmc.datasets.likeness import CELLS, VIEWS, View, agreement, best_likeness, code, likely_views, shifted_correlation, square
+from rdmc.datasets.likeness import (
+    CELLS,
+    VIEWS,
+    View,
+    agreement,
+    band,
+    code,
+    likely_views,
+    near,
+    same_levels,
+    shifted_correlation,
+    square,
+)
 
 
 def noise(seed: int, height: int = 120, width: int = 160) -> Grey:
@@ -37,43 +49,66 @@ def test_views_are_those_of_numpy() -> None:
     assert np.array_equal(turned["transposed back"], np.rot90(image, 2).T)
 
 
-def test_likeness_is_the_best_cosine_of_the_turned_pictures_themselves() -> None:
-    images = [noise(seed) for seed in range(5)]
+def test_near_codes_are_those_whose_turned_pictures_have_the_cosine() -> None:
+    images = [noise(seed) for seed in range(30)]
+    images += [VIEWS[seed % 8].of(recompressed(images[seed])) for seed in range(10)]
     codes = np.stack([code(image) for image in images])
-    found = best_likeness(codes[:3], codes)
-    expected = [[max(float((code(a) * code(view.of(b))).sum()) for view in VIEWS) for b in images] for a in images[:3]]
-    assert found.shape == (3, 5)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_allclose(np.diagonal(found), 1, atol=1e-4)
+    best = np.array([[max(float((code(view.of(a)) * b).sum()) for view in VIEWS) for b in codes] for a in images])
+    for least in (-1.0, 0.3, 0.7):
+        assert not (abs(best - least) < 1e-4).any(), "rounding decides about none"
+        assert near(codes, codes, least, len(codes)).tolist() == np.argwhere(best >= least).tolist()
+    assert near(codes[:0], codes, 0.3, 1).shape == near(codes, codes[:0], 0.3, 1).shape == (0, 2)
+
+
+def test_an_index_of_many_cells_misses_no_copy_and_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(6000, 8, 8)).astype(np.float32)
+    whole[:, 0, 0] = 0
+    whole /= np.linalg.norm(whole, axis=(1, 2), keepdims=True)
+    copies = whole[::20] + rng.normal(0, 0.06, (300, 8, 8)).astype(np.float32)
+    copies /= np.linalg.norm(copies, axis=(1, 2), keepdims=True)
+    cosines = (copies * whole[::20]).sum((1, 2))
+    assert 0.8 < cosines.min() < 0.85, "farther apart than cropped copies are"
+    found = near(copies, whole, 0.7, 64)
+    assert {(n, 20 * n) for n in range(300)} <= {(int(i), int(j)) for i, j in found}
+    assert np.array_equal(found, near(copies, whole, 0.7, 64))
+
+
+def test_only_the_nearest_codes_are_taken() -> None:
+    images = [noise(seed) for seed in range(6)]
+    codes = np.stack([code(image) for image in images])
+    assert near(codes, codes, 0.99, 1).tolist() == [[n, n] for n in range(6)]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_the_view_is_found(view: View) -> None:
     image = noise(1)
     turned = view.of(image)
-    back = likely_views(code(image), code(turned), 0.9)[0]
+    back = likely_views(code(image)[None], code(turned)[None], 0.9)[0][0]
     assert agreement(square(image, 64), back.of(square(turned, 64))) == 1
 
 
 def test_pictures_of_one_level_match_nothing() -> None:
     flat = np.full((40, 60), 200, np.uint8)
     assert not code(flat).any()
-    assert best_likeness(np.stack([code(flat)]), np.stack([code(flat), code(noise(0))])).max() == 0
-    assert likely_views(code(flat), code(flat), 0.5) == []
+    assert near(np.stack([code(flat)]), np.stack([code(flat), code(noise(0))]), 0.1, 2).tolist() == []
+    assert likely_views(code(flat)[None], code(flat)[None], 0.5) == [[]]
 
 
 def test_shifted_correlation_recognises_cropped_copies() -> None:
-    image = noise(2, 240, 320)
-    cut = image[12:, :-16]  # a twentieth of each side
-    assert shifted_correlation(square(image, 64), square(recompressed(cut), 64)) > 0.5
-    moved = np.roll(square(image, 64), (4, -7), (0, 1))
-    assert shifted_correlation(square(image, 64), moved) > 0.85  # the border is blurred otherwise
-    far = np.roll(square(image, 64), 24, 1)
+    image = square(noise(2, 240, 320), 64)
+    cut = square(recompressed(noise(2, 240, 320)[12:, :-16]), 64)  # a twentieth of each side
+    moved, far = np.roll(image, (4, -7), (0, 1)), np.roll(image, 24, 1)
     others = [square(noise(seed, 240, 320), 64) for seed in range(3, 9)]
-    assert max(shifted_correlation(square(image, 64), other) for other in [far, *others]) < 0.4
     flat = np.full((64, 64), 9, np.uint8)
-    assert shifted_correlation(flat, flat + 1) == 1
-    assert shifted_correlation(flat, square(image, 64)) == 0
+    seconds = np.stack([cut, moved, far, *others, flat])
+    found = shifted_correlation(np.stack([band(image)] * len(seconds)), np.stack([band(second) for second in seconds]))
+    assert found[0] > 0.5
+    assert found[1] > 0.85  # the border is blurred otherwise
+    assert found[2:-1].max() < 0.4
+    assert found[-1] == 0
+    assert same_levels(flat, flat + 1)
+    assert not same_levels(flat, flat + 2)
 
 
 def test_copies_agree_and_others_do_not() -> None:
