@@ -29,7 +29,7 @@ from tests.support.s3 import s3_server
 
 def watch_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     """Resident MB after each of ten epochs of one loader."""
-    store = PairStore([folder / "png"], "train", arguments.cache)
+    store = PairStore([folder / "original"], "train", arguments.cache)
     sampling = Sampling(0, store.parts(), arguments.batch, 8, 16)
     steps = len(store) * 8 // arguments.batch
     held = [
@@ -63,7 +63,7 @@ def compare_bucket(arguments: argparse.Namespace, folder: Path) -> dict[str, lis
 
     Epochs from the cache alternate with epochs from disk after the server has ended, because it keeps working after a download.
     """
-    shards, manifest = folder / "png", read_manifest(folder / "png" / MANIFEST)
+    shards, manifest = folder / "original", read_manifest(folder / "original" / MANIFEST)
     only = folder / "manifest"
     only.mkdir()
     shutil.copy(shards / MANIFEST, only / MANIFEST)

@@ -1,4 +1,4 @@
-"""Shared parts of the loading benchmarks: pairs of 481x321 packed as PNG and raw, options, and figures as JSON."""
+"""Shared parts of the loading benchmarks: pairs of 481x321 packed in each form, options, and figures as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -19,13 +19,13 @@ from pipeline.console import say
 from rdmc.data.images import as_png
 from rdmc.data.pairs import read_index, write_index, write_pair
 from rdmc.data.sampling import DEPTH
-from rdmc.data.shards import write_shards
+from rdmc.data.shards import Pixels, write_shards
 from rdmc.datasets.embedded import AI_BENCHMARK, PHOTOS, photograph
 from rdmc.datasets.rain import render
 
 HEIGHT, WIDTH = 321, 481
 Measurement = Callable[[argparse.Namespace, Path], Any]
-"""Returns figures, from the options and a folder with ``pairs`` and their shards in ``png`` and ``raw``."""
+"""Returns figures, from the options and a folder with ``pairs`` and their shards in a folder for each of ``Pixels``."""
 
 
 def make_pairs(folder: Path, count: int, split: str = "train") -> None:
@@ -48,8 +48,8 @@ def measure(description: str, measurements: Mapping[str, Measurement]) -> None:
     with tempfile.TemporaryDirectory(prefix="rdmc-") as at:
         folder = Path(at)
         make_pairs(folder / "pairs", arguments.pairs)
-        for kind, raw in (("png", False), ("raw", True)):
-            write_shards(read_index(folder / "pairs"), folder / "pairs", folder / kind, "bench", 16_000_000, raw=raw)
+        for pixels in get_args(Pixels):
+            write_shards(read_index(folder / "pairs"), folder / "pairs", folder / pixels, "bench", 16_000_000, pixels=pixels)
         figures = {name: measurements[name](arguments, folder) for name in arguments.what}
         if arguments.out:
             arguments.out.write_text(json.dumps(figures, indent=2) + "\n")

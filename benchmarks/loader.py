@@ -112,11 +112,11 @@ def training_step(arguments: argparse.Namespace) -> Iterator[int]:
 
 def compare_crops(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     """Crops per second of processor time for each variant, by round."""
-    variants: dict[str, Iterator[int]] = {NAMES["webdataset"]: others(plain_webdataset(folder / "png"), arguments)}
+    variants: dict[str, Iterator[int]] = {NAMES["webdataset"]: others(plain_webdataset(folder / "original"), arguments)}
     for crops in (1, 8, 16):
-        variants[f"ours, PNG, {crops} crops a decode"] = ours(folder / "png", arguments, crops)
-    for crops in (1, 8):
-        variants[f"ours, raw, {crops} crops a decode"] = ours(folder / "raw", arguments, crops)
+        variants[f"ours, PNG, {crops} crops a decode"] = ours(folder / "original", arguments, crops)
+    for pixels, crops in itertools.product(("zstd", "raw"), (1, 8)):
+        variants[f"ours, {pixels}, {crops} crops a decode"] = ours(folder / pixels, arguments, crops)
     if importlib.util.find_spec("litdata"):
         variants[NAMES["litdata"]] = others(litdata_pairs(folder / "pairs", folder / "litdata"), arguments)
     if importlib.util.find_spec("streaming"):

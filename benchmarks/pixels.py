@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 
 from benchmarks.harness import measure
 from pipeline.console import table
-from rdmc.data.images import decode, decode_raw, encode_raw
+from rdmc.data.images import decode, decode_raw, decode_zstd, encode_raw, encode_zstd
 from rdmc.data.pairs import read_index
 
 
@@ -38,12 +38,17 @@ def compare_pixels(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
         "PNG (Pillow)": (files, lambda data: np.asarray(Pillow.open(BytesIO(data)))),
         "PNG (OpenCV)": (files, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)),
         "WebP lossless (OpenCV)": (webp, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)),
-        "raw, numpy's format": ([encode_raw(image) for image in images], lambda data: decode_raw(data, "")),
+        "pixels: raw": ([encode_raw(image) for image in images], lambda data: decode_raw(data, "")),
+        "pixels: zstd": (
+            [encode_zstd(image) for image in images],
+            lambda data: decode_zstd(data, "", *images[0].shape[:2]),
+        ),
     }
-    for codec in ("lz4", "zstd"):
-        packed = [bytes(pyarrow.compress(image.tobytes(), codec=codec)) for image in images]
-        unpack = partial(pyarrow.decompress, decompressed_size=images[0].nbytes, codec=codec)
-        ways[f"raw in {codec} (pyarrow)"] = (packed, unpack)
+    for name, level in (("lz4", None), ("lz4", 9), ("zstd", 1), ("zstd", 6)):
+        codec = pyarrow.Codec(name, compression_level=level)
+        packed = [bytes(codec.compress(image.tobytes())) for image in images]
+        unpack = partial(codec.decompress, decompressed_size=images[0].nbytes)
+        ways[f"{name}, level {level or 'as it is'}, without a header (pyarrow)"] = (packed, unpack)
     found: dict[str, Any] = {}
     for name, (data, read) in ways.items():
         rates = []

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag, model_validator
 
 from pipeline.config.schema import Strict, by_keys
+from rdmc.data.shards import Pixels
 
 
 class Layout(StrEnum):
@@ -119,5 +120,6 @@ class Pack(Strict):
 
     shard_mb: float = Field(gt=0, le=10_000)
     """Size in MB at which a shard is closed and the next one begins."""
-    pixels: Literal["original", "raw"]
-    """How shards store images: as the file's own bytes (PNG, JPEG), or as decoded pixels, which are larger and load faster."""
+    pixels: Pixels
+    """How shards hold images: the file's own bytes (original), its pixels under Zstandard, but a JPEG's own bytes (zstd), or
+    bare pixels (raw). The later ones are larger and load faster."""

@@ -32,7 +32,7 @@ def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = Non
             "name others in params.yaml, or set leaks.exclude: false there"
         )
     with new_folder(out) as folder:
-        manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded, rules.pixels == "raw")
+        manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded, rules.pixels)
         if (pairs / QUARANTINE).is_file():
             shutil.copyfile(pairs / QUARANTINE, folder / QUARANTINE)
     if excluded:

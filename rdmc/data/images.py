@@ -35,6 +35,10 @@ KEPT = {"PNG": "png", "JPEG": "jpg"}
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """PNG parameters; any choice is lossless. Higher levels take several times as long and save a few percent of the size. In
 photographs, run-length matching is faster than full matching and makes files a twelfth smaller."""
+NUMPY_HEADER = 128
+"""Bytes before the pixels in a file of ``encode_raw``, for any shape."""
+LEVEL = 3
+"""Zstandard's level. Of photographs, 1 leaves 7 % more and 6 leaves 2 % less in half the speed of writing."""
 DARK = 16
 """A 16-bit picture whose brightest 8-bit level is below this uses at most 12 of its bits."""
 UPRIGHT = 1
@@ -173,6 +177,26 @@ def decode_raw(data: bytes, name: str) -> Image:
             raise ValueError(f"{dtype} of {shape}, the rule is uint8 of (H, W, 3)")
         return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape).copy()
     except BROKEN as error:
+        raise DataError(f"{name}: damaged or cut short ({one_line(error)}); run `dvc repro pack`") from None
+
+
+def encode_zstd(pixels: Image) -> bytes:
+    """Return what ``encode_raw`` writes, as a Zstandard frame with a checksum. The same pixels give the same bytes."""
+    from zstandard import ZstdCompressor  # here, for training from other shards does without it
+
+    return ZstdCompressor(level=LEVEL, write_checksum=True).compress(encode_raw(pixels))
+
+
+def decode_zstd(data: bytes, name: str, height: int, width: int) -> Image:
+    """Return the pixels (height, width, 3) that ``encode_zstd`` wrote. Raises DataError where they are others or damaged."""
+    import zstandard
+
+    expected = NUMPY_HEADER + 3 * height * width
+    try:
+        if (size := zstandard.frame_content_size(data)) != expected:  # before so much memory is taken
+            raise ValueError(f"{size} bytes when unpacked, {expected} expected")
+        return decode_raw(zstandard.ZstdDecompressor().decompress(data), name)
+    except (ValueError, zstandard.ZstdError) as error:
         raise DataError(f"{name}: damaged or cut short ({one_line(error)}); run `dvc repro pack`") from None
 
 

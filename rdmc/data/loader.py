@@ -12,10 +12,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from rdmc.data.images import Image, decode, decode_raw
+from rdmc.data.images import Image, decode, decode_raw, decode_zstd
 from rdmc.data.pairs import sha256
 from rdmc.data.sampling import Part
-from rdmc.data.shards import AGAIN, MANIFEST, RAW, Manifest, Sample, Shard, check_size, read_manifest
+from rdmc.data.shards import AGAIN, MANIFEST, RAW, ZSTD, Manifest, Sample, Shard, check_size, read_manifest
 from rdmc.errors import DataError
 
 Fetch = Callable[[Path, Shard], Path]
@@ -155,9 +155,8 @@ class PairStore:
         for extension, (offset, size) in place.sample.members.items():
             role, _, kind = extension.partition(".")
             if kind:
-                read = decode_raw if kind == RAW else decode
                 name = f"{place.folder / place.shard.name}: {place.sample.key}.{extension}"
-                found[role] = read(self._bytes(place, offset, size), name)
+                found[role] = _decoded(self._bytes(place, offset, size), name, kind, place.sample)
         if set(found) != {"rainy", "clean"} or found["rainy"].shape != found["clean"].shape:
             name = f"{place.folder / place.shard.name}: {place.sample.key}"
             raise DataError(f"{name} is not a rainy and a clean image of one size; {AGAIN}")
@@ -184,6 +183,13 @@ class PairStore:
         self._room -= _size(pair)
         while self._room < 0:
             self._room += _size(self._kept.popitem(last=False)[1])
+
+
+def _decoded(data: bytes, name: str, kind: str, sample: Sample) -> Image:
+    """The pixels of a member. Raises DataError if it is damaged."""
+    if kind == ZSTD:
+        return decode_zstd(data, name, sample.height, sample.width)
+    return decode_raw(data, name) if kind == RAW else decode(data, name)
 
 
 def _digest(manifests: Iterable[Manifest]) -> str:

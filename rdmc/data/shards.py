@@ -1,9 +1,9 @@
 """WebDataset shards and the manifest that describes them: the data contract of training.
 
-A shard is a plain tar that any ``webdataset`` reads, with ``<key>.rainy.png``, ``<key>.clean.png`` (or .jpg, or .npy
-if pixels are packed raw) and ``<key>.json`` for every pair. The same pairs always give the same bytes. manifest.json
-holds each shard's size, count, md5 (by which DVC's remote stores it) and sha256, and the position of each member's bytes, so
-that any pair can be read alone.
+A shard is a plain tar that any ``webdataset`` reads, with ``<key>.rainy.npy.zst``, ``<key>.clean.npy.zst`` and ``<key>.json``
+for every pair (or .png, .jpg or .npy: ``Pixels``). The same pairs always give the same bytes. manifest.json holds each shard's
+size, count, md5 (by which DVC's remote stores it) and sha256, and the position of each member's bytes, so that any pair can be
+read alone.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rdmc.data.images import decode, encode_raw
+from rdmc.data.images import decode, encode_raw, encode_zstd
 from rdmc.data.pairs import PairEntry, sha256
 from rdmc.errors import DataError, one_line
 from rdmc.files import file_digest, write_text
@@ -24,8 +24,12 @@ from rdmc.files import file_digest, write_text
 MANIFEST = "manifest.json"
 VERSION = 1
 AGAIN = "run `dvc repro pack`"
-RAW = "npy"
-"""Extension of a member that holds decoded pixels."""
+RAW, ZSTD = "npy", "npy.zst"
+"""Extensions of members that hold decoded pixels: numpy's file format, as it is and as a Zstandard frame."""
+LOSSY = "jpg"
+"""Extension of files whose pixels are several times as large in any lossless form."""
+Pixels = Literal["original", "zstd", "raw"]
+"""How shards hold images: the files' own bytes, their pixels under Zstandard (but JPEG files as they are), or bare pixels."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +83,19 @@ def write_shards(
     dataset: str,
     shard_bytes: int,
     excluded: Mapping[str, str] | None = None,
-    raw: bool = False,
+    pixels: Pixels = "original",
 ) -> Manifest:
     """Pack the ``entries`` of an index, whose files are below ``pairs``, into ``folder``. Write and return the manifest.
 
-    A shard is closed once it holds ``shard_bytes``. Pairs ``excluded``, as split/name, are recorded with the reason. With
-    ``raw`` a shard holds decoded pixels: it is larger and needs no decoding.
+    A shard is closed once its files have ``shard_bytes``, or its bare pixels if it holds them. Pairs ``excluded``, as
+    split/name, are recorded with the reason.
 
     Raises DataError if a file differs from the index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [
-        _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs, raw)
-        for split, number, group in _groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, raw)
+        _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs, pixels)
+        for split, number, group in _groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, pixels)
     ]
     manifest = Manifest(dataset, tuple(shards), dict(excluded or {}))
     write_manifest(folder / MANIFEST, manifest)
@@ -135,7 +139,7 @@ def check_size(path: Path, shard: Shard) -> None:
 
 
 def _groups(
-    entries: Iterable[PairEntry], pairs: Path, shard_bytes: int, raw: bool
+    entries: Iterable[PairEntry], pairs: Path, shard_bytes: int, pixels: Pixels
 ) -> Iterator[tuple[str, int, list[PairEntry]]]:
     """Yield split, number and entries of each shard."""
     group: list[PairEntry] = []
@@ -146,35 +150,39 @@ def _groups(
             number = number + 1 if entry.split == group[0].split else 0
             group, held = [], 0
         group.append(entry)
-        held += _bytes_of(entry, pairs, raw)
+        held += _bytes_of(entry, pairs, pixels)
     if group:
         yield group[0].split, number, group
 
 
-def _bytes_of(entry: PairEntry, pairs: Path, raw: bool) -> int:
-    if raw:
+def _bytes_of(entry: PairEntry, pairs: Path, pixels: Pixels) -> int:
+    if pixels == "raw":
         return 2 * 3 * entry.height * entry.width
     return sum((pairs / file).stat().st_size for file in (entry.rainy, entry.clean) if (pairs / file).is_file())
 
 
-def _write_shard(path: Path, split: str, entries: list[PairEntry], pairs: Path, raw: bool) -> Shard:
+def _write_shard(path: Path, split: str, entries: list[PairEntry], pairs: Path, pixels: Pixels) -> Shard:
     from webdataset import TarWriter  # here, for readers of shards do without it
 
     with path.open("wb") as file, TarWriter(file, user="rdmc", group="rdmc", mode=0o644, mtime=0, encoder=False) as tar:
         for entry in entries:
-            tar.write({"__key__": entry.name, **_members(entry, pairs, raw)})
+            tar.write({"__key__": entry.name, **_members(entry, pairs, pixels)})
     places = member_places(path)
     samples = tuple(Sample(e.name, e.scene, e.height, e.width, places[e.name]) for e in entries)
     return Shard(path.name, split, path.stat().st_size, len(samples), file_digest(path, "md5"), file_digest(path), samples)
 
 
-def _members(entry: PairEntry, pairs: Path, raw: bool) -> dict[str, bytes]:
+def _members(entry: PairEntry, pairs: Path, pixels: Pixels) -> dict[str, bytes]:
     facts = {"scene": entry.scene, "height": entry.height, "width": entry.width}
     found = {}
     for file, digest in ((entry.rainy, entry.sha256_rainy), (entry.clean, entry.sha256_clean)):
         role, kind = Path(file).name.removeprefix(f"{entry.name}.").split(".")
         data = _checked(pairs / file, digest)
-        found[f"{role}.{RAW if raw else kind}"] = encode_raw(decode(data, str(pairs / file))) if raw else data
+        if pixels == "raw":
+            kind, data = RAW, encode_raw(decode(data, str(pairs / file)))
+        elif pixels == "zstd" and kind != LOSSY:
+            kind, data = ZSTD, encode_zstd(decode(data, str(pairs / file)))
+        found[f"{role}.{kind}"] = data
     return {**found, "json": json.dumps(facts, sort_keys=True).encode()}
 
 

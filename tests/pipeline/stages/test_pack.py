@@ -1,23 +1,27 @@
 """``pack``: shards that other readers can read, the same bytes each time, and inputs that are refused."""
 
 import json
+from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 import webdataset as wds
+import zstandard
+from PIL import Image as Pillow
 
 from pipeline.config.data import Pack
 from pipeline.stages import pack
-from rdmc.data.images import as_png, read_rgb
+from rdmc.data.images import as_png, read_picture, read_rgb
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
-from rdmc.data.shards import MANIFEST, read_manifest
+from rdmc.data.shards import MANIFEST, Pixels, read_manifest
 from rdmc.datasets.rain import render
 from rdmc.errors import DataError
 from tests.support.data import scene
 
-PIXELS: tuple[Literal["original", "raw"], ...] = ("original", "raw")
+PIXELS: tuple[Pixels, ...] = get_args(Pixels)
 
 
 @pytest.fixture
@@ -49,27 +53,55 @@ def test_webdataset_reads_the_shards(tmp_path: Path, pairs: Path, capsys: pytest
     assert all(split in shown for split in ("train", "validation", "test"))
 
 
-def test_pack_twice_gives_the_same_bytes(tmp_path: Path, pairs: Path) -> None:
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_pack_twice_gives_the_same_bytes(tmp_path: Path, pairs: Path, pixels: Pixels) -> None:
     for name in ("one", "two"):
-        pack.run("mine", pairs, Pack(shard_mb=0.02, pixels="original"), tmp_path / name)
+        pack.run("mine", pairs, Pack(shard_mb=0.02, pixels=pixels), tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "two").iterdir())
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)
 
 
-def test_raw_shards_have_the_same_pixels(tmp_path: Path, pairs: Path) -> None:
+def test_every_form_has_the_same_pixels(tmp_path: Path, pairs: Path) -> None:
     for pixels in PIXELS:
         pack.run("mine", pairs, Pack(shard_mb=0.02, pixels=pixels), tmp_path / pixels)
-    originals, raws = (PairStore([tmp_path / pixels], "train") for pixels in PIXELS)
-    assert [originals[i].key for i in range(6)] == [raws[i].key for i in range(6)]
-    for i in range(6):
-        assert (originals[i].rainy == raws[i].rainy).all()
-        assert (originals[i].clean == raws[i].clean).all()
+    originals, *others = (PairStore([tmp_path / pixels], "train") for pixels in PIXELS)
+    for other in others:
+        assert [originals[i].key for i in range(6)] == [other[i].key for i in range(6)]
+        for i in range(6):
+            assert (originals[i].rainy == other[i].rainy).all()
+            assert (originals[i].clean == other[i].clean).all()
     shards = read_manifest(tmp_path / "raw" / MANIFEST).shards
     assert max(shard.size for shard in shards) < 3 * 20_000  # a shard ends by the size of its content
-    urls = [str(tmp_path / "raw" / shard.name) for shard in shards]
-    found = {s["__key__"]: s for s in wds.WebDataset(urls, shardshuffle=False, nodesplitter=wds.split_by_node).decode()}
-    assert (found["test-1"]["clean.npy"] == scene(1)).all()
+
+
+def members(folder: Path) -> dict[str, dict[str, Any]]:
+    """The samples of shards as webdataset decodes them, with the line for Zstandard that docs/data.md shows."""
+    urls = [str(folder / shard.name) for shard in read_manifest(folder / MANIFEST).shards]
+    dataset = wds.WebDataset(urls, shardshuffle=False, nodesplitter=wds.split_by_node)
+    with_zstd = dataset.decode(wds.handle_extension("npy.zst", lambda data: np.load(BytesIO(zstandard.decompress(data)))))
+    return {sample["__key__"]: sample for sample in with_zstd}
+
+
+def test_other_readers_open_the_pixels(tmp_path: Path, pairs: Path) -> None:
+    for pixels, extension in (("raw", "npy"), ("zstd", "npy.zst")):
+        pack.run("mine", pairs, Pack.model_validate({"shard_mb": 0.02, "pixels": pixels}), tmp_path / pixels)
+        assert (members(tmp_path / pixels)["test-1"][f"clean.{extension}"] == scene(1)).all()
+
+
+def test_jpegs_stay_as_they_are_under_zstd(tmp_path: Path) -> None:
+    data = BytesIO()
+    Pillow.fromarray(scene(1)).save(data, "JPEG", quality=90)
+    (tmp_path / "clean.jpg").write_bytes(data.getvalue())
+    clean = read_picture(tmp_path / "clean.jpg")
+    folder = tmp_path / "pairs"
+    write_index(folder, "mine", [write_pair(folder, "train", "a", "a", as_png(scene(0)), clean)], 1, [])
+    pack.run("mine", folder, Pack(shard_mb=1, pixels="zstd"), tmp_path / "out")
+    (sample,) = read_manifest(tmp_path / "out" / MANIFEST).shards[0].samples
+    assert set(sample.members) == {"rainy.npy.zst", "clean.jpg", "json"}
+    pair = PairStore([tmp_path / "out"], "train")[0]
+    assert (pair.clean == clean.pixels).all()
+    assert (pair.rainy == scene(0)).all()
 
 
 def test_changed_pairs_are_refused_and_older_shards_stay(tmp_path: Path, pairs: Path) -> None:

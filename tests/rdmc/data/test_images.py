@@ -8,15 +8,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import zstandard
 from PIL import Image as Pillow
 
 from rdmc.data import images
 from rdmc.data.images import (
+    NUMPY_HEADER,
     Image,
     decode_grey,
     decode_raw,
+    decode_zstd,
     encode_png,
     encode_raw,
+    encode_zstd,
     read_picture,
     read_rgb,
     write_png,
@@ -64,6 +68,40 @@ def test_raw_pixels_must_be_uint8_rgb() -> None:
     for other in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(DataError, match="the rule is uint8 of"):
             decode_raw(encode_raw(other), "a")  # type: ignore[arg-type]
+
+
+def test_pixels_under_zstandard_are_numpys_own_format(picture: Picture) -> None:
+    pixels = picture()
+    height, width = pixels.shape[:2]
+    data = encode_zstd(pixels)
+    assert data == encode_zstd(pixels.copy())
+    assert zstandard.decompress(data) == encode_raw(pixels)
+    found = decode_zstd(data, "a", height, width)
+    assert np.array_equal(found, pixels)
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 10), (1000, 3), (1, 99_999)])
+def test_the_size_of_pixels_under_zstandard_is_known(shape: tuple[int, int]) -> None:
+    pixels = np.zeros((*shape, 3), np.uint8)
+    assert len(encode_raw(pixels)) == NUMPY_HEADER + pixels.nbytes
+    assert np.array_equal(decode_zstd(encode_zstd(pixels), "a", *shape), pixels)
+
+
+def test_damaged_pixels_under_zstandard_are_refused(picture: Picture) -> None:
+    pixels = picture()
+    height, width = pixels.shape[:2]
+    data = encode_zstd(pixels)
+    for place in range(0, len(data), 7):
+        bad = bytearray(data)
+        bad[place] ^= 16
+        with pytest.raises(DataError, match="^a: damaged or cut short .*; run `dvc repro pack`$"):
+            decode_zstd(bytes(bad), "a", height, width)
+    for other in (b"", data[:-1], data[:9], zstandard.compress(bytes(10**6))):
+        with pytest.raises(DataError, match="^a: damaged or cut short"):
+            decode_zstd(other, "a", height, width)
+    with pytest.raises(DataError, match="bytes when unpacked"):
+        decode_zstd(data, "a", height + 1, width)
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM"])
