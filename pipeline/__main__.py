@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import backups, data, jobs, models, stack, training, use
+from pipeline.cli import backups, compare, data, jobs, models, stack, training, use
 from pipeline.config.threads import wait_passively
 from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
@@ -38,6 +38,7 @@ COMMANDS = (
     training.reference,
     training.baseline,
     training.experiments,
+    compare.compare,
     models.register,
     models.models,
     models.promote,

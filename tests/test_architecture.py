@@ -24,7 +24,7 @@ ROOMS = [
     {"tracking", "data", "evaluation", "stack"},
     {"training", "registry"},
     {"promotion", "experiments", "serving", "stages"},
-    {"profile", "backup", "jobs"},
+    {"profile", "backup", "jobs", "comparison"},
     {"reference"},
     {"cli"},
     {"__main__"},

@@ -113,6 +113,11 @@ class Paths:
         return self.runs / name
 
     @property
+    def journals(self) -> Path:
+        """``evaluate`` and ``compare``: the images that are finished, so that a killed command goes on where it stopped."""
+        return self.root / ".cache/measured"
+
+    @property
     def served(self) -> Path:
         """``serve``: downloaded models, named by their content."""
         return self.root / ".cache/served"

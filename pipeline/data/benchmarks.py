@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from pipeline.console import say, table
-from rdmc.datasets.benchmarks.facts import Benchmark
+from rdmc.datasets.benchmarks.facts import Benchmark, PublishedResult
 from rdmc.datasets.benchmarks.registry import BENCHMARKS, benchmark
 
 
@@ -48,13 +48,21 @@ def markdown() -> str:
             source = f"{copy.source}; {copy.psnr_source}" if copy.psnr_source else copy.source
             lines.append(f"- {copy.what}: {_joined({s: str(n) for s, n in copy.pairs.items()})}; input {figures} ({source})")
         lines += [f"- {note.text} ({note.source})" for note in entry.notes]
-        results = [f"{r.method} {r.psnr:.2f}{'' if r.ssim is None else f'/{r.ssim:.3f}'} ({r.source})" for r in entry.results]
-        lines += [f"- published, {entry.results[0].convention}: {', '.join(results)}"] if results else []
+        for convention in dict.fromkeys(result.convention for result in entry.results):
+            shown = [_result(result) for result in entry.results if result.convention == convention]
+            lines.append(f"- published, {convention}: {', '.join(shown)}")
     return "\n".join(lines) + "\n"
 
 
 def _joined(values: Mapping[str, str]) -> str:
     return ", ".join(f"{value} {split}" for split, value in values.items()) or "unknown"
+
+
+def _result(result: PublishedResult) -> str:
+    """A published figure with its source, such as ``PReNet 37.48/0.979 (source; trained on ...)``."""
+    ssim = "" if result.ssim is None else f"/{result.ssim:.3f}"
+    trained = f"; trained on {result.training}" if result.training else ""
+    return f"{result.method} {result.psnr:.2f}{ssim} ({result.source}{trained})"
 
 
 def _show(entry: Benchmark) -> None:
@@ -71,6 +79,7 @@ def _show(entry: Benchmark) -> None:
         say(f"  note:     {note.text} ({note.source})")
     for result in entry.results:
         ssim = "" if result.ssim is None else f", SSIM {result.ssim:.3f}"
-        say(f"  result:   {result.method} {result.psnr:.2f} dB{ssim}, {result.convention} ({result.source})")
+        trained = f"; trained on {result.training}" if result.training else ""
+        say(f"  result:   {result.method} {result.psnr:.2f} dB{ssim}, {result.convention} ({result.source}{trained})")
     if entry.kind != "unpaired":
         say(f"  params:   {entry.name}: {{source: benchmark, name: {entry.name}, path: raw/{entry.name}}}")

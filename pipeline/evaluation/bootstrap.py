@@ -34,6 +34,15 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A mean and its two-sided interval, which is -inf to inf if there are too few scenes for one."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Bounds:
     """The bounds that the gate needs: over all images, by dataset, and over the worst images."""
 
@@ -114,6 +123,23 @@ def bounds(sample: PairedSample, share: float, confidence: float, resamples: int
     tail = float((tails[0].mean(once) - tails[1].mean(once))[0])
     low = float(np.quantile(np.concatenate(worst), 1 - confidence, method="lower"))
     return Bounds(means[0], dict(zip(sample.names, means[1:], strict=True)), Bound(tail, low))
+
+
+def interval(sample: PairedSample, confidence: float, resamples: int, seed: int) -> Interval:
+    """The mean of new minus old over all images, and the interval that holds it with this confidence (0 to 1).
+
+    For the mean of one model, ``old`` is zero everywhere. Arguments are as for ``bounds``.
+    """
+    strata, once = sample.strata(), np.ones((1, sample.units))
+    ratio = _Ratio.of(sample, np.ones(len(sample.new), bool), strata)
+    t = np.concatenate([ratio.studentised(draw) for draw in _draws(sample, strata, resamples, seed)])
+    mean, error = (float(values[0]) for values in ratio.estimate(once))
+    if sample.units < 2:
+        return Interval(mean, -np.inf, np.inf)
+    if error < TINY:
+        return Interval(mean, mean, mean)
+    least, most = np.quantile(t, (1 - confidence) / 2, method="lower"), np.quantile(t, (1 + confidence) / 2, method="higher")
+    return Interval(mean, mean - float(most) * error, mean - float(least) * error)
 
 
 def _draws(sample: PairedSample, strata: list[Ints], resamples: int, seed: int) -> Iterator[Floats]:

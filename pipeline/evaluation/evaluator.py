@@ -18,10 +18,10 @@ from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
 from pipeline.storage.datasets import open_pairs
-from rdmc.data.loader import PairStore
+from rdmc.data.loader import Pair, PairStore
 from rdmc.errors import DataError
 from rdmc.inference import best_device, derain_image
-from rdmc.metrics import Means, measure
+from rdmc.metrics import BEST_PSNR, Means, measure
 
 CACHE_MB = 16
 """Size of the shard cache. It is small because each image is read only once or twice."""
@@ -38,6 +38,11 @@ class ImageResult:
     rainy: dict[str, float]
     derained: dict[str, float]
     seconds: float
+
+    @property
+    def identical(self) -> bool:
+        """Whether the output equals the clean image, or all but equals it: its PSNR counts as ``BEST_PSNR``."""
+        return self.derained["psnr_rgb"] >= BEST_PSNR
 
     @property
     def gain(self) -> float:
@@ -68,13 +73,17 @@ def measured(
 ) -> Iterator[ImageResult]:
     """Yield the figures of each pair of a store, in order."""
     for index in track(range(len(store)), f"evaluate {dataset}"):
-        pair = store[index]
-        started = time.perf_counter()
-        derained = derain_image(network, pair.rainy, rules.tile, device)
-        seconds = time.perf_counter() - started
-        before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
-        height, width = pair.rainy.shape[:2]
-        yield ImageResult(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
+        yield measured_pair(network, store[index], dataset, rules, device)
+
+
+def measured_pair(network: nn.Module, pair: Pair, dataset: str, rules: Evaluate, device: torch.device) -> ImageResult:
+    """Return the figures of one pair."""
+    started = time.perf_counter()
+    derained = derain_image(network, pair.rainy, rules.tile, device)
+    seconds = time.perf_counter() - started
+    before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
+    height, width = pair.rainy.shape[:2]
+    return ImageResult(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
 
 
 def summary(results: dict[str, list[ImageResult]]) -> dict[str, Any]:

@@ -14,24 +14,28 @@ from torch import nn
 from pipeline.config.project import Project
 from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.console import say, table
-from pipeline.evaluation.evaluator import ImageResult, device_of, measured, open_tests, summary
+from pipeline.evaluation.evaluator import ImageResult, device_of, open_tests, summary
 from pipeline.evaluation.plots import choose, gain_histogram, panel
+from pipeline.evaluation.resumed import Evaluation
 from rdmc.checkpoint import load_model
 from rdmc.data.images import write_png
 from rdmc.data.loader import Pair
 from rdmc.files import new_folder, write_text
 from rdmc.inference import derain_image
+from rdmc.metrics import BEST_PSNR
 
 
 def run(project: Project[Recipe]) -> None:
     """Measure ``checkpoints/best`` on the test pairs of every dataset; write figures per image, their means, and pictures.
 
-    Raises DataError where no dataset has test pairs, CheckpointError for a bad model, ServiceError for a bucket that fails.
+    A killed evaluation goes on where it stopped (``pipeline.evaluation.resumed``). Raises DataError where no dataset has test
+    pairs, CheckpointError for a bad model, ServiceError for a bucket or a Ray that fails.
     """
     paths, rules = project.paths, project.params.evaluate
     stores, device = open_tests(project), device_of(project.settings)
     network = load_model(paths.best)[0]
-    results = {name: list(measured(network, store, name, rules, device)) for name, store in stores.items()}
+    evaluation = Evaluation(project, network, stores, device)
+    results = evaluation.results()
     with new_folder(paths.pictures) as folder:
         for name, store in stores.items():
             for index in choose([result.gain for result in results[name]], rules.pictures):
@@ -42,6 +46,7 @@ def run(project: Project[Recipe]) -> None:
         write_png(folder / "gain.png", gain_histogram(gains))
     write_text(paths.images, images_csv(result for measurements in results.values() for result in measurements))
     write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
+    evaluation.forget()
     _show(results)
     say(f"every image: {paths.images}, pictures: {paths.pictures}")
 
@@ -74,6 +79,11 @@ def _picture(network: nn.Module, pair: Pair, result: ImageResult, rules: Evaluat
 
 
 def _show(results: dict[str, list[ImageResult]]) -> None:
+    for name, measurements in results.items():
+        if same := sum(result.identical for result in measurements):
+            say(
+                f"{name}: {same} derained images equal their clean ones; their PSNR is infinite, and counts as {BEST_PSNR:g} dB"
+            )
     columns = ["", "images", "rainy", "derained", "gain", "SSIM", "derained", "s/image"]
     times = {name: [result.seconds for result in measurements] for name, measurements in results.items()}
     times["overall"] = [seconds for group in times.values() for seconds in group]

@@ -36,6 +36,8 @@ class PublishedResult:
     ssim: float | None
     convention: str
     source: str
+    training: str = ""
+    """What the method was trained on; empty if the source does not say."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rdmc.datasets.benchmarks.facts import MEASURED, Benchmark, Copy, Note
-from rdmc.datasets.benchmarks.synthetic import COUNTED, FOLDERS, MET, NONE_STATED
+from rdmc.datasets.benchmarks.synthetic import COUNTED, FOLDERS, MET, NONE_STATED, on_rain13k
 from rdmc.datasets.layouts import Hints
 
 MPRNET_23, MPRNET_74 = "issue 23 of swz30/MPRNet", "issue 74 of swz30/MPRNet"
@@ -46,7 +46,7 @@ RAIN13K = (
             Copy("with all of Rain800's", {"test": 100}, COUNTED, {"test": 22.59}, MEASURED),
         ),
         (Note("it shares an image with Test2800", MET),),
-        (),
+        on_rain13k(("FSNet", 31.05)),
         Hints(split="test"),
     ),
     Benchmark(
@@ -61,7 +61,7 @@ RAIN13K = (
         "1,200 test pairs",
         (Copy("whole", {"test": 1200}, MET),),
         (),
-        (),
+        on_rain13k(("FSNet", 33.08)),
         Hints(split="test"),
     ),
     Benchmark(
@@ -83,7 +83,7 @@ RAIN13K = (
             Note("an early copy has 926_10(1).jpg, a duplicate", MPRNET_23),
             Note("it shares an image with Test100", MET),
         ),
-        (),
+        on_rain13k(("FSNet", 33.64)),
         Hints(split="test"),
     ),
 )

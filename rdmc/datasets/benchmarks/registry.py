@@ -45,14 +45,19 @@ def benchmark(name: str) -> Benchmark:
     raise ConfigError(f"{name!r}: no such benchmark ({', '.join(near)}); `python -m pipeline datasets` lists them all")
 
 
-def looks_like(found: Measured) -> list[str]:
-    """Return the copies with exactly this count and this figure, in words."""
+def known_copies(found: Measured) -> list[tuple[Benchmark, Copy]]:
+    """Return the copies with exactly this count and this figure, each with its benchmark."""
     return [
-        f"{entry.title}, {copy.what}"
+        (entry, copy)
         for entry in BENCHMARKS.values()
         for copy in entry.copies
         if copy.pairs.get(found.split) == found.pairs and _near(copy, found)
     ]
+
+
+def looks_like(found: Measured) -> list[str]:
+    """Return the copies with exactly this count and this figure, in words."""
+    return [f"{entry.title}, {copy.what}" for entry, copy in known_copies(found)]
 
 
 def recognise(entry: Benchmark, copy_at_hand: Sequence[Measured], partial: bool) -> list[str]:

@@ -15,14 +15,29 @@ TABLES = "tables of the DRSformer (CVPR 2023) and NeRD-Rain (CVPR 2024) papers"
 PUBLISHED = "tables of several papers, which agree"
 COUNTED = "counted in the files as published"
 NONE_STATED = "none stated"
-Y, RGB = "luma", "RGB, models trained again under one protocol"
+Y, Y_CUT, RGB = "luma", "luma of outputs cut to whole levels (y-cut)", "RGB"
+Y8 = "luma rounded to whole levels (y8)"
+OWN, RAIN13K = "the benchmark's own training pairs", "Rain13K"
+ON_TESTS = "step chosen on the test images"
+FSNET, ALL_IN_ONE = "tables of the FSNet paper (TPAMI 2024)", "tables of the AdaIR paper (ICLR 2025)"
 FOLDERS, SIDES, MANY = "folder", "side-by-side", "one-clean-many-rainy"
 MET = "copies met by this project"
 
 
 def published(*rows: tuple[str, float]) -> tuple[PublishedResult, ...]:
     """Return the luma PSNR of methods, from the tables that are quoted most."""
-    return tuple(PublishedResult(method, psnr, None, Y, TABLES) for method, psnr in rows)
+    return tuple(
+        PublishedResult(method, psnr, None, Y, TABLES, f"{OWN}; {ON_TESTS}" if method == "Restormer" else OWN)
+        for method, psnr in rows
+    )
+
+
+def on_rain13k(*rows: tuple[str, float]) -> tuple[PublishedResult, ...]:
+    """Return the luma PSNR of methods trained on Rain13K, by the MATLAB script of MPRNet, which most of them use."""
+    return tuple(
+        PublishedResult(method, psnr, None, Y8, FSNET, f"{RAIN13K}; {ON_TESTS}" if method == "Restormer" else RAIN13K)
+        for method, psnr in rows
+    )
 
 
 SYNTHETIC = (
@@ -52,9 +67,12 @@ SYNTHETIC = (
             Note("copies cropped to 480x320, re-encoded, rotated and partial ones circulate", MET),
         ),
         (
-            PublishedResult("PReNet", 37.48, 0.979, Y, PRENET),
-            PublishedResult("PRN", 36.99, 0.977, Y, PRENET),
-            PublishedResult("JORDER", 36.61, 0.974, Y, PRENET),
+            PublishedResult("PReNet", 37.48, 0.979, Y_CUT, PRENET, OWN),
+            PublishedResult("PRN", 36.99, 0.977, Y_CUT, PRENET, OWN),
+            PublishedResult("JORDER", 36.61, 0.974, Y_CUT, PRENET),
+            *on_rain13k(("FSNet", 38.00), ("Restormer", 38.99)),
+            PublishedResult("AdaIR", 38.64, None, Y, ALL_IN_ONE, f"{OWN}, with sets of haze and noise"),
+            PublishedResult("PromptIR", 36.37, None, Y, ALL_IN_ONE, f"{OWN}, with sets of haze and noise"),
         ),
         Hints(split="test"),
     ),
@@ -77,9 +95,12 @@ SYNTHETIC = (
             Note("a new version with 200 test pairs carries the same name: see rain100h-new", ZOO),
         ),
         (
-            PublishedResult("PReNet", 29.46, 0.899, Y, f"{PRENET}; trained on 1,254"),
-            PublishedResult("RESCAN", 28.88, 0.866, Y, f"{PRENET}; trained on all 1,800"),
-            PublishedResult("JORDER", 26.54, 0.835, Y, PRENET),
+            PublishedResult("PReNet", 29.46, 0.899, Y_CUT, PRENET, "1,254 of its training pairs, without the tests' scenes"),
+            PublishedResult(
+                "RESCAN", 28.88, 0.866, Y_CUT, PRENET, "all 1,800 of its training pairs, 546 with the tests' scenes"
+            ),
+            PublishedResult("JORDER", 26.54, 0.835, Y_CUT, PRENET),
+            *on_rain13k(("FSNet", 31.77)),
         ),
         Hints(split="test"),
     ),
@@ -150,7 +171,10 @@ SYNTHETIC = (
         "12 test pairs, no training set; the field tests models of Rain100L on it",
         (Copy("whole", {"test": 12}, PRENET_DATA, {"test": 30.14}, PUBLISHED),),
         (),
-        (PublishedResult("PReNet", 36.66, 0.961, Y, PRENET), PublishedResult("JORDER", 33.92, 0.953, Y, PRENET)),
+        (
+            PublishedResult("PReNet", 36.66, 0.961, Y_CUT, PRENET, "Rain100L's training pairs"),
+            PublishedResult("JORDER", 33.92, 0.953, Y_CUT, PRENET),
+        ),
         Hints(split="test"),
     ),
     Benchmark(
@@ -184,9 +208,9 @@ SYNTHETIC = (
             Note("one training picture has 3907x2211 pixels, far more than the others", MEASURED),
         ),
         (
-            PublishedResult("PReNet", 25.18, None, RGB, TOOLBOX),
-            PublishedResult("RCDNet", 27.75, None, RGB, TOOLBOX),
-            PublishedResult("SPDNet", 27.94, None, RGB, TOOLBOX),
+            PublishedResult("PReNet", 25.18, None, RGB, TOOLBOX, f"{OWN}, again under one protocol"),
+            PublishedResult("RCDNet", 27.75, None, RGB, TOOLBOX, f"{OWN}, again under one protocol"),
+            PublishedResult("SPDNet", 27.94, None, RGB, TOOLBOX, f"{OWN}, again under one protocol"),
         ),
         Hints(left="clean"),
     ),
@@ -222,7 +246,7 @@ SYNTHETIC = (
         ),
         (Note("the split was 9,100 and 4,900 pairs before it became 12,600 and 1,400", "issue 5 of rajeevyasarla/Syn2Real"),),
         (
-            PublishedResult("PReNet", 32.60, 0.946, Y, PRENET),
+            PublishedResult("PReNet", 32.60, 0.946, Y_CUT, PRENET, OWN),
             *published(("RCDNet", 33.04), ("MPRNet", 33.10), ("Restormer", 34.20), ("DRSformer", 34.35)),
         ),
         Hints(tests_from=901),

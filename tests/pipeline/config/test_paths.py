@@ -9,7 +9,19 @@ from ruamel.yaml import YAML
 from pipeline.config.paths import Paths
 from tests.support.imports import ROOT
 
-NOT_OUTS = {"root", "runs", "best_params", "trials", "ablation", "searched", "sweep", "served", "manifests", "shard_cache"}
+NOT_OUTS = {
+    "root",
+    "runs",
+    "journals",
+    "best_params",
+    "trials",
+    "ablation",
+    "searched",
+    "sweep",
+    "served",
+    "manifests",
+    "shard_cache",
+}
 
 
 def _path(out: Any) -> str:

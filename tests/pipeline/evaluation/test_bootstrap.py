@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pipeline.evaluation.bootstrap import PairedSample, _Ratio, _Tail, bounds
+from pipeline.evaluation.bootstrap import Interval, PairedSample, _Ratio, _Tail, bounds, interval
 
 
 def sample(rng: np.random.Generator, scenes: int, variants: int = 1, shift: float = 0.0) -> PairedSample:
@@ -96,3 +96,27 @@ def test_no_spread_gives_the_mean_and_two_scenes_give_no_bound() -> None:
     assert bounds(same, 0.1, 0.95, 200, 0).overall.low == pytest.approx(0.5)
     two = PairedSample.of(["a"] * 2, ["x", "y"], np.array([31.0, 33.0]), np.array([30.0, 30.0]))
     assert bounds(two, 0.1, 0.95, 200, 0).overall.low == -np.inf
+
+
+def test_with_many_scenes_the_interval_is_the_normal_one() -> None:
+    found = sample(np.random.default_rng(1), 400, shift=0.5)
+    difference = found.new - found.old
+    half = NormalDist().inv_cdf(0.975) * difference.std(ddof=1) / np.sqrt(400)
+    both = interval(found, 0.95, 4000, 0)
+    assert both.mean == pytest.approx(difference.mean(), abs=1e-9)
+    assert (both.low, both.high) == pytest.approx((difference.mean() - half, difference.mean() + half), abs=0.004)
+
+
+def test_an_interval_holds_the_true_mean_as_often_as_it_says() -> None:
+    held = sum(
+        (both := interval(sample(np.random.default_rng(world), 8, 3, 0.2), 0.9, 300, world)).low <= 0.2 <= both.high
+        for world in range(200)
+    )
+    assert 164 <= held <= 198, "180 are expected; fewer or more in one of several thousand such tests"
+
+
+def test_an_interval_of_one_scene_is_unbounded_and_of_no_spread_a_point() -> None:
+    one = PairedSample.of(["rain"] * 3, ["a"] * 3, np.array([1.0, 2.0, 3.0]), np.zeros(3))
+    assert interval(one, 0.95, 100, 0) == (Interval(2.0, -np.inf, np.inf))
+    same = PairedSample.of(["rain"] * 3, ["a", "b", "c"], np.full(3, 2.0), np.zeros(3))
+    assert interval(same, 0.95, 100, 0) == Interval(2.0, 2.0, 2.0)

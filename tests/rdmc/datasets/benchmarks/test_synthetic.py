@@ -7,7 +7,7 @@ import re
 import pytest
 
 from rdmc.datasets.benchmarks.facts import Benchmark
-from rdmc.datasets.benchmarks.synthetic import RGB, SYNTHETIC, TABLES, Y, published
+from rdmc.datasets.benchmarks.synthetic import RGB, SYNTHETIC, TABLES, Y8, Y_CUT, Y, published
 
 BY_NAME = {entry.name: entry for entry in SYNTHETIC}
 COUNTS = re.compile(r"^([\d,]+) training and ([\d,]+) test pairs")
@@ -20,7 +20,7 @@ def whole(name: str) -> dict[str, int]:
 def test_names_are_unique_and_all_are_synthetic() -> None:
     assert len(BY_NAME) == len(SYNTHETIC) == 9
     assert {entry.kind for entry in SYNTHETIC} == {"synthetic"}
-    assert {result.convention for entry in SYNTHETIC for result in entry.results} == {Y, RGB}
+    assert {result.convention for entry in SYNTHETIC for result in entry.results} == {Y, Y8, Y_CUT, RGB}
 
 
 @pytest.mark.parametrize("entry", [entry for entry in SYNTHETIC if COUNTS.match(entry.split)], ids=lambda entry: entry.name)

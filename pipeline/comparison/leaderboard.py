@@ -1,0 +1,114 @@
+"""What a comparison found: for each dataset a row for each model, the best first, and the published figures beside them.
+
+How the figures are made from the images:
+
+- An output that equals its clean image has an infinite PSNR. It is counted as identical, and is in no mean PSNR.
+- An image for which a model has no output that can be measured is counted as failed, and is in no mean of that model.
+- Each other image counts once, whatever its size.
+- Intervals are two-sided, by a bootstrap over scenes (``pipeline.evaluation.bootstrap``). The difference to the first model is
+  over the images where both have a finite PSNR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.comparison.entrants import Entrant
+from pipeline.comparison.measure import Outcome
+from pipeline.comparison.sets import PairSet
+from pipeline.evaluation.bootstrap import Floats, Interval, PairedSample, interval
+from rdmc.datasets.benchmarks.facts import PublishedResult
+from rdmc.quality.conventions import NAMES, MeanFidelity, mean
+
+CONFIDENCE, RESAMPLES, SEED = 0.95, 4000, 0
+"""Of the intervals."""
+FIRST = NAMES[0]
+"""The convention that ranks the models."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One model on one dataset."""
+
+    label: str
+    means: Mapping[str, MeanFidelity]
+    """By convention, over the images that did not fail; empty if all did."""
+    psnr: Mapping[str, Interval]
+    """The interval of the mean PSNR (dB) by convention, where there is one."""
+    to_first: Mapping[str, Interval]
+    """The mean PSNR (dB) minus that of the first model on the same images, by convention; empty for the first model."""
+    seconds: float | None
+    """Median time to derain an image; None for what was not derained here."""
+    failures: Mapping[str, str]
+    """Image -> why it has no figures."""
+    outcomes: Sequence[Outcome]
+
+    @property
+    def rank(self) -> float:
+        """The mean PSNR that ranks it, in dB."""
+        found = self.means.get(FIRST)
+        return found.psnr if found else -math.inf
+
+
+@dataclass(frozen=True)
+class Board:
+    """The models on one dataset, the best first."""
+
+    data: PairSet
+    images: tuple[str, ...]
+    scenes: int
+    standings: tuple[Standing, ...]
+
+    @property
+    def published(self) -> Sequence[PublishedResult]:
+        """The published figures of the benchmark, if it is one."""
+        return self.data.entry.results if self.data.entry else ()
+
+
+def board(data: PairSet, models: Sequence[Entrant], found: Mapping[str, Sequence[Outcome]]) -> Board:
+    """Make the board of a dataset from the result of each model on every pair."""
+    labels = data.pairs.labels()
+    names = tuple(key.partition("/")[2] for key, _ in labels)
+    scenes = [scene for _, scene in labels]
+    first = found[models[0].label]
+    standings = [_standing(model, found[model.label], first, names, scenes, model is models[0]) for model in models]
+    ranked = sorted(standings, key=lambda standing: -standing.rank)
+    return Board(data, names, len(set(scenes)), tuple(ranked))
+
+
+def _standing(
+    model: Entrant, found: Sequence[Outcome], first: Sequence[Outcome], names: Sequence[str], scenes: Sequence[str], own: bool
+) -> Standing:
+    good = [outcome for outcome in found if not outcome.failed]
+    means, psnr, to_first = {}, {}, {}
+    for name in NAMES if good else ():
+        means[name] = mean(outcome.figures[name] for outcome in good)
+        values = _psnr(found, name)
+        if measured := _interval(values, np.zeros(len(values)), scenes):
+            psnr[name] = measured
+        if not own and (difference := _interval(values, _psnr(first, name), scenes)):
+            to_first[name] = difference
+    seconds = float(np.median([outcome.seconds for outcome in good])) if good and model.network else None
+    failures = {name: outcome.failed for name, outcome in zip(names, found, strict=True) if outcome.failed}
+    return Standing(model.label, means, psnr, to_first, seconds, failures, found)
+
+
+def _psnr(found: Sequence[Outcome], name: str) -> Floats:
+    return np.array([math.nan if outcome.failed else outcome.figures[name].psnr for outcome in found])
+
+
+def _interval(
+    new: Floats,
+    old: Floats,
+    scenes: Sequence[str],
+) -> Interval | None:
+    """The interval over the images where both are finite; None if there is no such image."""
+    finite = [int(at) for at in np.flatnonzero(np.isfinite(new) & np.isfinite(old))]
+    if not finite:
+        return None
+    sample = PairedSample.of(["all"] * len(finite), [scenes[at] for at in finite], new[finite], old[finite])
+    return interval(sample, CONFIDENCE, RESAMPLES, SEED)

@@ -1,0 +1,113 @@
+"""Measure models on the same images under every convention. Each image is read once and given to every model in turn.
+
+Finished images are in a journal for each model and dataset, so a command that was killed goes on where it stopped, and a
+further model is measured alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.comparison.entrants import Entrant
+from pipeline.comparison.sets import PairSet
+from pipeline.console import track
+from pipeline.evaluation.journal import ImageJournal
+from rdmc.data.loader import Pair
+from rdmc.errors import CheckpointError, DataError, one_line
+from rdmc.inference import derain_values
+from rdmc.models.base import Restorer
+from rdmc.quality.conventions import Fidelity, scores
+
+WARM_UP = np.full((64, 64, 3), 128, np.uint8)
+"""An image that each network derains first, so that no image's time has the work of the first pass."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one model on one image."""
+
+    figures: Mapping[str, Fidelity]
+    """By the name of the convention; empty if it failed."""
+    seconds: float
+    """To derain the image; 0 for what was saved before."""
+    failed: str = ""
+    """Why there are no figures."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"figures": {name: list(one) for name, one in self.figures.items()}, "seconds": self.seconds} | (
+            {"failed": self.failed} if self.failed else {}
+        )
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Outcome:
+        """From what ``plain`` returned."""
+        figures = {name: Fidelity(*one) for name, one in plain["figures"].items()}
+        return cls(figures, plain["seconds"], plain.get("failed", ""))
+
+
+def outcomes(
+    models: Sequence[Entrant], data: PairSet, tile: int, device: torch.device, folder: Path, fresh: bool = False
+) -> dict[str, list[Outcome]]:
+    """Return the result of each model on every pair of a dataset, by its label.
+
+    Args:
+        models: what is measured.
+        data: the pairs.
+        tile: images with a longer side are derained in tiles of this many pixels a side.
+        device: where networks compute.
+        folder: where the journals are.
+        fresh: measure everything again, whatever the journals have.
+
+    A model that fails on an image (an output that is not finite, of another size, or absent) has no figures there. Raises
+    DataError for a pair that cannot be read.
+    """
+    with ExitStack() as stack:
+        journals = {}
+        for model in models:
+            journal = ImageJournal(folder, model.digest, data.pairs.digest, str(tile), str(device))
+            if fresh:
+                journal.rows.clear()
+            journals[model.label] = stack.enter_context(journal)
+        warm: set[str] = set()
+        for index in track(range(len(data.pairs)), f"compare on {data.name}"):
+            waiting = [model for model in models if index not in journals[model.label].rows]
+            if not waiting:
+                continue
+            pair = data.pairs[index]
+            for model in waiting[:: 1 if index % 2 else -1]:  # alternates, so that no model is always first
+                if model.network and model.label not in warm:
+                    _try(model.network, tile, device)
+                    warm.add(model.label)
+                journals[model.label].add(index, _measured(model, pair, tile, device).plain())
+        return {
+            label: [Outcome.of(journal.rows[index]) for index in range(len(data.pairs))] for label, journal in journals.items()
+        }
+
+
+def _try(network: Restorer, tile: int, device: torch.device) -> None:
+    with suppress(CheckpointError):  # which is counted with the images
+        derain_values(network, WARM_UP, tile, device)
+
+
+def _measured(model: Entrant, pair: Pair, tile: int, device: torch.device) -> Outcome:
+    started = time.perf_counter()
+    try:
+        found: NDArray[Any] = pair.rainy
+        if model.network:
+            found = derain_values(model.network, pair.rainy, tile, device)
+        elif model.outputs:
+            found = model.outputs.read(pair.dataset, pair.key.partition("/")[2])
+        seconds = time.perf_counter() - started if model.network else 0.0
+        return Outcome(scores(found, pair.clean), seconds)
+    except (CheckpointError, DataError) as error:
+        return Outcome({}, 0.0, one_line(error))

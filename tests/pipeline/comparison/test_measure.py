@@ -1,0 +1,107 @@
+"""Figures of each model on each image, against figures computed here; failures; and a command that goes on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.comparison import measure
+from pipeline.comparison.entrants import Entrant
+from pipeline.comparison.measure import Outcome, outcomes
+from pipeline.comparison.outputs import Outputs
+from pipeline.comparison.sets import PairSet, pair_sets
+from rdmc.inference import derain_values
+from rdmc.quality.conventions import NAMES, Fidelity, scores
+from tests.support.comparison import BRIGHT, CPU, Shifted, pair_folder, save_outputs, small_network
+from tests.support.data import scene
+
+RAINY = Entrant("rainy", "the input", "")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+    return pair_sets([str(pair_folder(tmp_path_factory.mktemp("data")))], None)[0]
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by one with each image that is derained from now on."""
+    calls: list[int] = []
+
+    def counting(*given: Any) -> Any:
+        calls.append(1)
+        return derain_values(*given)
+
+    patch.setattr(measure, "derain_values", counting)
+    return calls
+
+
+def test_the_figures_are_those_of_the_unrounded_output(data: PairSet, tmp_path: Path) -> None:
+    network = small_network()
+    found = outcomes([Entrant("net", "here", "abc", network), RAINY], data, 256, CPU, tmp_path)
+    for index in range(len(data.pairs)):
+        pair = data.pairs[index]
+        assert found["net"][index].figures == scores(derain_values(network, pair.rainy, 256), pair.clean)
+        assert found["rainy"][index].figures == scores(pair.rainy, pair.clean)
+        assert found["net"][index].seconds > 0
+        assert found["rainy"][index].seconds == 0
+    assert tuple(found["net"][0].figures) == NAMES
+
+
+def test_a_second_command_measures_nothing_again(data: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [Entrant("net", "here", "abc", small_network()), RAINY]
+    first = outcomes(models, data, 256, CPU, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "derain_values", lambda *_: pytest.fail("was measured before"))
+        assert outcomes(models, data, 256, CPU, tmp_path) == first
+    calls = counted(monkeypatch)
+    others = [*models, Entrant("other", "here", "def", small_network(1))]
+    assert outcomes(others, data, 256, CPU, tmp_path)["net"] == first["net"]
+    assert len(calls) == len(data.pairs) + 1, "the new model alone, and its first try"
+    outcomes(models, data, 256, CPU, tmp_path, fresh=True)
+    assert len(calls) == 2 * (len(data.pairs) + 1)
+
+
+def test_what_was_finished_before_a_kill_is_kept(data: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models, done = [Entrant("net", "here", "abc", small_network())], list[int]()
+
+    def stops(network: object, image: object, *rest: object) -> object:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        return derain_values(network, image, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "derain_values", stops)
+        with pytest.raises(KeyboardInterrupt):
+            outcomes(models, data, 256, CPU, tmp_path)
+    assert len(done) == 3, "the first try and two images"
+    calls = counted(monkeypatch)
+    assert len(outcomes(models, data, 256, CPU, tmp_path)["net"]) == 4
+    assert len(calls) == 3, "the first try and the other two images"
+
+
+def test_outputs_that_cannot_be_measured_are_counted_with_a_reason(data: PairSet, tmp_path: Path) -> None:
+    saved = save_outputs(tmp_path / "saved", [scene(0), scene(1, height=40), np.zeros((48, 64, 3), np.uint8)])
+    models = [
+        Entrant("broken", "here", "1", Shifted(1, broken=True)),
+        Entrant("saved", "there", "2", outputs=Outputs(saved)),
+    ]
+    found = outcomes(models, data, 256, CPU, tmp_path / "journals")
+    bright = [float(data.pairs[index].rainy.mean()) / 255 > BRIGHT for index in range(4)]
+    assert True in bright
+    assert [bool(one.failed) for one in found["broken"]] == bright
+    assert all("not finite" in one.failed for one in found["broken"] if one.failed)
+    same, other_size, black, absent = found["saved"]
+    assert same.figures["rgb"].psnr == math.inf
+    assert "images of 64x40 and 64x48: a pair has one size" in other_size.failed
+    assert black.figures["y"].psnr < 15
+    assert "has no output" in absent.failed
+
+
+def test_an_outcome_is_the_same_after_json() -> None:
+    for one in (Outcome({"y": Fidelity(math.inf, 1.0)}, 0.5), Outcome({}, 0.0, "why")):
+        assert Outcome.of(one.plain()) == one

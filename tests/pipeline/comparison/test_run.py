@@ -1,0 +1,85 @@
+"""``compare`` as a whole: on a folder without a project, and on a project's dataset; targets that cannot be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.comparison.run import Targets, run
+from pipeline.config.params import Params
+from pipeline.config.paths import Paths
+from pipeline.config.project import Project
+from pipeline.config.settings import Settings
+from rdmc.errors import ConfigError
+from rdmc.metrics import psnr_y
+from rdmc.models.published import load_published
+from tests.support.comparison import pair_folder
+from tests.support.imports import ROOT
+
+WEIGHTS = ROOT.parent / "shared/weights/prenet_rain100l.pth"
+RAIN100L = ROOT.parent / "shared/data/rain100l"
+RAIN800 = ROOT.parent / "shared/data/rain800"
+needs_data = pytest.mark.skipif(not (WEIGHTS.is_file() and RAIN100L.is_dir()), reason="needs ../shared: weights and Rain100L")
+
+
+def test_a_folder_and_a_dataset_are_compared(
+    tmp_path: Path,
+    params: Params,
+    make_workspace: Callable[..., Paths],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = Project(params, Settings(data=str(tmp_path), gpu=False), make_workspace(tmp_path, tests=(2, 0)))
+    folder = pair_folder(tmp_path / "own", 2)
+    monkeypatch.setattr("pipeline.comparison.run.peak_mb", lambda *_: 12.0)  # test_memory.py measures it
+    targets = Targets(tmp_path / "a.json", tmp_path / "a.md", tmp_path / "a.html")
+    found = run([str(tmp_path)], ["light", str(folder)], targets, project.settings, project)
+    assert [board.data.name for board in found.boards] == ["light", "own"]
+    content = json.loads(targets.json.read_text()) if targets.json else {}
+    rainy = next(one for one in content["data"][1]["models"] if one["model"] == "rainy")
+    pair = found.boards[1].data.pairs[0]
+    assert rainy["images"]["0"]["y"]["psnr"] == pytest.approx(psnr_y(pair.rainy, pair.clean))
+    assert all(path.is_file() for path in targets.written())
+    assert "own: 2 pairs" in capsys.readouterr().out
+    assert list((tmp_path / ".cache/measured").iterdir())
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.comparison.run.outcomes", lambda *_: pytest.fail("work began"))
+    (tmp_path / "page.md").write_text("no markers")
+    for targets, message in (
+        (Targets(html=tmp_path), "is a folder; name a file"),
+        (Targets(markdown=tmp_path / "page.md"), "needs the lines"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(["rainy"], [str(pair_folder(tmp_path / "set"))], targets, Settings(data=str(tmp_path)))
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_published_figures_and_fingerprints_are_reproduced(tmp_path: Path) -> None:
+    """The figures of PReNet on the 50 pairs at hand, in its authors' convention, and the fingerprints of the inputs."""
+    assert load_published(WEIGHTS).config.passes == 6
+    found = run([f"prenet:{WEIGHTS}"], [str(RAIN100L)], Targets(), Settings(data=str(tmp_path), gpu=False))
+    (board,) = found.boards
+    prenet, rainy = board.standings
+    assert (prenet.label, rainy.label, prenet.means["y-cut"].images) == ("prenet_rain100l", "rainy", 50)
+    assert prenet.means["y-cut"].psnr == pytest.approx(37.84, abs=0.02)
+    assert prenet.means["y-cut"].ssim == pytest.approx(0.9806, abs=0.0005)
+    assert prenet.means["rgb-cut"].psnr == pytest.approx(36.45, abs=0.02)
+    assert rainy.means["y"].psnr == pytest.approx(27.38, abs=0.005)
+    assert rainy.means["y"].ssim == pytest.approx(0.8425, abs=0.0001)
+
+
+@needs_data
+@pytest.mark.slow
+def test_the_inputs_of_rain800_have_the_published_fingerprint(tmp_path: Path) -> None:
+    (board,) = run(["rainy"], [str(RAIN800)], Targets(), Settings(data=str(tmp_path))).boards
+    (rainy,) = board.standings
+    assert (board.data.name, len(board.images), board.data.whole) == ("rain800", 100, True)
+    assert rainy.means["y"].psnr == pytest.approx(22.59, abs=0.01)
+    assert rainy.means["rgb"].psnr == pytest.approx(21.15, abs=0.01)

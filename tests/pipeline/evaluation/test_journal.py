@@ -1,0 +1,51 @@
+"""The journal of finished images: what a killed process leaves is read, and nothing of other inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.evaluation import journal as module
+from pipeline.evaluation.journal import ImageJournal
+
+
+def test_what_was_finished_is_known_to_the_next_process(tmp_path: Path) -> None:
+    with ImageJournal(tmp_path, "model", "data") as first:
+        first.add(3, {"psnr_y": 30.123456789012345, "name": "a"})
+        first.add(0, {"psnr_y": float("inf")})
+    assert ImageJournal(tmp_path, "model", "data").rows == {
+        3: {"psnr_y": 30.123456789012345, "name": "a"},
+        0: {"psnr_y": float("inf")},
+    }
+
+
+def test_a_line_is_on_disk_before_the_next_image_begins(tmp_path: Path) -> None:
+    with ImageJournal(tmp_path, "model") as first:
+        first.add(0, {"x": 1})
+        assert ImageJournal(tmp_path, "model").rows == {0: {"x": 1}}
+
+
+def test_half_a_line_of_a_killed_process_is_dropped_and_the_next_line_is_whole(tmp_path: Path) -> None:
+    with ImageJournal(tmp_path, "model") as first:
+        first.add(0, {"x": 1})
+    for rest in ('[1, {"x"', '[1, {"x": 2}]', "\xff", "[]\n"):
+        first.path.write_bytes(first.path.read_bytes() + rest.encode("latin-1"))
+        with ImageJournal(tmp_path, "model") as second:
+            assert second.rows in ({0: {"x": 1}}, {})  # bytes that are no text spoil the whole file
+            second.rows.setdefault(0, {"x": 1})
+            second.add(1, {"x": 3})
+        assert ImageJournal(tmp_path, "model").rows == {0: {"x": 1}, 1: {"x": 3}}
+        first.path.write_text('[0, {"x": 1}]\n')
+
+
+def test_other_inputs_and_other_code_have_other_journals(tmp_path: Path, monkeypatch: object) -> None:
+    paths = {ImageJournal(tmp_path, *inputs).path for inputs in (("a", "b"), ("ab",), ("b", "a"))}
+    assert len(paths) == 3
+    assert len(module.code_of_figures()) == 64
+
+
+def test_a_removed_journal_is_gone(tmp_path: Path) -> None:
+    with ImageJournal(tmp_path, "model") as first:
+        first.add(0, {"x": 1})
+        first.remove()
+    assert not first.path.exists()
+    ImageJournal(tmp_path, "never written").remove()
