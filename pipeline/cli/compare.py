@@ -18,7 +18,7 @@ def compare(
             metavar="MODEL...",
             help="What to compare: a registered model (`models:/rdmc@champion`), a checkpoint or run folder, `reference`, "
             "`prenet:FILE` with published weights, `outputs:FOLDER` with images that a method saved, or `rainy`, the input "
-            "itself, which always takes part. Differences are to the first.",
+            "itself, which always takes part. `x8:MODEL` is the model's self-ensemble. Differences are to the first.",
             show_default=False,
         ),
     ],

@@ -104,8 +104,9 @@ def experiments(
 def evaluate(params: ParamsFile = PARAMS, run: RunName = "") -> None:
     """Measure the best model on the test images of every dataset, and draw before/after pictures.
 
-    The command writes `metrics/evaluate.json`, `plots/images.csv` and `plots/pictures/`. A model that is not here comes from
-    the bucket, if one is set; the results are kept there too.
+    The command writes `metrics/evaluate.json`, `plots/images.csv`, `plots/pictures/`, and all on one page, `plots/report.html`.
+    A killed evaluation goes on where it stopped. `RDMC_WORKERS` of two or more measures on that many workers of Ray. A model
+    that is not here comes from the bucket, if one is set; the results are kept there too.
     """
     from pipeline.jobs.home import evaluate_and_keep, fetch_results
     from pipeline.storage.results import TRAINED

@@ -1,6 +1,7 @@
 """The models that are compared, as a user names them.
 
-``rainy`` is the input itself, ``outputs:FOLDER`` the images that another program saved, and the rest are networks.
+``rainy`` is the input itself, ``outputs:FOLDER`` the images that another program saved, and the rest are networks. With ``x8:``
+before its name, a network is its self-ensemble (``rdmc.models.ensemble``).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from rdmc.checkpoint import FACTS
 from rdmc.errors import ConfigError
 from rdmc.models.base import Restorer
 from rdmc.models.cost import Cost, cost
+from rdmc.models.ensemble import COPIES, SelfEnsemble
 
-RAINY, PRENET, OUTPUTS = "rainy", "prenet:", "outputs:"
+RAINY, PRENET, OUTPUTS, TURNED = "rainy", "prenet:", "outputs:", "x8:"
 BEST = Path("checkpoints/best")
 """Where the best model is in the folder of a project or of a profile's run."""
 FORMS = (
-    f"models:/NAME@ALIAS, models:/NAME/VERSION, a checkpoint or run folder, {REFERENCE}, {RAINY}, {PRENET}FILE or "
-    f"{OUTPUTS}FOLDER"
+    f"models:/NAME@ALIAS, models:/NAME/VERSION, a checkpoint or run folder, {REFERENCE}, {RAINY}, {PRENET}FILE, "
+    f"{OUTPUTS}FOLDER, or {TURNED} before any of those with a network"
 )
 
 
@@ -43,7 +45,10 @@ class Entrant:
     @property
     def cost(self) -> Cost | None:
         """Its parameters and arithmetic; None if they are not known."""
-        return cost(self.network.config) if self.network else None
+        if self.network is None:
+            return None
+        one = cost(self.network.config)
+        return Cost(one.parameters, one.gflop * COPIES) if isinstance(self.network, SelfEnsemble) else one
 
 
 def entrants(names: Sequence[str], settings: Settings) -> list[Entrant]:
@@ -73,6 +78,12 @@ def _entrant(name: str, settings: Settings) -> Entrant:
     if name.startswith(OUTPUTS):
         outputs = Outputs(Path(name.removeprefix(OUTPUTS)))
         return Entrant(f"outputs {outputs.folder.name}", str(outputs.folder), outputs.digest, outputs=outputs)
+    if name.startswith(TURNED):
+        one = _entrant(name.removeprefix(TURNED), settings)
+        if one.network is None or isinstance(one.network, SelfEnsemble):
+            raise ConfigError(f"{name}: {TURNED} needs a network that is turned once; name {FORMS}")
+        about = f"{one.source}, mean over {COPIES} turned and mirrored copies"
+        return Entrant(f"{one.label} x8", about, f"{one.digest} x8", SelfEnsemble(one.network))
     path = _file(name.removeprefix(PRENET)) if name.startswith(PRENET) else _path(name, settings)
     model = load_named(path, settings)
     label = f"{model.name} {model.version}" if path.startswith(SCHEME) else _label(path)

@@ -74,6 +74,11 @@ class Paths:
         return self.root / "plots/pictures"
 
     @property
+    def report(self) -> Path:
+        """``evaluate``: figures, plots and pictures on one HTML page that loads nothing."""
+        return self.root / "plots/report.html"
+
+    @property
     def register_metrics(self) -> Path:
         """``register``: model name, version and run."""
         return self.root / "metrics/register.json"

@@ -21,6 +21,8 @@ ROOM = 4_000_000
 """Most numbers in one array; more resamples are computed in several steps."""
 SMALL = 5
 """Strata with fewer scenes than this are drawn together, because a stratum of one scene would seem to have no spread."""
+FEWEST = 8
+"""Fewest scenes for a two-sided interval. With five, a few alike scenes make it tens of dB wide."""
 TINY = 1e-12
 """A difference or standard error below this counts as zero."""
 
@@ -134,7 +136,7 @@ def interval(sample: PairedSample, confidence: float, resamples: int, seed: int)
     ratio = _Ratio.of(sample, np.ones(len(sample.new), bool), strata)
     t = np.concatenate([ratio.studentised(draw) for draw in _draws(sample, strata, resamples, seed)])
     mean, error = (float(values[0]) for values in ratio.estimate(once))
-    if sample.units < 2:
+    if sample.units < FEWEST:
         return Interval(mean, -np.inf, np.inf)
     if error < TINY:
         return Interval(mean, mean, mean)

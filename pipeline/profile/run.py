@@ -28,7 +28,7 @@ def run(project: Project[Params], name: str) -> None:
     table(f"profile {name}: mean over test images", COLUMNS, rows(json.loads(paths.evaluate_metrics.read_text())))
     say(f"model: {paths.best}")
     say(f"metrics: {paths.evaluate_metrics}, every image: {paths.images}, history: {paths.history}")
-    say(f"pictures: {paths.pictures}")
+    say(f"pictures: {paths.pictures}, all on one page: {paths.report}")
 
 
 def rows(metrics: Mapping[str, Any]) -> list[list[str]]:

@@ -44,7 +44,7 @@ def run_stages(project: Project[Params]) -> None:
     trained = fingerprint(params, dict.fromkeys(("seed", "datasets", "loss", "train"), True))
     made = [paths.best, paths.last, paths.run, paths.train_metrics, paths.history]
     model = steps.run("train", [code["train"], trained, shards], made, partial(train.run, project))
-    made = [paths.pictures, paths.evaluate_metrics, paths.images]
+    made = [paths.pictures, paths.report, paths.evaluate_metrics, paths.images]
     steps.run("evaluate", [code["evaluate"], model, shards, _plain(params.evaluate)], made, partial(evaluate.run, project))
 
 

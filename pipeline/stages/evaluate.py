@@ -5,50 +5,69 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from pipeline.config.project import Project
-from pipeline.config.recipe import Evaluate, Recipe
+from pipeline.config.recipe import Recipe
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import ImageResult, device_of, open_tests, summary
 from pipeline.evaluation.plots import choose, gain_histogram, panel
+from pipeline.evaluation.report.evaluation import Shown, evaluation_page, ranked
 from pipeline.evaluation.resumed import Evaluation
-from rdmc.checkpoint import load_model
-from rdmc.data.images import write_png
-from rdmc.data.loader import Pair
-from rdmc.files import new_folder, write_text
+from pipeline.versioning.git import git_commit
+from rdmc.checkpoint import WEIGHTS, load_model
+from rdmc.data.images import Image, write_png
+from rdmc.data.loader import PairStore
+from rdmc.files import file_digest, new_folder, write_text
 from rdmc.inference import derain_image
 from rdmc.metrics import BEST_PSNR
+from rdmc.models.base import Restorer
+from rdmc.models.cost import SIDE, cost
+from rdmc.quality.conventions import convention
+
+Results = Mapping[str, list[ImageResult]]
 
 
 def run(project: Project[Recipe]) -> None:
-    """Measure ``checkpoints/best`` on the test pairs of every dataset; write figures per image, their means, and pictures.
+    """Measure ``checkpoints/best`` on the test pairs of every dataset; write figures per image, means, pictures, a report.
 
     A killed evaluation goes on where it stopped (``pipeline.evaluation.resumed``). Raises DataError where no dataset has test
     pairs, CheckpointError for a bad model, ServiceError for a bucket or a Ray that fails.
     """
     paths, rules = project.paths, project.params.evaluate
     stores, device = open_tests(project), device_of(project.settings)
-    network = load_model(paths.best)[0]
+    network, facts = load_model(paths.best)
     evaluation = Evaluation(project, network, stores, device)
     results = evaluation.results()
+    shown: dict[str, list[Shown]] = {}
     with new_folder(paths.pictures) as folder:
         for name, store in stores.items():
-            for index in choose([result.gain for result in results[name]], rules.pictures):
-                result = results[name][index]
-                picture = _picture(network, store[index], result, rules, device)
-                write_png(folder / f"{name}-{result.image}.png", picture)
-        gains = {name: [result.gain for result in measurements] for name, measurements in results.items()}
-        write_png(folder / "gain.png", gain_histogram(gains))
+            gains = [result.gain for result in results[name]]
+            drawn = set(choose(gains, rules.pictures))
+            ranks = ranked(len(gains), choose(gains, len(gains)))
+            for index in sorted({*drawn, *ranks}):
+                result, pair = results[name][index], store[index]
+                derained: Image = derain_image(network, pair.rainy, rules.tile, device)
+                if index in drawn:
+                    picture = panel(pair.key, pair.rainy, derained, pair.clean, result.rainy, result.derained)
+                    write_png(folder / f"{name}-{result.image}.png", picture)
+                if index in ranks:
+                    one = Shown(ranks[index], result, pair.rainy, derained, pair.clean)
+                    shown.setdefault(name, []).append(one)
+        every = {name: [result.gain for result in measurements] for name, measurements in results.items()}
+        write_png(folder / "gain.png", gain_histogram(every))
+    scenes = {name: [scene for _, scene in store.labels()] for name, store in stores.items()}
+    origin = _origin(project, network, facts, stores, device)
+    write_text(paths.report, evaluation_page(results, scenes, shown, origin))
     write_text(paths.images, images_csv(result for measurements in results.values() for result in measurements))
     write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
     evaluation.forget()
     _show(results)
-    say(f"every image: {paths.images}, pictures: {paths.pictures}")
+    say(f"every image: {paths.images}, pictures: {paths.pictures}, all on one page: {paths.report}")
 
 
 def images_csv(results: Iterable[ImageResult]) -> str:
@@ -73,9 +92,27 @@ def images_csv(results: Iterable[ImageResult]) -> str:
     return text.getvalue()
 
 
-def _picture(network: nn.Module, pair: Pair, result: ImageResult, rules: Evaluate, device: torch.device) -> Any:
-    derained = derain_image(network, pair.rainy, rules.tile, device)
-    return panel(pair.key, pair.rainy, derained, pair.clean, result.rainy, result.derained)
+def _origin(
+    project: Project[Recipe],
+    network: Restorer,
+    facts: Mapping[str, Any],
+    stores: Mapping[str, PairStore],
+    device: torch.device,
+) -> dict[str, str]:
+    """What the figures were made from and how, for the report."""
+    how = convention("y")
+    return {
+        "model": f"{network.config.kind}, {cost(network.config)} at {SIDE}x{SIDE}, step {facts.get('step', 'unknown')}",
+        "weights, SHA-256": file_digest(project.paths.best / WEIGHTS),
+        **{f"{name}, SHA-256": f"{store.digest} ({len(store)} test pairs)" for name, store in stores.items()},
+        "convention": f"PSNR-Y and SSIM-Y: {how.meaning} ({how.name}); PSNR-RGB: of the same outputs. {HINT}",
+        "computed on": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "tile": f"{project.params.evaluate.tile} pixels a side",
+        "commit": git_commit(Path()) or "unknown",
+    }
+
+
+HINT = "The command compare has the other conventions"
 
 
 def _show(results: dict[str, list[ImageResult]]) -> None:

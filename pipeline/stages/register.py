@@ -243,7 +243,7 @@ def commit_tag(facts: dict[str, str]) -> dict[str, str]:
 
 def add_results(client: MlflowClient, run_id: str, params: Params, paths: Paths, history: list[dict[str, float]]) -> None:
     """Log metrics, plots, pictures, the learning curve, the params of this run, and dvc.lock."""
-    for path in (paths.history, paths.images):
+    for path in (paths.history, paths.images, *([paths.report] if paths.report.is_file() else [])):
         client.log_artifact(run_id, str(path), "plots")
     client.log_artifacts(run_id, str(paths.pictures), "plots/pictures")
     for path in (paths.train_metrics, paths.evaluate_metrics):

@@ -33,7 +33,7 @@ FOLDER = "results"
 def files_of(paths: Paths, part: str) -> list[Path]:
     """The files and folders of a part, in a project; the first one is what the next command needs."""
     if part == EVALUATED:
-        return [paths.evaluate_metrics, paths.images, paths.pictures]
+        return [paths.evaluate_metrics, paths.images, paths.pictures, paths.report]
     return [paths.best, paths.last, paths.run, paths.train_metrics, paths.history]
 
 

@@ -42,6 +42,16 @@ def test_every_form_of_a_name(tmp_path: Path) -> None:
     assert found[-1].cost is None
 
 
+def test_a_self_ensemble_is_another_model_of_eight_times_the_cost(tmp_path: Path) -> None:
+    folder = write_small_model(tmp_path / "model")
+    one, eight, _ = entrants([str(folder), f"x8:{folder}"], Settings())
+    assert (eight.label, eight.digest) == (f"{folder} x8", f"{one.digest} x8")
+    assert one.cost
+    assert eight.cost
+    assert eight.cost.parameters == one.cost.parameters
+    assert eight.cost.gflop == pytest.approx(8 * one.cost.gflop)
+
+
 def test_equal_labels_are_told_apart_and_a_model_named_twice_takes_part_once(tmp_path: Path) -> None:
     names = []
     for folder in ("a", "b"):
@@ -60,6 +70,8 @@ def test_equal_labels_are_told_apart_and_a_model_named_twice_takes_part_once(tmp
         ("prenet:none.pth", ConfigError, "prenet:none.pth: no such file"),
         ("prenet:text", CheckpointError, "text: not weights that can be read"),
         ("outputs:none", DataError, "no such folder"),
+        ("x8:rainy", ConfigError, "x8:rainy: x8: needs a network"),
+        ("x8:x8:reference", ConfigError, "needs a network that is turned once"),
         ("models:/rain", MissingError, "names no model"),
     ],
 )

@@ -22,25 +22,25 @@ NET, INPUT = Entrant("net", "here", "a" * 64, small_network()), Entrant("rainy",
 
 @pytest.fixture
 def made(tmp_path: Path) -> Board:
-    """Six images; the net is infinitely good on one and fails on another."""
-    data = pair_sets([str(pair_folder(tmp_path / "set", 6))], None)[0]
-    good = [Outcome(dict.fromkeys(NAMES, Fidelity(30.0 + at, 0.95)), 0.25) for at in range(4)]
+    """Ten images; the net is infinitely good on one and fails on another."""
+    data = pair_sets([str(pair_folder(tmp_path / "set", 10))], None)[0]
+    good = [Outcome(dict.fromkeys(NAMES, Fidelity(30.0 + at, 0.95)), 0.25) for at in range(8)]
     net = [
         *good,
         Outcome(dict.fromkeys(NAMES, Fidelity(float("inf"), 1.0)), 0.25),
         Outcome({}, 0.0, "its output is not finite"),
     ]
-    rainy = [Outcome(dict.fromkeys(NAMES, Fidelity(20.0, 0.8)), 0.0)] * 6
+    rainy = [Outcome(dict.fromkeys(NAMES, Fidelity(20.0, 0.8)), 0.0)] * 10
     return board(data, [NET, INPUT], {"net": net, "rainy": rainy})
 
 
 def test_the_ranking_has_means_intervals_and_counts(made: Board) -> None:
     shown = tables.ranking(made, "net")
-    assert shown.title == "set: 6 pairs"
+    assert shown.title == "set: 10 pairs"
     net, rainy = (dict(zip(shown.columns, row, strict=True)) for row in shown.rows)
-    assert (net["PSNR-Y, dB"], net["dB above net"], net["identical"], net["failed"]) == ("31.50", "first", "1", "1")
+    assert (net["PSNR-Y, dB"], net["dB above net"], net["identical"], net["failed"]) == ("33.50", "first", "1", "1")
     assert (net["s an image"], rainy["s an image"]) == ("0.25", "-")
-    assert (rainy["PSNR-Y, dB"], rainy["dB above net"]) == ("20.00", "-11.50")
+    assert (rainy["PSNR-Y, dB"], rainy["dB above net"]) == ("20.00", "-13.50")
     assert " to " in shown.rows[0][2]
 
 
@@ -76,7 +76,7 @@ def test_lines_name_what_was_set_aside_failed_or_is_identical(made: Board) -> No
     lines = tables.remarks(replace(made, data=replace(made.data, faults=faults)))
     assert lines[0].startswith("set: 5 files set aside: 0.png: has no clean image; 1.png")
     assert lines[0].endswith("; and 2 more")
-    assert "set: net failed on 1 image: 5: its output is not finite" in lines
+    assert "set: net failed on 1 image: 9: its output is not finite" in lines
     assert any("1 output of net equal" in line and "in no mean PSNR" in line for line in lines)
 
 

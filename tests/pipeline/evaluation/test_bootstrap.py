@@ -115,8 +115,8 @@ def test_an_interval_holds_the_true_mean_as_often_as_it_says() -> None:
     assert 164 <= held <= 198, "180 are expected; fewer or more in one of several thousand such tests"
 
 
-def test_an_interval_of_one_scene_is_unbounded_and_of_no_spread_a_point() -> None:
-    one = PairedSample.of(["rain"] * 3, ["a"] * 3, np.array([1.0, 2.0, 3.0]), np.zeros(3))
-    assert interval(one, 0.95, 100, 0) == (Interval(2.0, -np.inf, np.inf))
-    same = PairedSample.of(["rain"] * 3, ["a", "b", "c"], np.full(3, 2.0), np.zeros(3))
+def test_an_interval_of_few_scenes_is_unbounded_and_of_no_spread_a_point() -> None:
+    few = PairedSample.of(["rain"] * 3, ["a", "b", "c"], np.array([1.0, 2.0, 3.0]), np.zeros(3))
+    assert interval(few, 0.95, 100, 0) == Interval(2.0, -np.inf, np.inf)
+    same = PairedSample.of(["rain"] * 8, list("abcdefgh"), np.full(8, 2.0), np.zeros(8))
     assert interval(same, 0.95, 100, 0) == Interval(2.0, 2.0, 2.0)

@@ -97,7 +97,7 @@ def test_the_run_has_all_inputs_and_results(place: Place, params: Params, tmp_pa
     names = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert {"params.yaml", "dvc.lock", "metrics/evaluate.json", "plots/history.csv", "plots/images.csv"} <= names
     assert (files / f"cards/{result['version']}.md").read_text().startswith(f"# rdmc, version {result['version']}, 20")
-    assert {"plots/learning.png", "plots/pictures/gain.png"} <= names
+    assert {"plots/learning.png", "plots/pictures/gain.png", "plots/report.html"} <= names
     assert {"data/light/quarantine.json", "data/heavy/quarantine.json"} <= names, "the findings of the checks"
     assert len([name for name in names if name.startswith("plots/pictures/light-")]) == params.evaluate.pictures
     assert Genotype.from_json((files / GENOTYPE).read_text(), GENOTYPE) == genotype, "with the strengths that it learned"

@@ -26,7 +26,15 @@ def filled(project: Project[Params], content: str) -> Project[Params]:
     paths = project.paths
     for path in (paths.best / "model.safetensors", paths.best / "model.json", paths.last / "training.safetensors"):
         write_text(path, f"{path.name} {content}")
-    for path in (paths.run, paths.train_metrics, paths.history, paths.evaluate_metrics, paths.images, paths.pictures / "1.png"):
+    for path in (
+        paths.run,
+        paths.train_metrics,
+        paths.history,
+        paths.evaluate_metrics,
+        paths.images,
+        paths.report,
+        paths.pictures / "1.png",
+    ):
         write_text(path, f"{path.name} {content}")
     return project
 
