@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -51,3 +53,13 @@ def commit(root: Path) -> str:
     subprocess.run(["git", *who, "commit", "-qm", "one"], cwd=root, check=True)
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def with_leaks(checkout: Path, bucket: Any) -> None:
+    """Push a report of leaks, as `dvc push` does, and commit it."""
+    report = json.dumps({"version": 1, "leaks": []}).encode()
+    md5 = hashlib.md5(report, usedforsecurity=False).hexdigest()
+    bucket.put_object(Key=f"main/dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=report)
+    lock = (checkout / "dvc.lock").read_text()
+    (checkout / "dvc.lock").write_text(lock.replace("{outs: [", f"{{outs: [{{path: data/leaks.json, md5: {md5}}}, "))
+    commit(checkout)

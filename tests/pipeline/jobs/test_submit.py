@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -22,7 +20,7 @@ from pipeline.registry.provenance import gaps
 from rdmc.checkpoint import load_model
 from rdmc.errors import ConfigError, DataError, ServiceError
 from tests.pipeline.jobs.conftest import Cluster
-from tests.support.checkout import commit, make_checkout
+from tests.support.checkout import make_checkout, with_leaks
 from tests.support.s3 import S3Server
 
 STEPS = {"train.steps": 2, "train.validate_every": 2}
@@ -41,16 +39,6 @@ def submit(cluster: Cluster, s3: S3Server, checkout: Path, bucket: str, *argumen
     }
     command = [sys.executable, "-m", "pipeline", "submit", *arguments]
     return subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, check=False, timeout=550)
-
-
-def with_leaks(checkout: Path, bucket: Any) -> None:
-    """Push a report of leaks, as `dvc push` does, and commit it."""
-    report = json.dumps({"version": 1, "leaks": []}).encode()
-    md5 = hashlib.md5(report, usedforsecurity=False).hexdigest()
-    bucket.put_object(Key=f"main/dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=report)
-    lock = (checkout / "dvc.lock").read_text()
-    (checkout / "dvc.lock").write_text(lock.replace("{outs: [", f"{{outs: [{{path: data/leaks.json, md5: {md5}}}, "))
-    commit(checkout)
 
 
 @pytest.mark.slow
