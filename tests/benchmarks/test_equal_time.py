@@ -87,6 +87,7 @@ def test_a_later_run_adds_seeds_and_networks(
         run(tmp_path, "--steps", "3", "--variant", "one-pass", "network.passes=2")
 
 
+@pytest.mark.slow
 def test_minutes_become_steps_by_the_time_of_a_step(
     tmp_path: Path, params_file: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def test_minutes_become_steps_by_the_time_of_a_step(
     assert found["step_seconds"] == {"rdmc": 0.5, "unet": 0.25, "wide": 0.25}, "in the machine's speed of the first timing"
 
 
+@pytest.mark.slow
 def test_steps_are_timed_and_datasets_measured_apart(tmp_path: Path) -> None:
     paths, params = Paths(tmp_path), tiny_params({**SMALL, "train.steps": 30})
     folders = [paths.shards(name) for name in ("light", "heavy")]

@@ -52,6 +52,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_right, "RECIPE", replace(RECIPE, global_batch_size=2, crop=32))
 
 
+@pytest.mark.slow
 def test_the_checks_pass_here(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     found = gpu_right.right(PairStore([folders["raw"]], "train"))
@@ -60,6 +61,7 @@ def test_the_checks_pass_here(folders: dict[str, Path], monkeypatch: pytest.Monk
     assert 1e-4 < found["gradient, bf16"] < 0.1, "bf16 rounds, or the comparison compares nothing"
 
 
+@pytest.mark.slow
 def test_a_nan_that_changes_weights_is_found(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     monkeypatch.setattr(Meter, "check", lambda *_: None)

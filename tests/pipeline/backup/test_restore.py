@@ -33,6 +33,7 @@ def destroy() -> None:
     shutil.rmtree("mlartifacts")
 
 
+@pytest.mark.slow
 def test_what_was_destroyed_comes_back(project: Project[Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot(project)
     assert before["aliases"] == {"candidate": 2, "champion": 1}

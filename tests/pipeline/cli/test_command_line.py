@@ -144,6 +144,7 @@ def test_ui_refuses_a_taken_port_and_names_a_server() -> None:
     assert "open http://tracking:5000/x\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: Path) -> None:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     with socket.socket() as free:

@@ -57,6 +57,7 @@ def runs_of(store: str) -> tuple[list[Run], list[Run]]:
     return [run for run in found if run not in children], children
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_resumes_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, params = Paths(tmp_path), tiny_params(SWEEP)
     make_dataset(paths, "heavy")

@@ -16,6 +16,7 @@ from tests.support.imports import ROOT
 from tests.support.waiting import until
 
 
+@pytest.mark.slow
 def test_a_job_is_followed_to_its_exit_code(
     jobs_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

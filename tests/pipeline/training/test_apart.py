@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline.config.paths import Paths
 from rdmc.checkpoint import load_model
 from rdmc.data.shards import MANIFEST, read_manifest
@@ -30,6 +32,7 @@ def train(head: Head, checkout: Path, data: Path, store: str, bucket: str) -> su
     return subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, check=False, timeout=400)
 
 
+@pytest.mark.slow
 def test_workers_read_the_bucket_whatever_their_folder_is(s3: S3Server, store: str, tmp_path: Path) -> None:
     made = tmp_path / "made"
     checkout = make_checkout(tmp_path / "checkout", s3.bucket("apart"), made, {"train.steps": 2, "train.validate_every": 2})

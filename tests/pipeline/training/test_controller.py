@@ -43,6 +43,7 @@ def test_an_error_that_cannot_heal_ends_the_training_at_its_first_attempt(
     assert "resumes" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_named_with_the_step_from_which_the_training_resumes(
     params: Params, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+import pytest
 
 from pipeline.cluster import cluster
 from pipeline.config.paths import Paths
@@ -51,6 +52,7 @@ def loopback(address: str) -> bool:
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
+@pytest.mark.slow
 def test_a_local_training_listens_on_loopback_alone(tmp_path: Path) -> None:
     paths, marks = Paths(tmp_path), tmp_path / "marks"
     make_dataset(paths, "light")

@@ -100,6 +100,7 @@ def submit(head: Head, project: Path, variables: dict[str, str], *command: str) 
     return subprocess.run(run, cwd=project, env=head.environment, capture_output=True, text=True, check=False, timeout=240)
 
 
+@pytest.mark.slow
 def test_a_job_trains_on_the_cluster_and_only_code_is_uploaded(head: Head, project: Path, store: str, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "data")
     make_dataset(paths, "light")

@@ -36,6 +36,7 @@ from tests.support.dying import dying
 pytestmark = pytest.mark.usefixtures("running_ray")
 
 
+@pytest.mark.slow
 def test_two_workers_learn_the_same_weights_as_one_process(params: Params, paths: Paths, tmp_path: Path) -> None:
     rows: list[Row] = []
     result = launch(Project(params, SETTINGS, paths), "same", rows.append, validates=True)
@@ -73,6 +74,7 @@ def test_loader_processes_of_a_worker_change_nothing(params: Params, paths: Path
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_says_from_where_and_is_deleted_when_finished(
     params: Params, paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

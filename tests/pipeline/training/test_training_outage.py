@@ -23,6 +23,7 @@ from tests.support.s3 import Host
 from tests.support.waiting import until
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_while_the_bucket_is_gone_and_its_checkpoints_follow(host: Host, tmp_path: Path) -> None:
     paths, marks = Paths(tmp_path), tmp_path / "marks"
     make_dataset(paths, "light")
