@@ -36,15 +36,16 @@ class Annotations:
         """The faults of annotations whose image is not among ``images``, stem -> height and width."""
         return [Fault(stem, "annotated, but the image is not there", "absent") for stem in self.objects if stem not in images]
 
-    def fitted(self, images: Mapping[str, tuple[int, int]]) -> dict[str, Detections]:
-        """The objects of the images that are there. Boxes outside their image become faults; others are cut at its borders."""
-        fitted = {}
+    def fitted(self, images: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Detections], list[Fault]]:
+        """The objects of the images that are there, cut at their borders, and the faults of boxes that lie outside."""
+        fitted, faults = {}, []
         for stem, found in self.objects.items():
             if stem in images:
                 fitted[stem] = found.within(*images[stem])
                 if outside := len(found) - len(fitted[stem]):
-                    self.faults.append(Fault(stem, f"{outside} boxes lie outside the image of {images[stem]}", "outside"))
-        return fitted
+                    height, width = images[stem]
+                    faults.append(Fault(stem, f"{outside} boxes lie outside the image of {width}x{height}", "outside"))
+        return fitted, faults
 
 
 def read_annotations(path: Path, names: tuple[str, ...] = ()) -> Annotations:

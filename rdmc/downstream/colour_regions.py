@@ -29,7 +29,7 @@ HEIGHT = 60.0
 """By how many levels of Lab the top and the bottom of a picture differ."""
 SAMPLED = 2000
 """Pixels of each photograph that k-means sees."""
-CROP, BATCH, STEPS, RATE = 64, 4, 300, 3e-3
+CROP, BATCH, STEPS, RATE = 64, 4, 400, 1e-2
 """Of the training."""
 WIDTH = 16
 """Channels of the network."""
@@ -62,9 +62,10 @@ class ColourRegions:
 
 
 def _network() -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(5, WIDTH, 3, padding=1), nn.ReLU()]
-    for dilation in (2, 4, 8):
-        layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=dilation, dilation=dilation), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Conv2d(5, WIDTH, 3, padding=1), nn.BatchNorm2d(WIDTH), nn.ReLU()]
+    for dilation in (2, 4):
+        convolution = nn.Conv2d(WIDTH, WIDTH, 3, padding=dilation, dilation=dilation)
+        layers += [convolution, nn.BatchNorm2d(WIDTH), nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(WIDTH, CLASSES, 1))
 
 
@@ -86,6 +87,7 @@ def _train(
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
+    network.eval()
 
 
 def _small(image: Image) -> Image:
