@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import backups, compare, data, jobs, models, stack, training, use
+from pipeline.cli import backups, compare, data, downstream, jobs, models, stack, training, use
 from pipeline.config.threads import wait_passively
 from pipeline.signals import last_words, stop_by_sigterm
 from rdmc.errors import RdmcError, one_line
@@ -39,6 +39,7 @@ COMMANDS = (
     training.baseline,
     training.experiments,
     compare.compare,
+    downstream.downstream,
     models.register,
     models.models,
     models.promote,

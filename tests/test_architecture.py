@@ -25,7 +25,7 @@ ROOMS = [
     {"training", "registry"},
     {"promotion", "experiments", "serving", "stages"},
     {"profile", "backup", "jobs", "comparison"},
-    {"reference"},
+    {"reference", "downstream"},
     {"cli"},
     {"__main__"},
 ]

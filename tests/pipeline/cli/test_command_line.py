@@ -25,7 +25,7 @@ from tests.support.imports import ROOT
 
 COMMANDS = {"check", "clean", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"backup", "diff", "export", "history", "models", "promote", "rebuild", "release", "restore", "rollback", "serve"}
-COMMANDS |= {"compare", "stack", "submit"}
+COMMANDS |= {"compare", "downstream", "stack", "submit"}
 COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
 
 

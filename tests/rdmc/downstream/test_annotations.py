@@ -1,0 +1,88 @@
+"""Annotations of COCO and VOC: what is read, what is set aside, and what is hostile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rdmc.downstream.annotations import read_annotations
+from rdmc.errors import DataError
+
+COCO: dict[str, Any] = {
+    "images": [{"id": 7, "file_name": "sub/a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+    "categories": [{"id": 3, "name": "car"}, {"id": 1, "name": "person"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 20, 30, 40]},
+        {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 0, 9]},
+        {"id": 3, "image_id": 9, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 4, "image_id": 7, "category_id": 1, "bbox": [1, 1, 8, 8], "iscrowd": 1},
+        {"id": 5, "image_id": 7, "category_id": 1, "bbox": [500, 500, 8, 8]},
+    ],
+}
+VOC = (
+    "<annotation><object><name>{}</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>9</ymax></bndbox></object>"
+    "</annotation>"
+)
+
+
+def test_cocos_file(tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(COCO))
+    found = read_annotations(path)
+    assert found.names == ("person", "car")
+    assert set(found.objects) == {"a", "b"}
+    assert sorted(found.objects["a"].boxes.tolist()) == [[10, 20, 40, 60], [500, 500, 508, 508]]
+    assert len(found.objects["b"]) == 0, "an image without an object"
+    fitted, outside = found.fitted({"a": (50, 100)})
+    assert fitted["a"].boxes.tolist() == [[10, 20, 40, 50]]
+    assert fitted["a"].labels.tolist() == [1]
+    assert [fault.reason for fault in outside] == ["1 boxes lie outside the image of 100x50"]
+    assert sorted(fault.reason for fault in found.faults) == [
+        "1 boxes have no area",
+        "its image or category is not in the file",
+    ]
+    assert [fault.file for fault in found.missing({"a": (50, 100)})] == ["b"]
+
+
+def test_vocs_folder(tmp_path: Path) -> None:
+    for name, kind, right in (("a", "car", 20), ("b", "zebra", 20), ("c", "car", 1)):
+        (tmp_path / f"{name}.xml").write_text(VOC.format(kind, right))
+    found = read_annotations(tmp_path, ("person", "car"))
+    assert found.objects["a"].boxes.tolist() == [[1, 2, 20, 9]]
+    assert found.objects["a"].labels.tolist() == [1]
+    assert [len(found.objects[name]) for name in "bc"] == [0, 0]
+    assert {fault.file: fault.kind for fault in found.faults} == {"b.xml": "class", "c": "empty"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<annotation>",
+        VOC.format("car", "wide"),
+        '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>',
+        '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
+    ],
+    ids=["cut", "word", "entities", "file"],
+)
+def test_bad_xml_is_an_error_of_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(DataError, match=r"a\.xml: not VOC's annotations") as error:
+        read_annotations(tmp_path, ("car",))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": 3, "categories": [], "annotations": []}', "[" * 100_000])
+def test_bad_json_is_an_error_of_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match="not COCO's annotations"):
+        read_annotations(tmp_path / "a.json")
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no XML files"):
+        read_annotations(tmp_path)
+    with pytest.raises(DataError, match="no such file or folder"):
+        read_annotations(tmp_path / "none")
