@@ -160,7 +160,8 @@ def _name(root: Path, known: str, taken: set[str]) -> str:
     """A short name that no other dataset has: that of the benchmark, else of the folder, else of the folders above it too."""
     parts = [clean_name(part) for part in root.resolve().parts[-3:]]
     longer = ["-".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-    free = [name for name in (known, *longer) if name and name not in taken]
+    named = [known, f"{known}-{parts[-1]}"] if known else []
+    free = [name for name in (*named, *longer) if name not in taken]
     return free[0] if free else f"{longer[-1]}-{len(taken)}"
 
 
