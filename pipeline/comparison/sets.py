@@ -61,6 +61,8 @@ class PairSet:
     """Which copy of it, if that was recognised."""
     faults: Sequence[Fault] = ()
     """What was set aside."""
+    split: str = "test"
+    """The split of the pairs. Figures are published on test pairs alone."""
 
     @property
     def whole(self) -> bool:
@@ -142,7 +144,7 @@ def _folder(root: Path, taken: set[str]) -> PairSet:
     entry, copy = known[0] if known else (None, None)
     name = _name(root, entry.name if entry else "", taken)
     pairs = FolderPairs(name, kept, sha256("\n".join(lines).encode()), scenes)
-    return PairSet(name, pairs, f"{root}, {split} pairs", entry, copy, faults)
+    return PairSet(name, pairs, f"{root}, {split} pairs", entry, copy, faults, split)
 
 
 def _matches(root: Path) -> tuple[Sequence[Match], str, Sequence[Fault]]:
