@@ -65,8 +65,8 @@ class Board:
 
     @property
     def published(self) -> Sequence[PublishedResult]:
-        """The published figures of the benchmark, if it is one."""
-        return self.data.entry.results if self.data.entry else ()
+        """The published figures of the benchmark, if it is one and these are test pairs."""
+        return self.data.entry.results if self.data.entry and self.data.split == "test" else ()
 
 
 def board(data: PairSet, models: Sequence[Entrant], found: Mapping[str, Sequence[Outcome]]) -> Board:

@@ -171,6 +171,7 @@ def _board(board: Board) -> dict[str, Any]:
     return {
         "name": board.data.name,
         "source": board.data.source,
+        "split": board.data.split,
         "sha256": board.data.pairs.digest,
         "pairs": len(board.images),
         "scenes": board.scenes,

@@ -61,6 +61,8 @@ class PairSet:
     """Which copy of it, if that was recognised."""
     faults: Sequence[Fault] = ()
     """What was set aside."""
+    split: str = "test"
+    """The split of the pairs. Figures are published on test pairs alone."""
 
     @property
     def whole(self) -> bool:
@@ -142,7 +144,7 @@ def _folder(root: Path, taken: set[str]) -> PairSet:
     entry, copy = known[0] if known else (None, None)
     name = _name(root, entry.name if entry else "", taken)
     pairs = FolderPairs(name, kept, sha256("\n".join(lines).encode()), scenes)
-    return PairSet(name, pairs, f"{root}, {split} pairs", entry, copy, faults)
+    return PairSet(name, pairs, f"{root}, {split} pairs", entry, copy, faults, split)
 
 
 def _matches(root: Path) -> tuple[Sequence[Match], str, Sequence[Fault]]:
@@ -160,7 +162,8 @@ def _name(root: Path, known: str, taken: set[str]) -> str:
     """A short name that no other dataset has: that of the benchmark, else of the folder, else of the folders above it too."""
     parts = [clean_name(part) for part in root.resolve().parts[-3:]]
     longer = ["-".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-    free = [name for name in (known, *longer) if name and name not in taken]
+    named = [known, f"{known}-{parts[-1]}"] if known else []
+    free = [name for name in (*named, *longer) if name not in taken]
     return free[0] if free else f"{longer[-1]}-{len(taken)}"
 
 

@@ -8,6 +8,9 @@ from importlib.resources import files
 
 LONG = 20
 """A table with more rows than this can be sorted and is scrolled."""
+WIDE = 24
+"""More characters than a figure and its interval have."""
+WORDS = ' class="words"'
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """What the page may load, for the browser to hold it to: its own styles, script and pictures, and nothing else."""
 
@@ -56,12 +59,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         else f'<th scope="col">{escape(column)}</th>'
         for column in columns
     )
-    body = "\n".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
+    body = "\n".join(f'<tr><th scope="row">{escape(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>' for row in rows)
     kind = "frame long" if long else "frame"
     return (
         f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(title)}"><table><caption>{escape(title)}</caption>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    """A cell; words are on the left and may fill several lines."""
+    return f"<td{WORDS if len(text) > WIDE else ''}>{escape(text)}</td>"

@@ -95,4 +95,6 @@ def test_published_copies_are_recognised_by_their_fingerprint() -> None:
     assert [(one.name, len(one.pairs)) for one in found] == [("rain200h", 5), ("rain1400", 28)]
     assert [one.copy.what for one in found if one.copy] == ["sample in the authors' repository", "scenes 901 and 902"]
     assert not any(one.whole for one in found)
+    both = pair_sets([str(DATA / "rain200h-samples"), str(DATA / "rain200h-samples/train")], None)
+    assert [(one.name, len(one.pairs)) for one in both] == [("rain200h", 5), ("rain200h-train", 20)]
     assert len({scene for _, scene in found[1].pairs.labels()}) == 2, "fourteen rains of one clean image are one scene"

@@ -68,6 +68,7 @@ def test_published_figures_name_convention_training_and_source(made: Board) -> N
     whole = tables.published(replace(part, data=replace(part.data, copy=entry.copies[0])))
     assert whole
     assert whole.title == "set: published figures"
+    assert tables.published(replace(part, data=replace(part.data, split="train"))) is None
     assert "Rain100L" in tables.titled(part)
 
 

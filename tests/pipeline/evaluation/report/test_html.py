@@ -25,3 +25,8 @@ def test_only_a_long_table_sorts() -> None:
     assert long.count("<button") == 2
     assert short.count('<th scope="row">x</th>') == LONG
     assert bullets([]) == ""
+
+
+def test_words_may_fill_several_lines_and_figures_may_not() -> None:
+    made = table("t", ["a", "b", "c"], [["x", "23.13 to 27.43", "tables of several papers, which agree"]])
+    assert '<td>23.13 to 27.43</td><td class="words">tables' in made
