@@ -18,7 +18,7 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, NodeDiedError, OwnerDiedError, RayActorError, RaySystemError, RpcError
 
 from pipeline.config.settings import CPU_WORKERS, Settings
 from pipeline.signals import own_handlers
@@ -26,6 +26,8 @@ from rdmc.errors import ConfigError, ServiceError, one_line
 
 COORDINATION = 0.01
 """CPUs that a trial itself takes if its workers request their own."""
+LOST = (NodeDiedError, OwnerDiedError, RayActorError, RaySystemError, RpcError)
+"""What Ray raises in a driver whose head, or whose own process on it, has ended."""
 REACH_SECONDS = 5.0
 """Seconds that the head of a cluster may take to accept a connection."""
 
@@ -39,7 +41,7 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     nothing without the token that Ray writes in ``~/.ray``: Ray 2.60 requires the token for a cluster that it starts, unless
     RAY_AUTH_MODE says otherwise. The metrics, which hold no data, are given without it.
 
-    Raises ServiceError if the cluster does not answer, ConfigError for GPUs that do not exist.
+    Raises ServiceError if the cluster does not answer or is lost in the block, ConfigError for GPUs that do not exist.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the default of two seconds delays every report
@@ -52,9 +54,21 @@ def cluster(settings: Settings, trials: int = 0) -> Iterator[None]:
     if token.is_file():
         token.chmod(0o600)  # Ray makes the token readable by every user of the machine
     try:
-        yield
+        with _losses(_address(settings)):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _losses(address: str) -> Iterator[None]:
+    """Turn the errors of a cluster that is lost in the block into a ServiceError."""
+    try:
+        yield
+    except LOST as error:
+        raise ServiceError(
+            f"Ray at {address!r} was lost ({one_line(error)}); when it answers, run the same command again: a training resumes"
+        ) from error
 
 
 def own_ray(settings: Settings) -> bool:

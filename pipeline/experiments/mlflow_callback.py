@@ -27,13 +27,14 @@ class TrialRuns(tune.Callback):
     """One MLflow run per trial, under the run of the command. The driver writes them; trials know nothing of MLflow.
 
     A separate thread writes to MLflow, in order, so trials never wait for it. On exit, the context manager ends the runs of
-    interrupted trials and waits until everything is written.
+    interrupted trials, sends what MLflow did not take when a trial ended, and waits until everything is written.
     """
 
     def __init__(self, choose: Choose, params: Params, settings: Settings, parent: str | None) -> None:
         self.choose, self.params, self.settings, self.parent = choose, params, settings, parent
         self.trackers: dict[str, Tracker] = {}
-        self.closed: set[str] = set()
+        self.closed: dict[str, str] = {}
+        """The status of each run that was ended, by trial."""
         self._pool = ThreadPoolExecutor(1, "mlflow")
         self._writes: list[Future[None]] = []
 
@@ -109,11 +110,14 @@ class TrialRuns(tune.Callback):
 
     def _close(self, tracker: Tracker, key: str, status: str) -> None:
         tracker.finish(status)
-        self.closed.add(key)
+        self.closed[key] = status
 
     def _close_rest(self) -> None:
-        for key in self.trackers.keys() - self.closed:
-            self._close(self.trackers[key], key, "KILLED")
+        for key, tracker in self.trackers.items():
+            if key not in self.closed:
+                self._close(tracker, key, "KILLED")
+            elif not tracker.sent:  # MLflow did not answer when the trial ended
+                self._close(tracker, key, self.closed[key])
 
 
 def failure(result: Mapping[str, Any] | None) -> str:

@@ -223,7 +223,7 @@ class SweepRuns(TrialRuns):
                 self.close(SimpleNamespace(config={"trial": str(record.number), "chosen": record.chosen}), status(record))
 
     def _close(self, tracker: Tracker, key: str, status: str) -> None:
-        if key not in self.closed:
+        if key not in self.closed or not tracker.sent:
             super()._close(tracker, key, status)
             self.ledger.trials[int(key)].closed = tracker.sent and status != "KILLED"  # a killed trial may resume
 

@@ -73,10 +73,13 @@ class Registered:
 def open_run(client: MlflowClient, settings: Settings, run_id: str | None, name: str, digest: str) -> str:
     """The id of the run to write to.
 
-    It is ``run_id`` if the store knows that. Else it is the run that was opened here earlier for the model with this SHA-256
-    ``digest``, or a new one. A new run is marked as finished at once, because its training took place elsewhere.
+    It is ``run_id`` if the store knows that, and is ended if it is open: its training ended while MLflow did not answer. Else
+    it is the run that was opened here earlier for the model with this SHA-256 ``digest``, or a new one. A new run is marked as
+    finished at once, because its training took place elsewhere.
     """
     if run_id and knows_run(client, run_id):
+        if client.get_run(run_id).info.status == "RUNNING":
+            client.set_terminated(run_id)
         return run_id
     experiment = experiment_id(client, settings)
     runs = client.search_runs([experiment], f"tags.model_sha256 = '{digest}'", max_results=1)

@@ -41,7 +41,7 @@ from pipeline.storage.datasets import dataset_folder, leak_report, read_manifest
 from pipeline.storage.s3 import bucket_of, check_bucket
 from pipeline.tracking.client import send_params
 from pipeline.tracking.links import artifact_page, show_pages
-from pipeline.tracking.run_info import NOTE, REGISTERED, only, run_title
+from pipeline.tracking.run_info import NOTE, REGISTERED, UNSENT, only, run_title
 from pipeline.versioning.dvc import LOCK
 from pipeline.versioning.lineage import lineage
 from rdmc.checkpoint import WEIGHTS, load_model
@@ -93,7 +93,7 @@ def run(project: Project[Params]) -> None:
         experiment = {EXPERIMENT: dvc_experiment()} if dvc_experiment() else {}
         facts = {"model_sha256": digest, **experiment, **code, **{f"data.{data.name}": data.digest for data in datasets}}
         facts |= add_provenance(client, run_id, project, manifests.values(), known.get("git_commit", ""), job)
-        added = add_history(client, run_id, history)
+        added = add_history(client, run_id, trained.get(UNSENT) or history)
         send_params(client, run_id, only(flatten(params), REGISTERED), commit_tag(facts))
         add_evaluation(client, run_id, evaluation, step)
         add_datasets(client, run_id, datasets)

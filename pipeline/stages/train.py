@@ -22,7 +22,7 @@ from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.exposition import TrainingMetrics, exposed
 from pipeline.tracking.links import curves_page, run_page, show_pages
-from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
+from pipeline.tracking.run_info import TRAINED, UNSENT, only, run_tags, run_title
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import bring_home, forget, resume_point
 from pipeline.training.ray_train import launch
@@ -83,9 +83,11 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     rows = {
         int(row["step"]): row for row in (result.metrics, result.final)
     } | log.rows  # the log may lack these two after a kill
+    facts: dict[str, Any] = {"run_id": tracker.run_id, "name": name, **job_lineage(settings)}
     if not tracker.sent:
-        say("`python -m pipeline register` adds the figures to the run when MLflow answers")
-    write_text(paths.run, json.dumps({"run_id": tracker.run_id, "name": name, **job_lineage(settings)}) + "\n")
+        facts[UNSENT] = [rows[step] for step in sorted(rows)]
+        say("`python -m pipeline register` adds the figures to the run and ends it when MLflow answers")
+    write_text(paths.run, json.dumps(facts) + "\n")
     write_text(paths.history, history_csv(rows))
     write_text(paths.train_metrics, json.dumps(final_metrics(rows, result.metrics), indent=2) + "\n")
     if kept := keep(project, name, RESULTS):  # before its checkpoints are deleted: in a job, no other copy stays

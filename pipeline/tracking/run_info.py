@@ -25,6 +25,8 @@ REGISTERED = (
     "register",
 )
 """The sections that the stages of ``dvc.yaml`` read."""
+UNSENT = "unsent"
+"""The key in ``checkpoints/run.json`` of all reports of a training that ended while MLflow did not answer."""
 NOTE = "mlflow.note.content"
 """The tag with a run's description."""
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"

@@ -164,12 +164,14 @@ def is_preemption(error: TrainingFailedError) -> bool:
 
 def what_happened(causes: Mapping[int, BaseException]) -> str:
     """Which worker died or failed, and why, in words. Others, which only lost their connection to it, are not named."""
-    dead = {rank: cause for rank, cause in causes.items() if isinstance(cause, KILLED)}
+    gone = (*KILLED, ray.exceptions.ActorUnavailableError)
+    dead = {rank: cause for rank, cause in causes.items() if isinstance(cause, gone)}
     rank, cause = next(iter((dead or causes).items()))
     if not dead:
         return f"worker {rank} failed ({one_line(cause)})"
     lost = isinstance(cause, ray.exceptions.NodeDiedError) or "node has died" in str(cause)
-    why = "its node was lost" if lost else "killed, most often because memory ran out"
+    cut = isinstance(cause, ray.exceptions.ActorUnavailableError)
+    why = "it no longer answers" if cut else "its node was lost" if lost else "killed, most often because memory ran out"
     return f"{'worker' if len(dead) == 1 else 'workers'} {', '.join(map(str, dead))} died ({why})"
 
 

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import psutil
 import pytest
 import ray
 
 from pipeline import cluster
 from pipeline.config.settings import Settings
 from rdmc.errors import ConfigError, ServiceError
+from tests.support.imports import ROOT
+from tests.support.ray_head import ray_head
+
+WAITING = """
+import sys, time, ray
+from pipeline.cluster import cluster
+from pipeline.config.settings import Settings
+from rdmc.errors import ServiceError
+try:
+    with cluster(Settings(ray_address=sys.argv[1])):
+        task = ray.remote(num_cpus=1)(type("Sleeper", (), {"sleep": lambda self: time.sleep(600)})).remote().sleep.remote()
+        print("up", flush=True)
+        ray.get(task)
+except ServiceError as error:
+    print(f"error: {error}", flush=True)
+"""
 
 
 @pytest.fixture
@@ -78,3 +98,19 @@ def test_the_projects_own_address_of_ray_wins(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ServiceError, match="Ray did not start here .*less busy$"), cluster.cluster(Settings()):
         pass
     assert given == ["local"]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_lost_is_an_error_of_one_line() -> None:
+    with ray_head(cpus=1) as head:
+        command = [sys.executable, "-c", WAITING, head.address]
+        environment = {**head.environment, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:
+            assert driver.stdout
+            assert driver.stdout.readline() == "up\n"
+            found = [one for one in psutil.process_iter(["cmdline"]) if str(head.folder) in " ".join(one.info["cmdline"] or [])]
+            for process in {child for one in found for child in one.children(recursive=True)} | set(found):
+                process.kill()
+            (line,) = driver.stdout.read().splitlines()
+    assert line.startswith(f"error: Ray at '{head.address}' was lost (")
+    assert line.endswith("; when it answers, run the same command again: a training resumes")

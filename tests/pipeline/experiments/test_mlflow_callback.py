@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,8 @@ from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError
 from tests.support.data import tiny_params
+from tests.support.mlflow_server import free_port, mlflow_server
+from tests.support.waiting import until
 
 SETTINGS = Settings(workers=1, gpu=False)
 
@@ -103,3 +107,23 @@ def test_an_error_in_the_writing_thread_is_raised_at_the_end(store: str, monkeyp
 def test_the_last_result_has_the_cause_of_failure() -> None:
     assert failure({"failure": "loss nan", "step": 2}) == "loss nan"
     assert failure({"step": 2}) == failure(None) == ""
+
+
+@pytest.mark.slow
+def test_a_run_that_could_not_be_ended_is_ended_at_the_end(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    with ExitStack() as servers, TrialRuns(choose, tiny_params(), SETTINGS, None) as runs:
+        with mlflow_server(store, tmp_path, port):
+            runs.on_trial_start(0, [], trial_of("0"))
+            runs.on_trial_result(0, [], trial_of("0"), {"step": 2, "psnr_y": 22.0})
+            until(lambda: "0" in runs.trackers and runs.trackers["0"].sent)
+        runs.on_trial_result(0, [], trial_of("0"), {"step": 4, "psnr_y": 24.0})
+        runs.on_trial_complete(0, [], trial_of("0"))
+        until(lambda: runs.closed)
+        assert not runs.trackers["0"].sent
+        servers.enter_context(mlflow_server(store, tmp_path, port))
+    client = MlflowClient(store)
+    run = client.get_run(str(runs.trackers["0"].run_id))
+    assert run.info.status == "FINISHED"
+    assert [one.step for one in client.get_metric_history(run.info.run_id, "validation/psnr_y")] == [2, 4]

@@ -52,6 +52,7 @@ def test_a_known_run_is_used_and_an_unknown_one_is_made_once(client: MlflowClien
         assert open_run(own, Settings(), None, "train", "abc") == made, "found by the digest of the weights"
         assert open_run(own, Settings(), None, "train", "other") != made
     assert client.get_run(made).info.status == "FINISHED"
+    assert client.get_run(run).info.status == "FINISHED", "its training has ended, but could not say so"
     assert client.get_run(made).data.tags["mlflow.source.name"] == "python -m pipeline register"
 
 

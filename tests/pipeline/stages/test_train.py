@@ -134,3 +134,18 @@ def test_a_second_training_of_the_project_is_refused_before_ray_starts(tmp_path:
     with training_lease(project, "train-other"), pytest.raises(ConfigError, match="runs `train` in this project") as caught:
         train.run(project)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_mlflow_did_not_get_lies_beside_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    paths = Paths(tmp_path)
+    make_dataset(paths, "light")
+    train.run(Project(tiny_params(LIGHT), Settings(workers=1, gpu=False), paths))
+    facts = json.loads(paths.run.read_text())
+    assert facts["run_id"] is None
+    assert [row["step"] for row in facts["unsent"]] == [3, 6]
+    assert {"loss", "psnr_y", "lr"} <= facts["unsent"][1].keys()
+    assert "`python -m pipeline register` adds the figures" in capsys.readouterr().out

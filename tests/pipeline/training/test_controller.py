@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
@@ -125,3 +125,5 @@ def test_the_worker_that_died_is_named_and_not_those_that_lost_it() -> None:
     context = ActorDiedErrorContext(error_message="The actor died because its node has died.", actor_id=bytes(16))
     gone = ActorDiedError(context)
     assert what_happened({2: gone}) == "worker 2 died (its node was lost)"
+    silent = ActorUnavailableError("RpcError: Connection reset by peer", bytes(16))
+    assert what_happened({0: silent, 1: lost}) == "worker 0 died (it no longer answers)"
