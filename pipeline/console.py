@@ -53,8 +53,8 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[float], None]]:
-    """Yield a function that moves a progress bar on by parts of ``total``. It shows on a terminal only."""
+def progress_bar(description: str, total: int | None) -> Iterator[Callable[[float], None]]:
+    """Yield a function that moves a progress bar on by parts of ``total``, None if unknown. It shows on a terminal only."""
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(escape(description), total=total)
         yield lambda amount: progress.advance(task, amount)

@@ -15,7 +15,7 @@ DEFAULT = "Without it: the champion, else the candidate, else the reference mode
 
 
 def derain(
-    source: Annotated[Path, typer.Argument(help="A photograph, or a folder of photographs.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="A photograph, a folder of photographs, or a video.", show_default=False)],
     out: Annotated[
         Path,
         typer.Argument(help="Where to write: a file if the source is a file, a folder if it is a folder.", show_default=False),
@@ -36,10 +36,12 @@ def derain(
     ] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Remove the rain from a photograph, or from every photograph of a folder.
+    """Remove the rain from a photograph, from every photograph of a folder, or from a video.
 
     One line says which model does it. Nothing has to be trained for it: the reference model comes with the package. A result
     keeps grey, transparency, ICC profile and EXIF. It is PNG, JPEG or WebP by the suffix of OUT, and PNG in a folder.
+
+    A video is derained frame by frame into an MP4, MOV, AVI or (lossless) MKV file without sound. Its flicker is measured.
     """
     from pipeline.serving import derain as command
 
