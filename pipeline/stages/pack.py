@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.config.data import Pack
-from pipeline.console import say, table
+from pipeline.console import say, table, track
 from pipeline.data.leak_report import read_excluded
 from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
-from rdmc.data.shards import Manifest, write_shards
+from rdmc.data.shards import Manifest, Shard, write_shards
 from rdmc.errors import DataError
 from rdmc.files import new_folder
 
@@ -32,12 +33,16 @@ def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = Non
             "name others in params.yaml, or set leaks.exclude: false there"
         )
     with new_folder(out) as folder:
-        manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded, rules.pixels)
+        manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded, rules.pixels, _tracked)
         if (pairs / QUARANTINE).is_file():
             shutil.copyfile(pairs / QUARANTINE, folder / QUARANTINE)
     if excluded:
         say(f"{name}: left out {len(excluded)} of {len(entries)} pairs that leak; {leaks} and the manifest list them")
     table(f"{name}: shards ({manifest.digest[:12]})", ["split", "pairs", "shards", "MB"], _summary(manifest))
+
+
+def _tracked(shards: Iterable[Shard], count: int) -> Iterable[Shard]:
+    return track(shards, "pack: shards", count)
 
 
 def _summary(manifest: Manifest) -> list[list[str]]:

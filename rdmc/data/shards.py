@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,8 +87,12 @@ def write_shards(
     shard_bytes: int,
     excluded: Mapping[str, str] | None = None,
     pixels: Pixels = "original",
+    track: Callable[[Iterable[Shard], int], Iterable[Shard]] = lambda made, count: made,
 ) -> Manifest:
     """Pack the ``entries`` of an index, whose files are below ``pairs``, into ``folder``. Write and return the manifest.
+
+    Shards are written by threads, one per core; decoding and compressing release Python's lock. ``track`` may show the
+    progress: it gets the shards as they are finished, in order, and their number, and yields them.
 
     A shard is closed once its files have ``shard_bytes``, or its bare pixels if it holds them. Pairs ``excluded``, as
     split/name, are recorded with the reason.
@@ -94,11 +100,17 @@ def write_shards(
     Raises DataError if a file differs from the index.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = [
-        _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs, pixels)
-        for split, number, group in _groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, pixels)
-    ]
-    manifest = Manifest(dataset, tuple(shards), dict(excluded or {}))
+    groups = list(_groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, pixels))
+
+    def write(split: str, number: int, group: list[PairEntry]) -> Shard:
+        return _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs, pixels)
+
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    try:
+        shards = tuple(track(pool.map(write, *zip(*groups, strict=True)) if groups else (), len(groups)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, nothing more is begun
+    manifest = Manifest(dataset, shards, dict(excluded or {}))
     write_manifest(folder / MANIFEST, manifest)
     return manifest
 
