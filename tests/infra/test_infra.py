@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.settings import Settings
+from pipeline.stack.login import ARTIFACTS, PASSWORD, STORE, USER
 from tests.support import schemas
 from tests.support.manifests import INFRA, load, resources, walk
 from tests.support.schemas import ROOT
 
 COMPOSE = INFRA / "compose.yaml"
 DOCKERFILE = INFRA / "Dockerfile"
-CREDENTIALS = {"POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN_PATH", "GRAFANA_PASSWORD"}
+CREDENTIALS = {"POSTGRES_PASSWORD", "MLFLOW_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN_PATH", "GRAFANA_PASSWORD"}
 
 
 def broken(path: Path, old: str, new: str, folder: Path) -> Path:
@@ -81,7 +82,7 @@ def variables() -> set[str]:
 
 
 def test_every_variable_is_read_by_a_program() -> None:
-    known = r"_?(AWS|GF|GRAFANA|MLFLOW|STACK_MLFLOW|REDIS|REDISCLI|RAY|POSTGRES|NVIDIA|PIP|RCLONE)_[A-Z0-9_]+|PG[A-Z]+"
+    known = r"MLFLOW_PASSWORD|_?(AWS|GF|GRAFANA|MLFLOW|STACK_MLFLOW|REDIS|REDISCLI|RAY|POSTGRES|NVIDIA|PIP|RCLONE)_[A-Z0-9_]+|PG[A-Z]+"
     known += "|PYTHONUNBUFFERED|GIT_PYTHON_REFRESH|REPOSITORY|BUCKET_ADDRESS"  # the last two are read in the same file
     settings = {f"RDMC_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in variables() if not re.fullmatch(known, name)} <= settings
@@ -122,6 +123,20 @@ def test_services_wait_until_their_dependencies_are_healthy() -> None:
         for name, condition in service.get("depends_on", {}).items():
             assert condition == {"condition": "service_healthy"}
             assert services[name]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_every_service_has_a_limit_of_memory_and_every_server_says_whether_it_works() -> None:
+    services = load(COMPOSE)[0]["services"]
+    assert {name for name, service in services.items() if "mem_limit" not in service} == set()
+    assert {name for name, service in services.items() if "healthcheck" not in service} == {"pipeline"}
+
+
+def test_mlflow_asks_for_the_login_that_rays_containers_have() -> None:
+    services = load(COMPOSE)[0]["services"]
+    assert "pipeline.stack.login:application" in services["mlflow"]["command"]
+    server, client = services["mlflow"]["environment"], services["ray-worker"]["environment"]
+    assert {USER, PASSWORD, STORE, ARTIFACTS} <= server.keys()
+    assert (client["MLFLOW_TRACKING_USERNAME"], client["MLFLOW_TRACKING_PASSWORD"]) == (server[USER], server[PASSWORD])
 
 
 def test_entrypoints_are_commands_of_the_pipeline() -> None:
