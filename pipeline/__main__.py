@@ -34,6 +34,8 @@ COMMANDS = (
     training.tune,
     training.ablate,
     training.evaluate,
+    compare.unpaired,
+    compare.robustness,
     training.profile,
     training.reference,
     training.baseline,

@@ -1,4 +1,4 @@
-"""The command that compares models."""
+"""The commands that compare models, and that show where a model breaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import PARAMS, ParamsFile, read_project
+from pipeline.cli.options import PARAMS, ParamsFile, read_project, registered_names
 from pipeline.config.settings import read_settings
 
 
@@ -52,3 +52,52 @@ def compare(
     project = None if params == PARAMS and not params.exists() else read_project(params)
     settings = project.settings if project else read_settings()
     command.run(models, data, command.Targets(json, markdown, html), settings, project, fresh)
+
+
+MODEL = (
+    "A registered model (`models:/rdmc@champion`), `reference`, a checkpoint folder, or PReNet's published `.pth` file. "
+    "Without it: the champion, else the candidate, else the reference model."
+)
+
+
+def robustness(
+    model: Annotated[str, typer.Option(help=MODEL, show_default=False)] = "",
+    images: Annotated[int, typer.Option(min=1, help="How many of the embedded test photographs take part.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes every drop.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Also write all figures into this file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw heat maps into this file: `.png`, `.svg` or `.pdf`.", metavar="FILE")
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Show where a model breaks: its PSNR gain by angle, density, length, opacity and veil of the rain, two at a time.
+
+    The rain is rendered over clean embedded test photographs, so no data are needed.
+    """
+    from pipeline.comparison.robustness import run as command
+
+    names = {} if model else {"names": registered_names(params)}
+    command.run(model, read_settings(), images=images, seed=seed, json_file=json, picture=picture, **names)
+
+
+def unpaired(
+    folder: Annotated[Path, typer.Argument(help="Photographs of real rain, without clean counterparts.", show_default=False)],
+    model: Annotated[str, typer.Option(help=MODEL, show_default=False)] = "",
+    tile: Annotated[
+        int, typer.Option(min=256, help="Larger images are derained in tiles with sides of this many pixels.")
+    ] = 1024,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures of every photograph into this file.")] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Also draw a contact sheet, rainy beside derained: `.png`, `.jpg` or `.webp`.", metavar="FILE"),
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure real photographs before and after deraining: NIQE, PIQE, the share of pixels changed, and a contact sheet.
+
+    No measure of these knows what rain is, so look at the contact sheet too.
+    """
+    from pipeline.comparison.unpaired import run as command
+
+    names = {} if model else {"names": registered_names(params)}
+    command.run(folder, model, read_settings(), tile=tile, json_file=json, sheet=sheet, **names)

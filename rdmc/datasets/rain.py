@@ -50,6 +50,11 @@ def render(clean: Image, kind: str, seed: tuple[int, ...]) -> Image:
     rain, rng = KINDS[kind], np.random.default_rng(seed)
     if isinstance(rain, Wild):
         return render_wild(clean, rain, rng)
+    return render_streaks(clean, rain, rng)
+
+
+def render_streaks(clean: Image, rain: Rain, rng: np.random.Generator) -> Image:
+    """Return the photograph ``clean`` (H, W, 3; RGB, 0 to 255) in physically drawn rain: ``light``, ``heavy``, or another."""
     height, width = clean.shape[:2]
     alpha = streak_layer(height, width, rain, rng)[..., None]
     veil = np.float32(rng.uniform(*rain.veil))

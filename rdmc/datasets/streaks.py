@@ -38,10 +38,10 @@ class Rain:
     """Standard deviation, in degrees, of single streaks around that direction (turbulence)."""
     veil: tuple[float, float]
     """Share of airlight over the whole image, 0 for none."""
+    exposure: float = 1 / 100
+    """Exposure time in seconds; streaks are as long as it is. The default is long enough for streaks, as in daylight video."""
 
 
-EXPOSURE = 1 / 100
-"""Exposure time in seconds: long enough for streaks, as in daylight video."""
 FOCAL = 700.0
 """Focal length in pixels of the image (a 50 degree field of view over 640 pixels)."""
 DEPTHS = (0.6, 1.5, 4.0)
@@ -55,7 +55,7 @@ def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) 
     rate, density, wind = rng.uniform(*rain.rate), rng.uniform(*rain.density), rng.uniform(*rain.angle)
     clear = np.ones((height, width), np.float32)
     for depth, share in zip(DEPTHS, SHARES, strict=True):
-        drops = _draw_drops(height, width, depth, round(share * density * height * width / 1000), rate, rng)
+        drops = _draw_drops(height, width, depth, round(share * density * height * width / 1000), rate, rain.exposure, rng)
         for x, y, length, thickness, turn, light in drops.tolist():
             angle = math.radians(wind + rain.spread * turn)
             low, high = rain.opacity
@@ -64,14 +64,14 @@ def streak_layer(height: int, width: int, rain: Rain, rng: np.random.Generator) 
 
 
 def _draw_drops(
-    height: int, width: int, depth: float, count: int, rate: float, rng: np.random.Generator
+    height: int, width: int, depth: float, count: int, rate: float, exposure: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
     """Return (count, 6): centre x and y, length and thickness in pixels, angle's deviation in sigmas, brightness 0 to 1."""
     diameter = 0.5 + rng.exponential(1 / (4.1 * rate**-0.21), count).clip(0, 5)  # smaller drops are invisible
     speed = 9.65 - 10.3 * np.exp(-0.6 * diameter)
     jitter = rng.uniform(0.7, 1.4, count)  # drops of one layer are not all at one depth
     distance = depth * jitter
-    length = (speed * EXPOSURE * FOCAL / distance).clip(3, 0.5 * height)
+    length = (speed * exposure * FOCAL / distance).clip(3, 0.5 * height)
     thickness = (diameter * 1e-3 * FOCAL / distance).clip(0.55, 4.0)
     x = rng.uniform(-0.05 * width, 1.05 * width, count)
     y = rng.uniform(-0.1 * height, 1.1 * height, count)

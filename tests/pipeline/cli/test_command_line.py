@@ -27,6 +27,7 @@ COMMANDS = {"check", "clean", "connect", "datasets", "derain", "fetch", "leaks",
 COMMANDS |= {"backup", "diff", "export", "history", "models", "promote", "rebuild", "release", "restore", "rollback", "serve"}
 COMMANDS |= {"compare", "downstream", "stack", "submit"}
 COMMANDS |= {"ablate", "baseline", "evaluate", "experiments", "profile", "reference", "register", "search", "train", "tune"}
+COMMANDS |= {"robustness", "unpaired"}
 
 
 def act(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

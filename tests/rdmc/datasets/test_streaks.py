@@ -109,3 +109,12 @@ def test_any_shape_can_be_drawn(shape: tuple[int, int]) -> None:
     assert blurred_grain(*shape, Grain(160, 2, 0.03, 60), rng).shape == shape
     assert flat_streaks(*shape, Bars(2, (80, 200), (3, 6), 60, 12, 0.1), rng).shape == shape
     assert gusts(*shape, rng).shape == shape
+
+
+def test_streaks_are_as_long_as_the_exposure() -> None:
+    def covered(exposure: float) -> int:
+        look = Rain((5, 5), (0.2, 0.2), (0.9, 0.9), (0, 0), spread=0, veil=(0, 0), exposure=exposure)
+        return int((streak_layer(HEIGHT, WIDTH, look, np.random.default_rng(1)) > 0.02).sum())
+
+    assert 1.5 < covered(0.01) / covered(0.005) < 2.2
+    assert covered(0.01) > covered(0.002) > 0

@@ -1,0 +1,1 @@
+"""Where a model breaks: its gain over rain of every direction, density, length, opacity and veil."""
