@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +32,12 @@ from rdmc.files import write_text
 from rdmc.inference import derain_image
 from rdmc.models.genotype import GENOTYPE, Genotype, genotype_of
 from rdmc.models.rdmc import RDMC
+from tests.support.place import Place
 from tests.support.s3 import S3Server
 from tests.support.waiting import PATIENCE, hanging_up
 
 COMMIT, TRAINED = "a" * 40, "b" * 40
 KNOWN = {"git_commit": COMMIT, "git_dirty": "true", "dvc.checkpoints/best": "12.dir", "dvc.data/shards/light": "3456.dir"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """A finished pipeline in its own folder, which is the working folder, and its MLflow store."""
-
-    paths: Paths
-    uri: str
-    client: MlflowClient
-
-    def result(self) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self.paths.register_metrics.read_text())
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -229,10 +216,8 @@ def test_figures_that_a_training_could_not_send_are_sent(
         register.run(Project(params, Settings(), place.paths))
     finally:
         write_text(place.paths.run, before)
-    assert [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "loss/total")] == [
-        (50, 0.75),
-        (100, 0.5),
-    ]
+    sent = client.get_metric_history(run.info.run_id, "loss/total")
+    assert [(one.step, one.value) for one in sent] == [(50, 0.75), (100, 0.5)]
     assert client.get_run(run.info.run_id).info.status == "FINISHED"
 
 
@@ -272,9 +257,8 @@ def test_shards_are_read_from_the_bucket_where_they_are_not_local(
         bucket.put_object(Key=f"dvc/files/md5/{md5[:2]}/{md5[2:]}", Body=content)
         return md5
 
-    shutil.copytree("checkpoints", tmp_path / "checkpoints")
-    shutil.copytree("plots", tmp_path / "plots")
-    shutil.copytree("metrics", tmp_path / "metrics")
+    for name in ("checkpoints", "plots", "metrics"):
+        shutil.copytree(name, tmp_path / name)
     outs = []
     for folder in Path("data/shards").iterdir():
         files = [{"md5": push(path.read_bytes()), "relpath": path.name} for path in sorted(folder.iterdir())]
