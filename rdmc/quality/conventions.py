@@ -185,12 +185,6 @@ def mean(found: Iterable[Fidelity]) -> MeanFidelity:
     return MeanFidelity(psnr, math.fsum(one.ssim for one in every) / len(every), len(every), len(every) - len(finite))
 
 
-def markdown() -> str:
-    """Return the table of conventions as Markdown, for docs/leaderboard.md."""
-    rows = [f"| `{how.name}` | {how.meaning} | {how.users} |" for how in CONVENTIONS]
-    return "\n".join(["| convention | PSNR and SSIM of | used by |", "|---|---|---|", *rows]) + "\n"
-
-
 def _score(output: Image, clean: Image, colours: Colours) -> Fidelity:
     check_pair(output, clean, WINDOW)
     a: Image | Plane = output

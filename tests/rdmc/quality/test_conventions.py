@@ -20,7 +20,6 @@ from rdmc.quality.conventions import (
     Fidelity,
     convention,
     luma_levels,
-    markdown,
     mean,
     score,
     scores,
@@ -139,7 +138,6 @@ def test_names_are_known_or_refused() -> None:
     assert convention("y-cut").levels == "cut"
     with pytest.raises(ConfigError, match="'luma': no such convention; name one of y, y8, rgb, y-cut"):
         convention("luma")
-    assert len(markdown().splitlines()) == 2 + len(CONVENTIONS)
 
 
 @pytest.mark.slow
