@@ -130,9 +130,7 @@ def _plan_benchmark(dataset: Published) -> Plan:
         raise DataError(f"{root}: no such folder; unpack a copy there with `python -m pipeline fetch SOURCE {root}`")
     found = find_pairs(root, replace(entry.hints, split=dataset.split) if dataset.split else entry.hints)
     if not found.matches:
-        raise DataError(
-            f"{root}: {found.layout}, training and measuring need pairs; use `python -m pipeline derain {root} OUT`"
-        )
+        raise DataError(f"{root}: {found.layout}, training and measuring need pairs; use `python -m pipeline unpaired {root}`")
     single = lacking(dataset.name, found.counts(), entry.copies[0].pairs if entry.copies else None)
     return Plan(found.matches, found.faults, str(found), [*found.notes, *single])
 

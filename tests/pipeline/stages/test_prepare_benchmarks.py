@@ -75,7 +75,7 @@ def test_another_benchmark_than_the_one_named_is_refused(tmp_path: Path) -> None
 
 
 def test_photographs_without_ground_truth_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unpaired, training and measuring need pairs; use `python -m pipeline derain "):
+    with pytest.raises(DataError, match="unpaired, training and measuring need pairs; use `python -m pipeline unpaired "):
         prepare.run("x", copy("sirr-real", "real"), RULES, 0, tmp_path / "out", processes=1)
 
 
