@@ -204,23 +204,6 @@ def test_a_run_that_the_store_does_not_know_is_created_once(
     assert client.get_run(run_id).data.tags["git_commit"] == COMMIT, "the only commit that is known"
 
 
-def test_figures_that_a_training_could_not_send_are_sent(
-    store: str, place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A training ended while MLflow did not answer: its run stayed open and lacks reports that history.csv does not have."""
-    client, before = MlflowClient(store, store), place.paths.run.read_text()
-    run = client.create_run(client.create_experiment("outage"))
-    unsent = [{"step": 50, "loss": 0.75}, {"step": 100, "loss": 0.5, "psnr_y": 20.25}]
-    try:
-        write_text(place.paths.run, json.dumps({"run_id": run.info.run_id, "unsent": unsent}))
-        register.run(Project(params, Settings(), place.paths))
-    finally:
-        write_text(place.paths.run, before)
-    sent = client.get_metric_history(run.info.run_id, "loss/total")
-    assert [(one.step, one.value) for one in sent] == [(50, 0.75), (100, 0.5)]
-    assert client.get_run(run.info.run_id).info.status == "FINISHED"
-
-
 def test_artifacts_are_stored_in_the_bucket(
     tmp_path: Path, store: str, s3: S3Server, place: Place, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
