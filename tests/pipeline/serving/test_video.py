@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from pipeline.config.settings import Settings
 from pipeline.console import console
 from pipeline.serving import derain, video
+from pipeline.serving.choice import NamedModel
 from rdmc.data.images import Image
 from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.datasets.rain import render
 from rdmc.errors import DataError
 from rdmc.inference import derain_image
-from rdmc.models.baselines import PReNet, PReNetConfig
 from rdmc.reference import load_reference
 
 RATE = 12.5
@@ -146,12 +146,13 @@ def test_a_video_cut_short_gives_its_frames_and_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "width", 500)
-    torch.save(PReNet(PReNetConfig(width=2, passes=1)).state_dict(), tmp_path / "small.pth")
+    same = NamedModel(Same(), "same", "", "this test", "")  # type: ignore[arg-type]
+    monkeypatch.setattr(derain, "load_named", lambda *_: same)
     source = cut(write(tmp_path / "rain.mkv", showers(20)), 0.5)
     whole = len(read(source))
     assert 1 < whole < 19
     with pytest.raises(DataError, match=rf"rain\.mkv: cut short: {whole} of 20 frames could be read, and .*dry\.avi holds"):
-        derain.run(source, tmp_path / "dry.avi", str(tmp_path / "small.pth"), Settings(gpu=False))
+        derain.run(source, tmp_path / "dry.avi", "same", Settings(gpu=False))
     assert len(read(tmp_path / "dry.avi")) == whole
     shown = capsys.readouterr().out
     assert f"{whole} frames derained" in shown
