@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MOVED := $(shell made=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/dvc 2>/dev/null); [ -z "$$made" ] || [ "$$made" -ef $(BIN) ] || echo "$$made")
 
 .DEFAULT_GOAL := help
-.PHONY: moved help setup repro baseline experiments release test test-slow test-soak check format tune search ablation profile reference mlflow plots push pull up down status backup restore clean
+.PHONY: moved help setup repro baseline experiments release test test-slow test-soak chaos check format tune search ablation profile reference mlflow plots push pull up down status backup restore clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-slow: setup ## Run the heavy tests (pytest, two processes)
 
 test-soak: setup ## Run the longest tests: ten sweeps with kills, 10,000 requests (pytest, two processes)
 	python -m pytest -q -m soak -n 2 --dist loadfile
+
+chaos: setup ## Run a training through random faults; as root; CHAOS_SEED=number repeats one (pytest)
+	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell shuf -i 0-999999 -n 1)) python -m pytest -q -rP tests/chaos
 
 check: setup ## Check lint, formatting and types (ruff check, ruff format --check, mypy)
 	ruff check
