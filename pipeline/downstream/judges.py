@@ -38,8 +38,6 @@ class Judge:
     """What it is, for the report."""
     detect: Detector | None = None
     segment: Segmenter | None = None
-    regions: ColourRegions | None = None
-    """The segmenter, if it was trained here."""
 
 
 def judge(options: JudgeOptions) -> Judge:
@@ -68,7 +66,7 @@ def _trained() -> Judge:
         f"a segmenter trained here: {CLASSES} regions of colour and height, by a rule and not by people; it stands in for a "
         "real network and says only how much of its own labelling the rain destroys"
     )
-    return Judge(about, segment=regions, regions=regions)
+    return Judge(about, segment=regions)
 
 
 def _clean(names: Sequence[str]) -> list[Image]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.console import track
 from pipeline.downstream.images import CaseSet, RainScene
-from pipeline.downstream.judges import Judge
 from rdmc.data.images import Image
 from rdmc.data.pairs import Fault
 from rdmc.downstream.annotations import Annotations
@@ -34,8 +33,6 @@ class SetResult:
     """By version; of a detector."""
     maps: Mapping[str, Overlap] = field(default_factory=dict)
     """By version; of a segmenter."""
-    by_rule: Mapping[str, Overlap] = field(default_factory=dict)
-    """By version: against the rule that the trained segmenter learned, on the clean image."""
     seen: Mapping[str, list[Detections]] = field(default_factory=dict)
     """By version: the boxes in each image."""
     right: Mapping[str, list[int]] = field(default_factory=dict)
@@ -79,9 +76,7 @@ def detected(cases: CaseSet, detect: Detector, derain: Derain, annotations: Anno
     return result
 
 
-def segmented(
-    cases: CaseSet, judge: Judge, segment: Segmenter, derain: Derain, labels: Callable[[str, Labels], Labels] | None
-) -> SetResult:
+def segmented(cases: CaseSet, segment: Segmenter, derain: Derain, labels: Callable[[str, Labels], Labels] | None) -> SetResult:
     """Segment each version. ``labels`` gives the annotation of an image by its name, at the size of a label map.
 
     Without it, the versions are compared with the labels of the clean image; without that, derained with rainy.
@@ -90,18 +85,14 @@ def segmented(
     result = SetResult(cases.name, "the annotations" if labels else about, faults=cases.faults())
     maps: dict[str, list[Labels]] = {version: [] for version in VERSIONS}
     truth: list[Labels] = []
-    rule: list[Labels] = []
     for case in track(cases.cases(result.faults), f"segment {cases.name}", len(cases)):
         result.names.append(case.name)
         for version, image in _versions(case, derain).items():
             maps[version].append(segment(image))
         last = (maps[CLEAN] or maps[RAINY])[-1]
         truth.append(labels(case.name, last) if labels else last)
-        if judge.regions and case.clean is not None:
-            rule.append(judge.regions.rule(case.clean))
     own = CLEAN if maps[CLEAN] else RAINY
     result.maps = {version: overlap(truth, found) for version, found in maps.items() if found and (labels or version != own)}
-    result.by_rule = {version: overlap(rule, found) for version, found in maps.items() if found and rule}
     return result
 
 

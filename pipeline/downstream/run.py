@@ -116,7 +116,7 @@ def _seen(
 
     if looks.segment is None:
         raise ConfigError("no network to look with; name --detector or --segmenter")
-    return segmented(cases, looks, looks.segment, derain, labels if folder else None)
+    return segmented(cases, looks.segment, derain, labels if folder else None)
 
 
 def _draw(cases: CaseSet, result: SetResult, derain: Callable[[Image], Image], folder: Path, names: Sequence[str]) -> None:

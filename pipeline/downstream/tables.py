@@ -9,15 +9,14 @@ from typing import Any
 from pipeline.comparison.tables import Table
 from pipeline.downstream.measure import SetResult
 from rdmc.downstream.detection import IOU, SCORE, Agreement
-from rdmc.downstream.segmentation import Overlap
 
 FAULTS = 20
 """Most faults in a table; the JSON has all."""
 
 
 def tables(results: Sequence[SetResult]) -> list[Table]:
-    """The tables to show: objects, label maps, label maps against the rule, and what was set aside."""
-    found = [_boxes(results), _maps(results, "maps"), _maps(results, "by_rule"), _faults(results)]
+    """The tables to show: objects, label maps, and what was set aside."""
+    found = [_boxes(results), _maps(results), _faults(results)]
     return [one for one in found if one.rows]
 
 
@@ -37,16 +36,13 @@ def _agreement(found: Agreement) -> list[str]:
     return [str(found.there), str(found.right), f"{found.recall:.3f}", str(found.found - found.right), *ap]
 
 
-def _maps(results: Sequence[SetResult], kind: str) -> Table:
-    rows = []
-    for result in results:
-        overlaps: dict[str, Overlap] = getattr(result, kind)
-        rows += [
-            [f"{result.name} ({len(result.names)})", version, f"{one.miou:.3f}", f"{one.accuracy:.3f}", str(one.classes)]
-            for version, one in overlaps.items()
-        ]
-    own = "; ".join(dict.fromkeys(result.truth for result in results))
-    truth = "the rule on the clean image" if kind == "by_rule" else own
+def _maps(results: Sequence[SetResult]) -> Table:
+    rows = [
+        [f"{result.name} ({len(result.names)})", version, f"{one.miou:.3f}", f"{one.accuracy:.3f}", str(one.classes)]
+        for result in results
+        for version, one in result.maps.items()
+    ]
+    truth = "; ".join(dict.fromkeys(result.truth for result in results if result.maps))
     return Table(f"label maps, compared with {truth}", ["images", "version", "mIoU", "right pixels", "classes"], rows)
 
 
@@ -66,6 +62,5 @@ def plain(result: SetResult) -> dict[str, Any]:
         },
         "found again": dict(result.right),
         "label maps": {version: asdict(one) for version, one in result.maps.items()},
-        "label maps by the rule": {version: asdict(one) for version, one in result.by_rule.items()},
         "set aside": [asdict(fault) for fault in result.faults],
     }

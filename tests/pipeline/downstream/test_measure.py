@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pipeline.downstream.images import CaseSet, case_sets
-from pipeline.downstream.judges import Judge
 from pipeline.downstream.measure import chosen, detected, segmented
 from rdmc.data.images import Image, write_png
 from rdmc.downstream.annotations import read_annotations
@@ -95,17 +94,15 @@ def test_photographs_are_compared_with_themselves_in_the_rain(photographs: CaseS
     found = detected(photographs, bright, derain, None)
     assert list(found.boxes) == ["derained"]
     assert (found.boxes["derained"].there, found.boxes["derained"].found) == (1, 2)
-    maps = segmented(photographs, Judge("", segment=split), split, derain, None)
+    maps = segmented(photographs, split, derain, None)
     assert list(maps.maps) == ["derained"]
     assert maps.maps["derained"].accuracy == pytest.approx(1 - 64 / 3600)
 
 
 def test_label_maps_are_compared_with_those_of_the_clean_image_or_with_annotations(pairs: CaseSet) -> None:
-    judge = Judge("", segment=split)
-    found = segmented(pairs, judge, split, derain, None)
+    found = segmented(pairs, split, derain, None)
     assert found.maps["rainy"].accuracy == pytest.approx(1 - (3 + 1) * 64 / 7200)
     assert found.maps["derained"].accuracy == pytest.approx(1 - 64 / 7200)
-    assert found.by_rule == {}
-    marked = segmented(pairs, judge, split, derain, lambda name, other: np.zeros_like(other))
+    marked = segmented(pairs, split, derain, lambda name, other: np.zeros_like(other))
     assert list(marked.maps) == ["rainy", "derained", "clean"]
     assert marked.maps["clean"].accuracy == pytest.approx(1 - 5 * 64 / 7200)
