@@ -26,8 +26,8 @@ from rdmc.errors import ConfigError, ServiceError, one_line
 
 COORDINATION = 0.01
 """CPUs that a trial itself takes if its workers request their own."""
-LOST = (NodeDiedError, OwnerDiedError, RayActorError, RaySystemError, RpcError)
-"""What Ray raises in a driver whose head, or whose own process on it, has ended."""
+LOST = (AuthenticationError, NodeDiedError, OwnerDiedError, RayActorError, RaySystemError, RpcError)
+"""What Ray raises in a driver whose head, or whose own process on it, has ended. A new head at the old address refuses it."""
 REACH_SECONDS = 5.0
 """Seconds that the head of a cluster may take to accept a connection."""
 

@@ -8,6 +8,7 @@ import sys
 import psutil
 import pytest
 import ray
+from ray.exceptions import AuthenticationError
 
 from pipeline import cluster
 from pipeline.config.settings import Settings
@@ -98,6 +99,12 @@ def test_the_projects_own_address_of_ray_wins(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ServiceError, match="Ray did not start here .*less busy$"), cluster.cluster(Settings()):
         pass
     assert given == ["local"]
+
+
+def test_a_new_head_at_the_old_address_counts_as_a_loss() -> None:
+    said = r"^Ray at 'head:6379' was lost \(.*WrongClusterID.*the same command again"
+    with pytest.raises(ServiceError, match=said), cluster._losses("head:6379"):
+        raise AuthenticationError("WrongClusterID: ClusterID mismatch")
 
 
 @pytest.mark.slow
