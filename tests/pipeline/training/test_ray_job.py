@@ -48,7 +48,7 @@ MUST_STAY = (
 )
 UPLOADED = {"params.yaml", "dvc.yaml", "architectures/full/genotype.json", "pipeline/serving/page.html"}
 UPLOADED |= {"rdmc/datasets/embedded.sha256", "rdmc/weights/reference.json", "rdmc/weights/reference.safetensors"}
-UPLOADED |= {"rdmc/quality/niqe_embedded.npz"}
+UPLOADED |= {"rdmc/quality/niqe_embedded.npz", "pipeline/evaluation/report/report.css", "pipeline/evaluation/report/report.js"}
 """Files that are uploaded besides the code."""
 
 
