@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rdmc.web import open_url
+from tests.support.waiting import until
 
 START_SECONDS = 300
 NODE = {"node-ip-address": "127.0.0.1", "dashboard-agent-listen-port": 0, "num-gpus": 0}
@@ -67,10 +68,33 @@ def ray_head(cpus: int = 2, variables: Mapping[str, str] | None = None) -> Itera
 
 @contextmanager
 def ray_node(head: Head, cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """Add a node with ``cpus`` CPUs to a head and yield its process, whose children are the node's processes."""
+    """Add a node with ``cpus`` CPUs to a head and yield its process, whose children are the node's processes.
+
+    The head counts it by then: a sweep that needs its CPUs is refused before.
+    """
     arguments = {**NODE, "address": head.address, "num-cpus": cpus}
+    until(lambda: _nodes(head), pause=0.2)
+    before = _nodes(head)
     with _started([], arguments, head.folder.parent, head.environment, head.folder.parent / "node.log") as process:
+        until(lambda: _nodes(head) > before, pause=0.2)
         yield process
+
+
+def _nodes(head: Head) -> int:
+    """How many nodes of a head are alive."""
+    command = [
+        str(SCRIPTS / "ray"),
+        "list",
+        "nodes",
+        "--address",
+        head.dashboard,
+        "--filter",
+        "state=ALIVE",
+        "--format",
+        "json",
+    ]
+    listed = subprocess.run(command, env=head.environment, capture_output=True, text=True, check=True, timeout=120)
+    return listed.stdout.count('"node_id"')  # without a node it is no JSON
 
 
 @contextmanager

@@ -276,14 +276,14 @@ def test_a_picture_dropped_on_the_page(served: Server, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_fresh_clone_serves_the_reference_and_says_so(tmp_path: Path) -> None:
     card, expected = reference_card(), derained(load_reference(), PICTURES[0])
+    line = f"model: reference version {card.version} (comes with the package); nothing is registered yet, and this server stays"
     with server(tmp_path, RDMC_GPU="false", RDMC_WORKERS="1", MLFLOW_TRACKING_URI="sqlite:///mlflow.db") as found:
+        until(lambda: line in (tmp_path / "server.log").read_text())  # it is said when the port is open already
         state = json.loads(found.ask("GET", "/healthz")[2])
         assert (state["model"], state["version"], state["source"]) == ("reference", card.version, "reference")
         status, headers, answer = found.ask("POST", "/derain", PICTURES[0])
         assert (status, headers["x-model"], headers["x-model-version"]) == (200, "reference", card.version)
         assert answer == expected
-    line = f"model: reference version {card.version} (comes with the package); nothing is registered yet, and this server stays"
-    assert line in (tmp_path / "server.log").read_text()
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     port = urlsplit(found.url).port
     assert written == [f".cache/serve-{port}.log", "server.log"], "neither a store nor a cache"
