@@ -47,7 +47,7 @@ def detected(cases: CaseSet, detect: Detector, derain: Derain, annotations: Anno
     annotation, and annotations without an image, become faults.
     """
     own = annotations is None
-    about = f"what it finds in the clean image (score {SCORE} and more)" if cases.pairs else "what it finds in the rainy image"
+    about = "what it finds in the clean image" if cases.pairs else "what it finds in the rainy image"
     result = SetResult(cases.name, about if own else "the annotations", faults=cases.faults())
     marked = annotations.objects if annotations else {}
     seen: dict[str, list[Detections]] = {version: [] for version in VERSIONS}

@@ -15,8 +15,9 @@ FAULTS = 20
 
 
 def tables(results: Sequence[SetResult]) -> list[Table]:
-    """The tables to show: objects, label maps, and what was set aside."""
-    found = [_boxes(results), _maps(results), _faults(results)]
+    """The tables to show: objects, label maps, and what was set aside; apart for each thing that versions are compared with."""
+    groups = [[one for one in results if one.truth == truth] for truth in dict.fromkeys(one.truth for one in results)]
+    found = [*map(_boxes, groups), *map(_maps, groups), _faults(results)]
     return [one for one in found if one.rows]
 
 
@@ -27,8 +28,7 @@ def _boxes(results: Sequence[SetResult]) -> Table:
         for result in results
         for version, found in result.boxes.items()
     ]
-    truth = "; ".join(dict.fromkeys(result.truth for result in results if result.boxes))
-    return Table(f"objects, compared with {truth}: score {SCORE} and more, overlap {IOU} and more", columns, rows)
+    return Table(f"objects, compared with {results[0].truth}: score {SCORE} and more, overlap {IOU} and more", columns, rows)
 
 
 def _agreement(found: Agreement) -> list[str]:
@@ -42,8 +42,9 @@ def _maps(results: Sequence[SetResult]) -> Table:
         for result in results
         for version, one in result.maps.items()
     ]
-    truth = "; ".join(dict.fromkeys(result.truth for result in results if result.maps))
-    return Table(f"label maps, compared with {truth}", ["images", "version", "mIoU", "right pixels", "classes"], rows)
+    return Table(
+        f"label maps, compared with {results[0].truth}", ["images", "version", "mIoU", "right pixels", "classes"], rows
+    )
 
 
 def _faults(results: Sequence[SetResult]) -> Table:

@@ -23,6 +23,14 @@ def test_only_what_was_seen_has_a_table() -> None:
     assert "its labels" in maps.title
 
 
+def test_sets_that_are_compared_with_something_else_have_a_table_of_their_own() -> None:
+    other = SetResult("real", "its finds in the rain", ["c"], {"derained": Agreement(2, 2, 2, 1, 1)})
+    assert [(len(one.rows), one.title.partition(":")[0]) for one in tables([BOXES, other, BOXES])] == [
+        (2, "objects, compared with its finds"),
+        (1, "objects, compared with its finds in the rain"),
+    ]
+
+
 def test_faults_are_counted_and_the_first_are_shown() -> None:
     many = SetResult("light", "", faults=[Fault(f"{n}.png", "bad") for n in range(FAULTS + 5)])
     (found,) = tables([many])
