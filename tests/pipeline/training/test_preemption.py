@@ -48,7 +48,8 @@ print(ray._raylet.GcsClient(address="{address}").drain_node(leaves["NodeID"], DR
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * PATIENCE)
-def test_a_node_that_leaves_costs_no_step_since_the_last_report(tmp_path: Path) -> None:
+def test_a_node_that_leaves_costs_no_step_since_the_last_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the nodes too: they import the training of tests/support
     ready_to_train(tmp_path, {"train.steps": 60, "train.validate_every": 60})
     place, log = tmp_path / "place", tmp_path / "log"
     place.mkdir()
