@@ -205,9 +205,12 @@ def _log_sources(client: MlflowClient, run_id: str, params: Params, paths: Paths
     client.log_artifact(run_id, LOCK, folder)
     client.log_artifact(run_id, str(paths.evaluate_metrics), folder)
     client.log_text(run_id, _params_text(params), f"{folder}/params.yaml")
-    for path in code.extra:
-        if Path(path).is_file():
-            client.log_artifact(run_id, path, f"{folder}/files/{Path(path).parent.as_posix()}")
+    files = {path: Path(path) for path in code.extra}
+    uncached = (paths.history, paths.train_metrics)  # DVC's cache lacks them, and trains again where they are missing
+    files |= {path.relative_to(paths.root).as_posix(): path for path in uncached}
+    for name, path in files.items():
+        if path.is_file():
+            client.log_artifact(run_id, str(path), f"{folder}/files/{Path(name).parent.as_posix()}")
     return folder
 
 

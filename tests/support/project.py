@@ -20,6 +20,8 @@ TOY_DATASETS = {
     "light": {"source": "embedded", "rain": "light", "variants": 1},
     "heavy": {"source": "embedded", "rain": "heavy", "variants": 0},  # no training pairs
 }
+WHO = {f"GIT_{role}_{key}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+"""Who commits, on a machine where git does not know its user: an experiment of DVC is a commit."""
 ENDING = 3000
 """Characters of a failed command's output that are shown."""
 
@@ -68,7 +70,7 @@ def run(root: Path, *command: str, code: int = 0) -> subprocess.CompletedProcess
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RDMC_", "MLFLOW_", "RAY_"))}
     kept |= {name: value for name, value in os.environ.items() if name == "RDMC_BUCKET"}
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{kept['PATH']}"
-    environment = {**kept, "PATH": path, "PYTHONPATH": str(root), "RDMC_WORKERS": "1"}
+    environment = {**WHO, **kept, "PATH": path, "PYTHONPATH": str(root), "RDMC_WORKERS": "1"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, f"{command}: {done.stdout[-ENDING:]}{done.stderr[-ENDING:]}"
     return done
