@@ -114,11 +114,11 @@ def derain_video(
     """
     facts, frames = read_video(source)
     (begin or (lambda _: None))(facts)
-    meter, writer, shape, count = _FlickerMeter(), None, (0, 0), 0
+    meter, writer, shape = _FlickerMeter(), None, (0, 0)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
-        for count, rainy in enumerate(frames, 1):  # noqa: B007  used after the loop
+        for rainy in frames:
             shape = rainy.shape[0], rainy.shape[1]
             writer = writer or _writer(temporary, target, shape, facts.rate)
             derained = derain_image(network, rainy, tile, device, follow)
@@ -133,7 +133,7 @@ def derain_video(
             writer.release()
         temporary.unlink(missing_ok=True)
     height, width = shape
-    return DerainedVideo(count, facts.frames, (width & ~1, height & ~1), bool(width % 2 or height % 2), meter.flicker())
+    return DerainedVideo(meter.frames, facts.frames, (width & ~1, height & ~1), bool(width % 2 or height % 2), meter.flicker())
 
 
 def read_video(source: Path) -> tuple[VideoFacts, Iterator[Image]]:
@@ -204,9 +204,10 @@ def _quiet_ffmpeg() -> Iterator[None]:
 
 
 class _FlickerMeter:
-    """Adds up the flicker over the frames of a video. It holds the last frame of both videos, as luma."""
+    """Counts the frames of a video and adds up their flicker. It holds the last frame of both videos, as luma."""
 
     def __init__(self) -> None:
+        self.frames = 0
         self._last: Held | None = None
         self._sums, self._static, self._seen = np.zeros(2), 0, 0
 
@@ -221,6 +222,7 @@ class _FlickerMeter:
             self._static += int(still.sum())
             self._seen += still.size
         self._last = now
+        self.frames += 1
 
     def flicker(self) -> Flicker:
         """The flicker of all frames so far."""

@@ -31,9 +31,7 @@ class Command:
     """A command of the pipeline that a user starts again whenever it dies."""
 
     bed: Bed
-    first: tuple[str, ...]
-    again: tuple[str, ...]
-    """Its arguments: at first, and when it is started again."""
+    arguments: tuple[str, ...]
     log: Path
     variables: Mapping[str, str]
     starts: int = 0
@@ -42,14 +40,13 @@ class Command:
     def start(self) -> None:
         """Start it. Its output follows that of earlier starts."""
         self.log.touch()
-        arguments = self.again if self.starts else self.first
         self.starts += 1
         environment = {**os.environ, **self.variables, "NO_COLOR": "1", "COLUMNS": "200"}
         with self.log.open("ab") as output:
             output.write(f"--- start {self.starts}\n".encode())
             output.flush()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", "pipeline", *self.arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
             )
 
     def keep_up(self) -> bool:
@@ -97,12 +94,16 @@ class Bed:
         """The folder of the bucket's files."""
         return self.state.root / s3_server.NAME / s3_server.BUCKET / s3_server.PREFIX
 
-    def kill(self, name: str, *kinds: str) -> str:
-        """Kill the processes of a service whose command begins with one of ``kinds``; all without any."""
-        found = [process for process in marked(self.state.mark(name)) if not kinds or _command(process).startswith(kinds)]
+    def kill(self, name: str, kind: str = "") -> None:
+        """Kill the processes of a service whose command begins with ``kind``. There must be one: a fault has a victim."""
+        found = self.processes(name, kind)
+        assert found, f"{name}: no process of {kind or 'it'} to kill"
         for process in found:
             process.send(signal.SIGKILL)
-        return f"{len(found)} processes"
+
+    def processes(self, name: str, kind: str = "") -> list[Process]:
+        """The processes of a service whose command begins with ``kind``."""
+        return [process for process in marked(self.state.mark(name)) if _command(process).startswith(kind)]
 
 
 def _command(process: Process) -> str:
@@ -115,15 +116,13 @@ def _command(process: Process) -> str:
 
 def worker(bed: Bed, command: Command, rng: np.random.Generator) -> None:
     """SIGKILL of one process that trains."""
-    trains = ("ray::RayTrainWorker", "ray::TrainWorker", "ray::_RayTrainWorker", "ray::ImplicitFunc", "ray::_inner")
-    found = [
-        process
-        for name in ray_nodes.WORKERS
-        for process in marked(bed.state.mark(name))
-        if _command(process).startswith(trains)
-    ]
-    if found:  # none trains while a training starts again
-        found[int(rng.integers(len(found)))].send(signal.SIGKILL)
+
+    def found() -> list[Process]:
+        return [process for name in ray_nodes.WORKERS for process in bed.processes(name, "ray::RayTrainWorker")]
+
+    until(found)  # none trains while a training starts again
+    victims = found()
+    victims[int(rng.integers(len(victims)))].send(signal.SIGKILL)
 
 
 def raylet(bed: Bed, command: Command, rng: np.random.Generator) -> None:
@@ -162,11 +161,12 @@ def sigterm(bed: Bed, command: Command, rng: np.random.Generator) -> None:
 def _away(name: str) -> Callable[[Bed, Command, np.random.Generator], None]:
     def fault(bed: Bed, command: Command, rng: np.random.Generator) -> None:
         process = bed.state.process(name)
-        if process is not None:
-            process.send(signal.SIGKILL)
-            until(lambda: not process.alive)
-            until(lambda: not in_session(process.pid) or name != postgres.NAME)
-        bed.kill(name)
+        assert process is not None, f"{name} does not run"
+        process.send(signal.SIGKILL)
+        until(lambda: not process.alive)
+        until(lambda: not in_session(process.pid) or name != postgres.NAME)
+        for rest in bed.processes(name):
+            rest.send(signal.SIGKILL)
         time.sleep(float(rng.uniform(*AWAY)))
         bed.up()
 

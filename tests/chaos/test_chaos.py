@@ -67,7 +67,7 @@ def test_a_training_ends_as_if_nothing_had_happened(bed: Bed, tmp_path: Path) ->
     arguments = ("train", "--params", str(tmp_path / "params.yaml"))
 
     def command(name: str) -> Command:
-        return Command(bed, arguments, arguments, tmp_path / f"{name}.log", {**variables, "RDMC_EXPERIMENT": name})
+        return Command(bed, arguments, tmp_path / f"{name}.log", {**variables, "RDMC_EXPERIMENT": name})
 
     def result() -> dict[str, Any]:
         files = [*paths.best.iterdir(), *paths.last.iterdir(), paths.history, paths.train_metrics]
@@ -79,8 +79,7 @@ def test_a_training_ends_as_if_nothing_had_happened(bed: Bed, tmp_path: Path) ->
     checked: list[int] = []
     bed.at_rest = lambda: checked.append(require_valid_checkpoints(bed))
     stormy = command("stormy")
-    steps = lambda: last_step(stormy.text)  # noqa: E731
-    table = through(stormy, schedule(SEED, TRAINING["train.steps"]), steps)
+    table = through(stormy, schedule(SEED, TRAINING["train.steps"]), lambda: last_step(stormy.text))
     write("training", "step", table)
     assert result() == expected, "weights, optimiser, history: to the last bit"
     assert sum(checked) > 0, "checkpoints were looked at"

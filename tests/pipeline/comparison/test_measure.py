@@ -68,11 +68,11 @@ def test_a_second_command_measures_nothing_again(data: PairSet, tmp_path: Path, 
 def test_what_was_finished_before_a_kill_is_kept(data: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models, done = [Entrant("net", "here", "abc", small_network())], list[int]()
 
-    def stops(network: object, image: object, *rest: object) -> object:
+    def stops(*given: Any) -> Any:
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append(1)
-        return derain_values(network, image, *rest)  # type: ignore[arg-type]
+        return derain_values(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(measure, "derain_values", stops)
@@ -92,7 +92,7 @@ def test_outputs_that_cannot_be_measured_are_counted_with_a_reason(data: PairSet
     ]
     found = outcomes(models, data, 256, CPU, tmp_path / "journals")
     bright = [float(data.pairs[index].rainy.mean()) / 255 > BRIGHT for index in range(4)]
-    assert True in bright
+    assert set(bright) == {True, False}, "it fails on some and not on all"
     assert [bool(one.failed) for one in found["broken"]] == bright
     assert all("not finite" in one.failed for one in found["broken"] if one.failed)
     same, other_size, black, absent = found["saved"]
