@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rdmc.errors import DataError
+from rdmc.errors import ConfigError, DataError
 
 SUFFIX = re.compile(r"(?<=\.)[A-Za-z0-9]+$")
 PICTURES = frozenset(
@@ -60,6 +60,20 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` in UTF-8, as ``write_bytes`` does."""
     write_bytes(path, text.encode())
+
+
+def check_writable(path: Path | None) -> None:
+    """Raise ConfigError unless a file can be written there, before hours of work end in it. None is no file to write."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: nothing can be written in {above} ({error.strerror}); name a file elsewhere") from None
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from pipeline.comparison.leaderboard import CONFIDENCE, RESAMPLES, SEED, Board
 from pipeline.comparison.memory import SIDE as MEMORY_SIDE
 from pipeline.comparison.tables import Table
 from pipeline.console import say, table
+from pipeline.evaluation.finite import finite
 from pipeline.evaluation.pages import between_markers, markdown_table
 from pipeline.evaluation.report.html import bullets, heading, page, paragraph
 from pipeline.evaluation.report.html import table as html_table
@@ -124,8 +124,8 @@ def plain(found: Comparison) -> dict[str, Any]:
         "models": [_model(model, found.peaks.get(model.label)) for model in found.models],
         "data": [_board(board) for board in found.boards],
     }
-    finite: dict[str, Any] = _finite(content)
-    return finite
+    without: dict[str, Any] = finite(content)
+    return without
 
 
 def write_json(found: Comparison, path: Path) -> None:
@@ -196,14 +196,6 @@ def _board(board: Board) -> dict[str, Any]:
         ],
         "published": [asdict(result) for result in board.published],
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _processor() -> str:

@@ -18,8 +18,7 @@ from pipeline.config.project import Project
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.evaluation.evaluator import device_of
-from rdmc.errors import ConfigError
-from rdmc.files import write_text
+from rdmc.files import check_writable, write_text
 
 TILE = 1024
 """Side in pixels of a tile, where no params file gives another."""
@@ -60,8 +59,7 @@ def run(
     target that cannot be used.
     """
     for path in targets.written():
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder; name a file")
+        check_writable(path)
     if targets.markdown:
         check_markdown(targets.markdown)
     chosen = entrants(models, settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.comparison.sets import PairSet, pair_sets
@@ -13,7 +14,7 @@ from rdmc.data.images import Image, read_rgb
 from rdmc.data.pairs import Fault
 from rdmc.datasets.layouts import Hints, find_pairs
 from rdmc.errors import DataError
-from rdmc.files import PICTURES
+from rdmc.files import pictures
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class RainScene:
     """An image with rain, and the same scene without it if that is known."""
 
     name: str
-    """Without a suffix."""
+    """Without a suffix, unless other files have the same; then with its folders and suffix."""
     rainy: Image
     clean: Image | None = None
 
@@ -32,11 +33,11 @@ class CaseSet:
 
     name: str
     pairs: PairSet | None = None
-    photographs: Sequence[Path] = ()
-    """Without clean images; used where there are no pairs."""
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """Of photographs without clean images: each file's name. Used where there are no pairs."""
 
     def __len__(self) -> int:
-        return len(self.pairs.pairs) if self.pairs else len(self.photographs)
+        return len(self.pairs.pairs) if self.pairs else len(self.names)
 
     def faults(self) -> list[Fault]:
         """What was set aside when the pairs were found."""
@@ -48,9 +49,9 @@ class CaseSet:
             for index, (key, _) in enumerate(self.pairs.pairs.labels()):
                 pair = self.pairs.pairs[index]
                 yield RainScene(key.partition("/")[2], pair.rainy, pair.clean)
-        for path in self.photographs:
+        for path in self.names:
             try:
-                yield RainScene(path.stem, read_rgb(path, convert=True))
+                yield RainScene(self.names[path], read_rgb(path, convert=True))
             except DataError as error:
                 faults.append(Fault(str(path), str(error).removeprefix(f"{path}: ")))
 
@@ -72,7 +73,14 @@ def case_sets(names: Sequence[str], project: Project[Params] | None) -> list[Cas
 
 
 def _photographs(root: Path) -> CaseSet:
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    paths = pictures(root)
     if not paths:
         raise DataError(f"{root}: no pictures; name a folder of pairs or of photographs")
-    return CaseSet(root.resolve().name, photographs=paths)
+    stems = Counter(path.stem for path in paths)
+    names = {path: path.stem if stems[path.stem] == 1 else _long(path, root) for path in paths}
+    return CaseSet(root.resolve().name, names=names)
+
+
+def _long(path: Path, root: Path) -> str:
+    """A name that no other file below ``root`` has."""
+    return path.relative_to(root).as_posix().replace("/", "-")

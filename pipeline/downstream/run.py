@@ -18,12 +18,12 @@ from pipeline.downstream.pictures import side_by_side
 from pipeline.downstream.tables import plain, tables
 from pipeline.evaluation.evaluator import device_of
 from pipeline.evaluation.pages import fill_page, markdown_table, read_page
-from pipeline.serving.choice import NAMES, ModelChoice, choose, load_named
+from pipeline.serving.choice import NAMES, load_chosen
 from rdmc.data.images import Image, write_png
 from rdmc.downstream.annotations import Annotations, read_annotations
 from rdmc.downstream.segmentation import Labels, read_labels
 from rdmc.errors import ConfigError, DataError
-from rdmc.files import write_text
+from rdmc.files import check_writable, write_text
 from rdmc.inference import derain_image
 
 TILE = 1024
@@ -60,13 +60,14 @@ def run(options: DownstreamOptions, settings: Settings, project: Project[Params]
     if not wanted:
         raise ConfigError("no data is named and there is no params.yaml here; name a folder: --data FOLDER")
     names = _names(options.classes)
+    check_writable(options.json)
+    check_writable(options.pictures / "picture" if options.pictures else None)
     if options.markdown:
+        check_writable(options.markdown)
         read_page(options.markdown, PAGE)
     labelled = _annotations(options, names)
     sets = case_sets(wanted, project)
-    choice = ModelChoice(options.model) if options.model else choose(project.params.register_ if project else NAMES, settings)
-    model = load_named(choice.model, settings)
-    say(f"model: {model}{f'; {choice.why}' if choice.why else ''}")
+    model = load_chosen(options.model, settings, project.params.register_ if project else NAMES)
     device, tile = device_of(settings), project.params.evaluate.tile if project else TILE
     looks = judge(options.judge)
     say(f"network: {looks.about}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.registry import Gate
 from pipeline.evaluation.bootstrap import Bound, PairedSample, bounds
+from pipeline.evaluation.finite import finite
 from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from rdmc.errors import DataError
 
@@ -87,7 +88,7 @@ class Verdict:
     def to_json(self) -> str:
         """The whole verdict as JSON; a number that is not finite is null."""
         content = {"passed": self.passed, "line": self.line, **asdict(self)}
-        return json.dumps(_plain(content), indent=1) + "\n"
+        return json.dumps(finite(content), indent=1) + "\n"
 
     def to_markdown(self) -> str:
         """The verdict as a Markdown page."""
@@ -278,11 +279,3 @@ def _times(challenger: ModelFigures, champion: ModelFigures) -> dict[str, Any]:
 
 def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:+.3f}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

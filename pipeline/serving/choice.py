@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
+from pipeline.console import say
 from pipeline.registry.client import registry
 from pipeline.registry.versions import CHAMPION, known_aliases, load_version, named_version
 from pipeline.tracking.client import shown_uri, sqlite_path
@@ -74,6 +75,17 @@ def choose(names: Register, settings: Settings) -> ModelChoice:
     if names.alias in aliases:
         return ModelChoice(uri(names, names.alias), f"there is no {names.champion}")
     return ModelChoice(REFERENCE, f"{names.model} has no {names.champion} and no {names.alias}")
+
+
+def load_chosen(model: str, settings: Settings, names: Register = NAMES) -> NamedModel:
+    """Load the model that a user names, or the one of ``choose`` where ``model`` is empty, and say which it is.
+
+    Raises ServiceError or CheckpointError as ``choose`` and ``load_named`` do.
+    """
+    choice = ModelChoice(model) if model else choose(names, settings)
+    found = load_named(choice.model, settings)
+    say(f"model: {found}{f'; {choice.why}' if choice.why else ''}")
+    return found
 
 
 def store_is_missing(settings: Settings) -> bool:

@@ -13,7 +13,7 @@ import torch
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import progress_bar, say
-from pipeline.serving.choice import NAMES, ModelChoice, NamedModel, choose, load_named
+from pipeline.serving.choice import NAMES, NamedModel, load_chosen
 from pipeline.serving.photos import SUFFIXES, is_result, read_photo
 from pipeline.serving.video import FORMS, DerainedVideo, VideoFacts, derain_video, is_video
 from rdmc.errors import DataError
@@ -53,9 +53,7 @@ def run(
     """
     jobs = plan(source, out, overwrite)
     device = "cpu" if settings.gpu is False else best_device()
-    choice = ModelChoice(model) if model else choose(names, settings)
-    found = load_named(choice.model, settings)
-    say(f"model: {found}{f'; {choice.why}' if choice.why else ''}")
+    found = load_chosen(model, settings, names)
     if source in jobs and is_video(source):
         _run_video(source, jobs[source], found, tile, device)
         return

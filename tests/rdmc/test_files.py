@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rdmc.errors import DataError
-from rdmc.files import globbed, new_folder, pictures, walk, write_bytes, write_text
+from rdmc.errors import ConfigError, DataError
+from rdmc.files import check_writable, globbed, new_folder, pictures, walk, write_bytes, write_text
 from tests.support.imports import ROOT
 
 
@@ -16,6 +16,20 @@ def test_new_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
             (folder / text).write_text(text)
     assert [path.name for path in target.iterdir()] == ["two"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_target_that_cannot_be_written_is_refused_and_a_check_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for good in (None, tmp_path / "a.json", tmp_path / "new/deep/a.json", tmp_path / "file"):
+        check_writable(good)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for bad, said in (
+        (tmp_path, "is a folder; name a file"),
+        (tmp_path / "file/a.json", "nothing can be written in .*file"),
+        (Path("/proc/a.json"), "nothing can be written in /proc"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check_writable(bad)
 
 
 def test_new_folder_leaves_the_old_one_when_the_block_fails(tmp_path: Path) -> None:

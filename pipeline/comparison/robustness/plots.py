@@ -18,9 +18,9 @@ FULL = 15.0
 """The gain in dB of the deepest colour. It is fixed, so that pictures of two models compare."""
 
 
-def check_target(path: Path) -> None:
-    """Raise ConfigError unless heat maps can be written to a file of this name."""
-    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+def check_suffix(path: Path) -> None:
+    """Raise ConfigError unless heat maps can be files of this kind."""
+    if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: heat maps are {', '.join(SUFFIXES)} files; end its name with one of them")
 
 

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.comparison.robustness.measure import BASE, RainCell, RainMap, count, rain_maps
-from pipeline.comparison.robustness.plots import check_target, heat_maps
+from pipeline.comparison.robustness.plots import check_suffix, heat_maps
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import progress_bar, say, table
 from pipeline.evaluation.evaluator import device_of
-from pipeline.serving.choice import NAMES, ModelChoice, choose, load_named
+from pipeline.serving.choice import NAMES, load_chosen
 from rdmc.data.images import Image
 from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.errors import DataError
-from rdmc.files import write_bytes, write_text
+from rdmc.files import check_writable, write_bytes, write_text
 
 SIDE = 256
 """Side in pixels of the middle of a photograph, which is what is measured."""
@@ -47,11 +47,11 @@ def run(
     if there is no such model.
     """
     if picture:
-        check_target(picture)
+        check_suffix(picture)
+    for path in (json_file, picture):
+        check_writable(path)
     photos = clean_photographs(images)
-    choice = ModelChoice(model) if model else choose(names, settings)
-    found = load_named(choice.model, settings)
-    say(f"model: {found}{f'; {choice.why}' if choice.why else ''}")
+    found = load_chosen(model, settings, names)
     with progress_bar("robustness", count()) as advance:
         maps = rain_maps(found.network, photos, seed, device_of(settings), advance)
     for one in maps:

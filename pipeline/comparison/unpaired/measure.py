@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,13 +40,6 @@ class WildResult:
     """Mean absolute difference over pixels and channels, levels of 255."""
     seconds: float
     """Seconds that deraining took."""
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON: null instead of NaN."""
-        found = asdict(self)
-        for side in ("before", "after"):
-            found[side] = {name: None if math.isnan(value) else value for name, value in found[side].items()}
-        return found
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -18,10 +18,11 @@ from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, table, track
 from pipeline.evaluation.evaluator import device_of
-from pipeline.serving.choice import NAMES, ModelChoice, choose, load_named
+from pipeline.evaluation.finite import finite
+from pipeline.serving.choice import NAMES, load_chosen
 from pipeline.serving.photos import is_result, read_photo
 from rdmc.errors import ConfigError, DataError
-from rdmc.files import pictures, write_bytes, write_text
+from rdmc.files import check_writable, pictures, write_bytes, write_text
 from rdmc.inference import derain_image
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -57,17 +58,17 @@ def run(
     """
     if sheet and sheet.suffix.lower() not in SHEETS:
         raise ConfigError(f"{sheet}: a contact sheet is a {', '.join(SHEETS)} file; end its name with one of them")
+    for path in (json_file, sheet):
+        check_writable(path)
     found = _pictures(folder)
-    choice = ModelChoice(model) if model else choose(names, settings)
-    loaded = load_named(choice.model, settings)
-    say(f"model: {loaded}{f'; {choice.why}' if choice.why else ''}")
+    loaded = load_chosen(model, settings, names)
     results, pairs, aside = _measured(found, folder, loaded.network, tile, device_of(settings))
     _show(folder, results, aside)
     if json_file:
-        means_of = {name: _plain(means(results, name)) for name in MEASURES}
+        means_of = {name: asdict(means(results, name)) for name in MEASURES}
         facts = {"model": str(loaded), "sha256": loaded.sha256, "folder": folder.name, "changed_levels": CHANGED}
-        content = {**facts, "means": means_of, "set_aside": aside, "images": [one.plain() for one in results]}
-        write_text(json_file, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        content = {**facts, "means": means_of, "set_aside": aside, "images": [asdict(one) for one in results]}
+        write_text(json_file, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
     if sheet:
         _write_sheet(sheet, pairs, len(results))
     if written := [str(path) for path in (json_file, sheet) if path]:
@@ -133,10 +134,6 @@ def _show(folder: Path, results: Sequence[WildResult], aside: Sequence[str]) -> 
 
 def _numbers(one: MeasureMeans) -> list[str]:
     return ["-"] * 3 if not one.images else [f"{one.before:.2f}", f"{one.after:.2f}", f"{one.better:.0%}"]
-
-
-def _plain(one: MeasureMeans) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in vars(one).items()}
 
 
 def _write_sheet(path: Path, pairs: Sequence[SheetPair], images: int) -> None:

@@ -43,6 +43,15 @@ def test_pairs_have_a_clean_image_and_photographs_have_none(
     assert [Path(fault.file).name for fault in faults] == ["b.jpg"]
 
 
+def test_photographs_of_one_name_stay_apart(tmp_path: Path) -> None:
+    for name in ("one/a.png", "two/a.png", "two/a.bmp", "b.png"):
+        write_png(tmp_path / "x.png", scene(1))
+        (tmp_path / "real" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x.png").replace(tmp_path / "real" / name)
+    (found,) = case_sets([str(tmp_path / "real")], None)
+    assert sorted(case.name for case in found.cases([])) == ["b", "one-a.png", "two-a.bmp", "two-a.png"]
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither a dataset"):
         case_sets(["none"], None)

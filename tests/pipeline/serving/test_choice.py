@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
-from pipeline.serving.choice import NAMES, REFERENCE, ModelChoice, choose, load_named, store_is_missing
+from pipeline.console import console
+from pipeline.serving.choice import NAMES, REFERENCE, ModelChoice, choose, load_chosen, load_named, store_is_missing
 from rdmc import reference
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.errors import CheckpointError, MissingError, ServiceError
@@ -42,6 +43,18 @@ def test_the_champion_comes_before_the_candidate_and_the_candidate_before_the_re
     assert choose(RAIN, Settings()) == ModelChoice("models:/rain@candidate", "there is no champion")
     client.set_registered_model_alias("rain", "champion", "1")
     assert choose(RAIN, Settings()) == ModelChoice("models:/rain@champion")
+
+
+def test_the_model_is_loaded_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "width", 300)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for given, why in (("", "; nothing is registered yet"), (REFERENCE, "")):
+        found = load_chosen(given, Settings())
+        assert found.name == REFERENCE
+        assert capsys.readouterr().out == f"model: {found}{why}\n"
 
 
 def test_the_names_are_those_of_the_params(store: str) -> None:

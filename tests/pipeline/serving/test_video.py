@@ -23,6 +23,8 @@ from rdmc.datasets.rain import render
 from rdmc.errors import DataError
 from rdmc.inference import derain_image
 from rdmc.reference import load_reference
+from tests.support.comparison import Shifted
+from tests.support.networks import Times
 
 RATE = 12.5
 
@@ -51,16 +53,6 @@ def read(path: Path) -> list[Image]:
 def showers(count: int) -> list[Image]:
     """A scene that stands still, with another rain in each frame."""
     return [render(scene(), "light", (7, number)) for number in range(count)]
-
-
-class Same(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-class Dark(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 0.5
 
 
 def test_every_frame_is_derained_and_the_flicker_falls(tmp_path: Path) -> None:
@@ -111,7 +103,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     for count in (4, 4, 40):  # the first run also allocates what is allocated once
         source = write(tmp_path / f"{count}.avi", [scene()] * count, "MJPG")
         tracemalloc.start()
-        video.derain_video(Same(), source, tmp_path / "out.avi")
+        video.derain_video(Times(), source, tmp_path / "out.avi")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < peaks[1] + 3 * scene().nbytes
@@ -120,7 +112,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", video.FORMS)
 def test_each_form_holds_the_frames(suffix: str, tmp_path: Path) -> None:
     source = write(tmp_path / "in.mkv", [scene(), scene()])
-    done = video.derain_video(Dark(), source, tmp_path / f"out{suffix}")
+    done = video.derain_video(Times(0.5), source, tmp_path / f"out{suffix}")
     first, second = read(tmp_path / f"out{suffix}")
     assert done.frames == 2
     assert first.shape == second.shape == (64, 96, 3)
@@ -131,7 +123,7 @@ def test_an_odd_side_loses_its_last_line(tmp_path: Path, monkeypatch: pytest.Mon
     odd = scene(33, 47)
     with monkeypatch.context() as patch:
         patch.setattr(video, "read_video", lambda _: (video.VideoFacts(1, RATE), iter([odd])))
-        done = video.derain_video(Same(), tmp_path / "in.mkv", tmp_path / "out.mkv")
+        done = video.derain_video(Times(), tmp_path / "in.mkv", tmp_path / "out.mkv")
     assert (done.size, done.trimmed) == ((46, 32), True)
     assert np.abs(read(tmp_path / "out.mkv")[0].astype(int) - odd[:32, :46]).mean() < 3
 
@@ -146,8 +138,8 @@ def test_a_video_cut_short_gives_its_frames_and_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console, "width", 500)
-    same = NamedModel(Same(), "same", "", "this test", "")  # type: ignore[arg-type]
-    monkeypatch.setattr(derain, "load_named", lambda *_: same)
+    same = NamedModel(Shifted(0), "same", "", "this test", "")
+    monkeypatch.setattr(derain, "load_chosen", lambda *_: same)
     source = cut(write(tmp_path / "rain.mkv", showers(20)), 0.5)
     whole = len(read(source))
     assert 1 < whole < 19
@@ -201,7 +193,7 @@ def test_what_is_no_video_is_refused_and_nothing_is_written(
 def test_frames_of_two_sizes_and_a_video_without_frames_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "read_video", lambda _: (video.VideoFacts(0, RATE), iter([])))
     with kept(tmp_path / "out.mp4"), pytest.raises(DataError, match="holds no frame"):
-        video.derain_video(Same(), tmp_path / "in.mp4", tmp_path / "out.mp4")
+        video.derain_video(Times(), tmp_path / "in.mp4", tmp_path / "out.mp4")
 
     class Changing:
         def __init__(self) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from torch import Tensor, nn
 
 from pipeline.comparison.robustness import measure
 from pipeline.comparison.robustness.measure import BASE, LEVELS, MAPS, RainCell, count, rain_maps, shapes
@@ -15,16 +14,7 @@ from rdmc.datasets.rain import render_streaks
 from rdmc.errors import ConfigError
 from rdmc.metrics import psnr_y
 from tests.support.data import scene
-
-
-class Same(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-class Darker(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 0.9
+from tests.support.networks import Times
 
 
 def rainy(**changes: float) -> Image:
@@ -60,18 +50,18 @@ def test_the_same_photograph_gets_the_same_drops_at_every_opacity() -> None:
 def test_a_network_that_changes_nothing_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "LEVELS", {name: (getattr(BASE, name), values[-1]) for name, values in LEVELS.items()})
     photographs, moves = [scene(0)[:48, :48], scene(1)[:48, :48]], list[float]()
-    maps = rain_maps(Same(), photographs, follow=moves.append)
+    maps = rain_maps(Times(), photographs, follow=moves.append)
     assert [(one.across, one.down) for one in maps] == list(MAPS)
     cells = [cell for one in maps for row in one.cells for cell in row]
     assert {cell.gain for cell in cells} == {cell.least for cell in cells} == {0}
     assert len(moves) == count() == len({cell.shape for cell in cells}) < len(cells)
-    again, other = rain_maps(Same(), photographs), rain_maps(Same(), photographs, seed=1)
+    again, other = rain_maps(Times(), photographs), rain_maps(Times(), photographs, seed=1)
     assert again == maps != other
 
 
 def test_the_figures_are_means_over_the_photographs() -> None:
     photographs, shape = [scene(0)[:48, :48], scene(1)[:48, :48]], BASE
-    found = measure._cell(Darker(), photographs, shape, 3, "cpu")
+    found = measure._cell(Times(0.9), photographs, shape, 3, "cpu")
     before, after = [], []
     for number, clean in enumerate(photographs):
         wet = render_streaks(clean, shape.rain(), np.random.default_rng((3, number)))
