@@ -43,7 +43,7 @@ release: setup ## Run the pipeline and promote the new model if it passes the ga
 	python -m pipeline release
 
 test: setup ## Run the quick tests (pytest, two processes)
-	python -m pytest -q -m 'not slow' -n 2 --dist loadfile
+	python -m pytest -q -m 'not slow' -n 2 --dist loadfile --max-worker-restart 1 --durations 10 --timeout 240 -o faulthandler_timeout=300
 
 test-slow: setup ## Run the heavy tests (pytest, two processes)
 	python -m pytest -q -m 'slow and not soak' -n 2 --dist loadfile

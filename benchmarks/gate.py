@@ -1,9 +1,10 @@
 """The cost of the gate compared with two evaluations: both models on the same 100 images of 481x321, and the statistics.
 
-    python -m benchmarks.gate [--images 100] [--width 8 --passes 2 --stem 2] [--out FILE.json]
+    python -m benchmarks.gate [--images 100] [--out FILE.json]
 
 One model is evaluated, then the gate compares both, then the other model is evaluated, so that a change of the machine's
-speed affects both sides equally. The weights are random, since the time does not depend on them.
+speed affects both sides equally. Both are the reference model, whose form and size are the default's: the time does not depend
+on the weights.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pipeline.promotion.gate import judge
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import read_index
 from rdmc.data.shards import write_shards
-from rdmc.models.rdmc import RDMC, RDMCConfig
+from rdmc.reference import load_reference
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -40,13 +41,11 @@ def timed(work: Callable[[], object]) -> float:
 def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("images", 100), ("width", 8), ("passes", 2), ("stem", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()
     params, cpu = read_params(Path("params.yaml")), torch.device("cpu")
-    config = RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)
-    new, old = RDMC(config).eval(), RDMC(config).eval()
+    new, old = load_reference(), load_reference()
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
         pairs, shards = Path(folder, "pairs"), Path(folder, "shards")
         make_pairs(pairs, arguments.images, "test")

@@ -1,10 +1,11 @@
 """The cost of serving compared with the bare network: its share of the bare throughput under load, and response times.
 
-    python -m benchmarks.serving [--width 8 --passes 2 --stem 2] [--size 481x321] [--requests 200] [--callers 8] [--out FILE]
+    python -m benchmarks.serving [--size 481x321] [--requests 200] [--callers 8] [--out FILE]
 
 The bare network runs before and after the server, on the same pixels, in as many processes as the server has replicas, with
 one thread each. In between, ``callers`` send as many pictures to the server at once, JPEG in and PNG out, after a warm-up in
-which its replicas start. The weights are random.
+which its replicas start. The network is the reference model, whose form and size are the
+default's.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pipeline.serving.requests import RequestLimits
 from pipeline.serving.types import ServingConfig
 from rdmc.checkpoint import load_model, write_model
 from rdmc.inference import derain_image
-from rdmc.models.rdmc import RDMC, RDMCConfig
+from rdmc.reference import load_reference
 
 
 def bare(model: Path, across: int, down: int, count: int) -> float:
@@ -84,18 +85,18 @@ def load(port: int, body: bytes, count: int, callers: int) -> tuple[float, list[
 def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("width", 8), ("passes", 2), ("stem", 2), ("requests", 200), ("callers", 8), ("port", 8765)):
+    for name, default in (("requests", 200), ("callers", 8), ("port", 8765)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--replicas", type=int, default=os.cpu_count())
     parser.add_argument("--size", default="481x321", help="width x height in pixels")
     parser.add_argument("--out", type=Path, help="also write the figures here, as JSON")
     arguments = parser.parse_args()
     across, down = (int(side) for side in arguments.size.split("x"))
-    config = RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)
+    network = load_reference()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model")
         model.mkdir()
-        write_model(model, config, RDMC(config).state_dict(), {})
+        write_model(model, network.config, network.state_dict(), {})
         before = all_bare(model, across, down, arguments.requests // 2, arguments.replicas)
         file = BytesIO()
         Image.fromarray(picture(across, down)).save(file, "JPEG", quality=92)
@@ -122,7 +123,7 @@ def main() -> None:
         [[f"{value:.3f}" for value in figures.values()]],
     )
     if arguments.out:
-        facts = {**vars(arguments), "out": None, "network": asdict(config), "load_average": os.getloadavg()}
+        facts = {**vars(arguments), "out": None, "network": asdict(network.config), "load_average": os.getloadavg()}
         arguments.out.write_text(json.dumps({**facts, **figures}, indent=2) + "\n")
 
 

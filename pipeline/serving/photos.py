@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,14 @@ class Photograph:
 
 def read_photo(source: Path | bytes) -> Photograph:
     """Read a photograph of any kind. Raises DataError as ``rdmc.data.images.read_rgb`` does."""
+    with warnings.catch_warnings(record=True) as said:  # Pillow reads damaged EXIF in part, and warns
+        warnings.simplefilter("always")
+        photo = _read(source)
+    damaged = {f"damaged metadata ({one_line(warning.message)})" for warning in said if "EXIF" in str(warning.message)}
+    return replace(photo, lost=(*photo.lost, *sorted(damaged)))
+
+
+def _read(source: Path | bytes) -> Photograph:
     data, name = (source, "image") if isinstance(source, bytes) else (read_bytes(source), str(source))
     pixels = decode(data, name, convert=True)
     with Pillow.open(BytesIO(data), formats=FORMATS) as image:

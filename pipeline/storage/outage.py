@@ -1,6 +1,9 @@
 """The bucket through an outage: requests that fail because the server is gone are repeated until it is back.
 
 s3fs reads some failures as "there is no such file". So a short outage could end a training with a false cause.
+
+Uploads are sent without ``Expect: 100-continue``. aiohttp waits for the answer to that header without a limit, whatever the
+timeouts are, so a server that goes silent there would stop a training until its own limit (an hour for rclone).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from urllib.parse import urlsplit
 import s3fs
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.handlers import add_expect_header
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync_wrapper
 
@@ -42,6 +46,13 @@ class PatientS3(s3fs.S3FileSystem):
         super().__init__(*args, **kwargs)
         self.patience = patience
         self.said = False
+
+    async def set_session(self, *args: Any, **kwargs: Any) -> Any:
+        """The client, made at the first call. Its uploads do not ask the server before they send."""
+        before, client = self._s3, await super().set_session(*args, **kwargs)
+        if client is not before:
+            client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     async def _call_s3(self, method: str, *akwarglist: Any, **kwargs: Any) -> Any:
         begun, pause = time.monotonic(), FIRST

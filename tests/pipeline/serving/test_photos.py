@@ -135,6 +135,8 @@ def test_damaged_exif_costs_the_exif_and_not_the_picture() -> None:
     data = saved(of_mode("RGB"), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     photo = read_photo(data)
     assert opened(photo.encoded(photo.pixels, "PNG")).getexif()[PROCESSED] == MARK
+    (loss,) = photo.losses("PNG")
+    assert loss.startswith("damaged metadata (Corrupt EXIF")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pipeline.storage import lease as leases
 from pipeline.storage.lease import leased
 from pipeline.storage.outage import OutageError, is_outage
 from pipeline.storage.runs import RunFiles, run_files
+from pipeline.storage.s3 import TIMEOUTS
 from rdmc.errors import ServiceError
 from tests.support.data import toy_project
 from tests.support.s3 import Host
@@ -75,6 +77,20 @@ def test_what_is_not_there_and_what_is_refused_does_not_wait(
     with pytest.raises(ServiceError, match="team"):
         place(tmp_path, LONG - 1).write("x", "y")
     assert time.monotonic() - begun < LONG / 2
+
+
+@pytest.mark.parametrize("size", [1, 2 << 20])
+def test_a_server_that_accepts_an_upload_and_never_answers_is_an_outage(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TIMEOUTS, "read_timeout", 0.5)
+    monkeypatch.setitem(TIMEOUTS, "retries", {"max_attempts": 0})
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, nobody reads
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(OutageError, match=r"^s3://team at 127\.0\.0\.1:\d+: not reached for \d+ s"):
+            place(tmp_path, 0.0).write("weights", "x" * size)
 
 
 def test_the_holder_of_a_lease_says_that_the_bucket_is_gone_and_keeps_the_lease(

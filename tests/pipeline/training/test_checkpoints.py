@@ -71,10 +71,10 @@ def test_a_run_resumes_from_the_checkpoint_that_ray_noted_last(tmp_path: Path) -
     place = RunFiles(str(tmp_path), None)
     assert resume_point(place) is None, "nothing was trained yet"
     known = [_TrainingResultState(checkpoint_dir_name=f"checkpoint_{step}", metrics={"step": step}) for step in (200, 400)]
-    lists = [name for name in _CheckpointManagerState.__fields__ if name not in ("ray_version", "current_report_index")]
+    lists = [name for name in _CheckpointManagerState.model_fields if name not in ("ray_version", "current_report_index")]
     filled = {"current_report_index": 2, "checkpoint_results": known, "latest_checkpoint_result": known[1]}
     note = _CheckpointManagerState(**{**{name: [] for name in lists}, **filled})
-    (tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).write_text(note.json())
+    (tmp_path / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).write_text(note.model_dump_json())
     assert resume_point(place) == (400, f"{tmp_path}/checkpoint_400")
     assert reported(place) == {}, "a checkpoint of earlier code has no reports"
     (tmp_path / "checkpoint_400").mkdir()
