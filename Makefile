@@ -51,7 +51,7 @@ test-slow: setup ## Run the heavy tests (pytest, two processes)
 test-soak: setup ## Run the longest tests: ten sweeps with kills, 10,000 requests (pytest, two processes)
 	python -m pytest -q -m soak -n 2 --dist loadfile
 
-chaos: setup ## Run a training through random faults; as root; CHAOS_SEED=number repeats one (pytest)
+chaos: setup ## Run a training and a sweep through random faults; as root; CHAOS_SEED=number repeats one (pytest)
 	CHAOS_SEED=$(or $(CHAOS_SEED),$(shell shuf -i 0-999999 -n 1)) python -m pytest -q -rP tests/chaos
 
 check: setup ## Check lint, formatting and types (ruff check, ruff format --check, mypy)

@@ -1,10 +1,12 @@
 """The training step compared with a straightforward one: the same weights and batch, fp32, channels first, run eagerly.
 
     python -m benchmarks.step [--width 16] [--stem 1] [--passes 3] [--batch 4] [--crop 64] [--rounds 5] [--threads 1]
+    python -m benchmarks.step --default         # the network of params.yaml
     python -m benchmarks.step --memory --width 32 --crop 128 --batch 8
 
 The variants take turns with a few steps per round, so that a change of the machine's speed affects all of them equally;
-ratios are ratios of medians. The last column is the speed as a share of that of one large matrix product in the same run.
+ratios are ratios of medians. The last column is the speed as a share of the ceiling, the greater speed of a large matrix
+product and a large convolution in the same run.
 ``--memory`` compares the peak memory of a step with and without recomputation, each in a separate process. A GPU is used
 where there is one.
 
@@ -67,7 +69,7 @@ class Stepper:
         recursion: str = "unrolled",
     ) -> None:
         torch.manual_seed(0)
-        network = RDMC(RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)).to(DEVICE)
+        network = RDMC(shape(arguments)).to(DEVICE)
         network.recompute = arguments.recompute
         if plain:
             network.add_module("upsample", TwoInterpolations(network.upsample.mix))
@@ -101,6 +103,16 @@ class Stepper:
         return (time.perf_counter() - started) / steps
 
 
+def shape(arguments: argparse.Namespace) -> RDMCConfig:
+    """The network that the options name. Exits where params.yaml has another kind."""
+    if not arguments.default:
+        return RDMCConfig(width=arguments.width, passes=arguments.passes, stem=arguments.stem)
+    config = read_params(Path("params.yaml")).network
+    if not isinstance(config, RDMCConfig):
+        raise SystemExit(f"network.kind: {config.kind} is not rdmc, which --default measures")
+    return config
+
+
 def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
     """The variants to compare; the first is the reference."""
     found = {
@@ -108,6 +120,7 @@ def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
         "fp32, channels first": Stepper(arguments, FIRST),
         "fp32, channels last": Stepper(arguments, LAST),
         "fp32, channels last, truncated": Stepper(arguments, LAST, recursion="truncated"),
+        "bf16, channels first": Stepper(arguments, FIRST, bf16=True),
         "bf16, channels last": Stepper(arguments, LAST, bf16=True),
     }
     if DEVICE == "cuda":
@@ -115,15 +128,25 @@ def variants(arguments: argparse.Namespace) -> dict[str, Stepper]:
     return found
 
 
-def ceiling(bf16: bool, side: int = 2048) -> float:
-    """FLOP/s of a large matrix product in this process: the upper bound for a step."""
-    a = torch.rand(side, side, device=DEVICE, dtype=torch.bfloat16 if bf16 else torch.float32)
+def ceilings(bf16: bool) -> dict[str, float]:
+    """FLOP/s of a large matrix product and of a large convolution in this process."""
+    dtype, side, channels, pixels = torch.bfloat16 if bf16 else torch.float32, 2048, 128, 64
+    a = torch.rand(side, side, device=DEVICE, dtype=dtype)
+    x = torch.rand(4, channels, pixels, pixels, device=DEVICE, dtype=dtype).contiguous(memory_format=LAST)
+    weight = torch.rand(channels, channels, 3, 3, device=DEVICE, dtype=dtype).contiguous(memory_format=LAST)
+    return {
+        "matrix product": _fastest(lambda: a @ a, 2 * side**3),
+        "convolution": _fastest(lambda: F.conv2d(x, weight, padding=1), 2 * 4 * pixels**2 * 9 * channels**2),
+    }
+
+
+def _fastest(work: Callable[[], Tensor], operations: int) -> float:
     times = []
     for _ in range(6):
         started = time.perf_counter()
-        (a @ a)[0, 0].item()
+        work().flatten()[0].item()
         times.append(time.perf_counter() - started)
-    return float(2 * side**3 / min(times))
+    return operations / min(times)
 
 
 def counted(stepper: Stepper) -> int:
@@ -143,7 +166,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
     for _ in range(arguments.rounds):
         for name, stepper in steppers.items():
             times[name].append(stepper.seconds(arguments.steps))
-    tops = {bf16: ceiling(bf16) for bf16 in (False, True)}
+    found = {bf16: ceilings(bf16) for bf16 in (False, True)}
+    tops = {bf16: max(speeds.values()) for bf16, speeds in found.items()}
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     rows = [
         [
@@ -156,12 +180,15 @@ def compare(arguments: argparse.Namespace) -> dict[str, list[float]]:
         ]
         for name, median in medians.items()
     ]
+    form = shape(arguments)
     title = (
-        f"width {arguments.width}, {arguments.passes} passes, stem {arguments.stem}, {arguments.batch} crops of "
+        f"{form.form}, width {form.width}, {form.passes} passes, stem {form.stem}, {arguments.batch} crops of "
         f"{arguments.crop}x{arguments.crop}, {flops[REFERENCE] / 1e9:.0f} GFLOP, {DEVICE}, {arguments.threads} thread(s)"
     )
     table(title, ["variant", "ms", "crops/s", "speed-up", "2nd loss", "of ceiling"], rows)
-    say(f"ceiling (matrix product): fp32 {tops[False] / 1e9:.0f} GFLOP/s, bf16 {tops[True] / 1e9:.0f} GFLOP/s")
+    for bf16, speeds in found.items():
+        words = ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in speeds.items())
+        say(f"ceiling in {'bf16' if bf16 else 'fp32'}: {words}")
     return times
 
 
@@ -170,13 +197,17 @@ def memory(arguments: argparse.Namespace) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for name, flags in (("kept", []), ("recomputed", ["--recompute"]), ("truncated", ["--truncated"])):
         command = [sys.executable, "-m", "benchmarks.step", "--peak", *flags]
+        command += ["--default"] if arguments.default else []
         command += [f"--{key}={getattr(arguments, key)}" for key in ("width", "passes", "stem", "batch", "crop", "threads")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found[name] = [float(figure) for figure in done.stdout.split()]
     rows = [
         [name, f"{peak:.0f}", f"{found['kept'][0] / peak:.2f}", f"{seconds:.2f}"] for name, (peak, seconds) in found.items()
     ]
-    title = f"width {arguments.width}, {arguments.passes} passes, {arguments.batch} crops of {arguments.crop}x{arguments.crop}"
+    form = shape(arguments)
+    title = (
+        f"{form.form}, width {form.width}, {form.passes} passes, {arguments.batch} crops of {arguments.crop}x{arguments.crop}"
+    )
     table(f"{title}: peak memory of a training step", ["activations", "MiB", "times less", "s/step"], rows)
     return found
 
@@ -199,6 +230,7 @@ def main() -> None:
     numbers = {"width": 16, "passes": 3, "stem": 1, "batch": 4, "crop": 64, "rounds": 5, "steps": 1, "threads": 1}
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--default", action="store_true", help="the network of params.yaml, in place of width, passes and stem")
     parser.add_argument("--memory", action="store_true", help="compare peak memory instead of time")
     parser.add_argument("--recompute", action="store_true", help="compute the passes again in the backward pass")
     parser.add_argument("--truncated", action="store_true", help=argparse.SUPPRESS)

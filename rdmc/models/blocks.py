@@ -33,6 +33,20 @@ def norm(kind: str, channels: int) -> nn.Module:
     raise ConfigError(f"network.norm: {kind!r} is not one of {', '.join(NORMS)}; choose one of them")
 
 
+class Dilated(nn.Conv2d):
+    """A convolution whose weights have a finite gradient in bf16 on a CPU too.
+
+    With channels last, a dilation of 2 or more, and more than 16 input channels that are no multiple of 16, oneDNN returns NaN
+    for that gradient (torch 2.13, AVX512-BF16). With channels first the same gradient is right.
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if max(self.dilation) > 1 and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            x, weight = x.contiguous(), weight.contiguous()
+        out: Tensor = super()._conv_forward(x, weight, bias)
+        return out
+
+
 class DoubleBlock(nn.Sequential):
     """Twice conv3x3-norm-ReLU. ``dilation`` widens the second convolution. Height and width stay the same.
 
@@ -48,7 +62,7 @@ class DoubleBlock(nn.Sequential):
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=padding),
             norm(kind, outputs),
             activation(slope),
-            nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, padding_mode=padding),
+            Dilated(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=bias, padding_mode=padding),
             norm(kind, outputs),
             activation(slope),
         )

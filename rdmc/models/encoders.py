@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdmc.models.blocks import Padding, norm, pyramid
+from rdmc.models.blocks import Dilated, Padding, norm, pyramid
 
 SLOPE = 0.1
 """Gradient of the mixed form's activations below zero. A ReLU's of 0 let whole networks die at the start (decision 0010)."""
@@ -52,7 +52,7 @@ class MixedBlock(nn.Module):
         bias = kind == "none"
         self.dense = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias, padding_mode=PADDING)
         self.scales = nn.ModuleList(
-            nn.Conv2d(outputs, share, 3, padding=d, dilation=d, bias=bias, padding_mode=PADDING)
+            Dilated(outputs, share, 3, padding=d, dilation=d, bias=bias, padding_mode=PADDING)
             for d, share in zip(dilations, shares(outputs, len(dilations)), strict=True)
         )
         self.norms = nn.ModuleList((norm(kind, outputs), norm(kind, outputs)))

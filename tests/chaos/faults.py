@@ -24,6 +24,10 @@ from tests.support.waiting import until
 AWAY = (2.0, 12.0)
 """Seconds for which a server is away or a disk is full: at least, at most."""
 DISK_MB = 96
+TRAINERS = ("ray::RayTrainWorker", "ray::ImplicitFunc")
+"""How the names of processes begin that train: for `train`, and for the trials of a sweep."""
+UNSENT = "`python -m pipeline tune --resume` sends the rest"
+"""What a sweep says at its end where MLflow does not have everything."""
 
 
 @dataclass
@@ -34,6 +38,8 @@ class Command:
     arguments: tuple[str, ...]
     log: Path
     variables: Mapping[str, str]
+    again: tuple[str, ...] = ()
+    """What a later start says besides ``arguments``."""
     starts: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -42,18 +48,19 @@ class Command:
         self.log.touch()
         self.starts += 1
         environment = {**os.environ, **self.variables, "NO_COLOR": "1", "COLUMNS": "200"}
+        words = [*self.arguments, *(self.again if self.starts > 1 else ())]
         with self.log.open("ab") as output:
             output.write(f"--- start {self.starts}\n".encode())
             output.flush()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", *self.arguments], cwd=ROOT, env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", "pipeline", *words], cwd=ROOT, env=environment, stdout=output, stderr=output
             )
 
     def keep_up(self) -> bool:
-        """Start it again if it has died. Returns whether it has ended well."""
+        """Start it again if it has died, or asks for it at its end. Returns whether it has ended well."""
         assert self.process
         code = self.process.poll()
-        if code == 0:
+        if code == 0 and UNSENT not in self.text.rpartition("--- start")[2]:
             return True
         if code is not None:
             assert self.starts < self.bed.most_starts, self.text[-6000:]
@@ -118,7 +125,7 @@ def worker(bed: Bed, command: Command, rng: np.random.Generator) -> None:
     """SIGKILL of one process that trains."""
 
     def found() -> list[Process]:
-        return [process for name in ray_nodes.WORKERS for process in bed.processes(name, "ray::RayTrainWorker")]
+        return [one for name in ray_nodes.WORKERS for kind in TRAINERS for one in bed.processes(name, kind)]
 
     until(found)  # none trains while a training starts again
     victims = found()

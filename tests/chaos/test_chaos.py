@@ -1,4 +1,4 @@
-"""Ten random faults in a training, which ends as if nothing had happened. `make chaos` runs this.
+"""Ten random faults in a training, ten in a sweep; both end as if nothing had happened. `make chaos` runs this.
 
 Each kind of fault comes once. The seed decides their order, at which step each comes, whom it hits and for how long. A command
 that dies is started again, as its user would.
@@ -21,6 +21,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.stack.postgres import programs_for
+from pipeline.training.in_process import LATEST, checkpoint_name
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.errors import ConfigError
 from tests.chaos.faults import FAULTS, Bed, Command, running_bed
@@ -35,6 +36,12 @@ pytestmark = [
 ]
 SEED = int(os.environ.get("CHAOS_SEED", 0))
 TRAINING = {"train.steps": 1200, "train.validate_every": 20}
+TRIALS, STEPS, EVERY = 6, 400, 40
+SWEEP = {
+    "train.validate_every": EVERY, "tune.trials": TRIALS, "tune.concurrent": 2, "tune.algorithm": "random",
+    "tune.steps": STEPS, "tune.grace_steps": STEPS, "tune.space": {"train.lr": {"loguniform": [1e-4, 1e-2]}},
+}  # fmt: skip
+"""No trial is stopped early: which one is depends on which is ahead, and a fault may change that."""
 SPEED = ("system/", "speed", "second", "images_per", "time")
 """What the names of figures have that differ between equal trainings."""
 SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -84,6 +91,28 @@ def test_a_training_ends_as_if_nothing_had_happened(bed: Bed, tmp_path: Path) ->
     assert result() == expected, "weights, optimiser, history: to the last bit"
     assert sum(checked) > 0, "checkpoints were looked at"
     assert figures("stormy") == figures("calm")
+
+
+def test_a_sweep_ends_as_if_nothing_had_happened(bed: Bed, tmp_path: Path) -> None:
+    paths = ready_to_train(tmp_path, SWEEP)
+    arguments = ("tune", "--params", str(tmp_path / "params.yaml"))
+
+    def command(name: str) -> Command:
+        variables = {"RDMC_DATA": str(tmp_path), "RDMC_EXPERIMENT": name}
+        return Command(bed, arguments, tmp_path / f"{name}.log", variables, again=("--resume",))
+
+    through(command("calm"), [], lambda: 0)
+    expected = paths.trials.read_bytes(), paths.best_params.read_bytes()
+    checked: list[int] = []
+    bed.at_rest = lambda: checked.append(require_valid_trials(bed))
+    table = through(command("stormy"), schedule(SEED, TRIALS * STEPS // EVERY), lambda: validations(bed))
+    write("sweep", "validation", table)
+    assert (paths.trials.read_bytes(), paths.best_params.read_bytes()) == expected
+    assert expected[0].count(b"finished") == TRIALS
+    assert sum(checked) > 0, "checkpoints were looked at"
+    assert figures("stormy") == figures("calm")
+    assert len(figures("calm")) == TRIALS + 1
+    assert not list((bed.bucket / "ray").glob("tune-*/*")), "nothing is left in the bucket"
 
 
 def schedule(number: int, length: int) -> list[tuple[int, str, int]]:
@@ -144,6 +173,28 @@ def require_valid_checkpoints(bed: Bed) -> int:
             folder = snapshot.parent / result["checkpoint_dir_name"]
             _, facts = load_model(folder)
             assert facts["step"] == result["metrics"]["step"]
+            for tensors in folder.glob("*.safetensors"):
+                load_tensors(tensors)
+            count += 1
+    return count
+
+
+def validations(bed: Bed) -> int:
+    """The number of validations in the ledger of the sweep."""
+    return sum(
+        len(trial["rows"])
+        for ledger in (bed.bucket / "ray").glob("tune-*/ledger.json")
+        for trial in json.loads(ledger.read_text() or '{"trials": []}')["trials"]
+    )
+
+
+def require_valid_trials(bed: Bed) -> int:
+    """Load every checkpoint that a stopped sweep names. Returns how many there are."""
+    count = 0
+    for note in (bed.bucket / "ray").glob(f"tune-*/*/{LATEST}"):
+        for step in json.loads(note.read_text())["kept"]:
+            folder = note.parent / checkpoint_name(step)
+            assert load_model(folder)[1]["step"] == step
             for tensors in folder.glob("*.safetensors"):
                 load_tensors(tensors)
             count += 1

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdmc.errors import ConfigError
-from rdmc.models.blocks import DoubleBlock, Downward, Upsample, Upward, doubling, norm
+from rdmc.models.base import place
+from rdmc.models.blocks import Dilated, DoubleBlock, Downward, Padding, Upsample, Upward, doubling, norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,6 +32,25 @@ def test_other_norms() -> None:
     assert layer.num_features == 3
     with pytest.raises(ConfigError, match=r"^network\.norm: 'layer' is not one of none, group, batch; choose one of them$"):
         norm("layer", 3)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+@pytest.mark.parametrize("dilation", [2, 3])
+def test_a_dilated_convolution_has_its_gradient_in_bf16_too(dilation: int, padding: Padding) -> None:
+    layer = Dilated(24, 8, 3, padding=dilation, dilation=dilation, padding_mode=padding)
+    place(layer, "cpu")
+    x = image(8, 24, 32, 32).contiguous(memory_format=torch.channels_last)
+    exact, rounded = (gradient(layer, x, bf16) for bf16 in (False, True))
+    assert ((rounded - exact).norm() / exact.norm()).item() < 0.02
+
+
+def gradient(layer: nn.Conv2d, x: Tensor, bf16: bool) -> Tensor:
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = (layer(x).float() * image(8, 8, 32, 32, seed=2)).sum()
+    loss.backward()
+    assert layer.weight.grad is not None
+    return layer.weight.grad.clone()
 
 
 @pytest.mark.parametrize(("kind", "bias"), [("none", True), ("group", False), ("batch", False)])
