@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch.multiprocessing.spawn import spawn
 
 def in_ranks(world: int, function: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """The result of ``function(*arguments)`` on each rank. The function must be importable; the ranks write to ``folder``."""
-    spawn(_rank, (world, function, folder, arguments), nprocs=world)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)]
+    with TemporaryDirectory(dir=folder) as name:  # the ranks meet at a file; that of an earlier call may still be there
+        spawn(_rank, (world, function, Path(name), arguments), nprocs=world)
+        return [torch.load(Path(name, f"rank{rank}.pt"), weights_only=True) for rank in range(world)]
 
 
 def _rank(rank: int, world: int, function: Callable[..., Any], folder: Path, arguments: tuple[Any, ...]) -> None:
