@@ -206,17 +206,25 @@ def workers(settings: Settings) -> int:
     return count
 
 
+def fewest_workers(settings: Settings) -> int:
+    """With how few workers a training begins, and goes on. Raises ConfigError if that is more than it may have at most."""
+    most = workers(settings)
+    if settings.min_workers > most:
+        raise ConfigError(f"RDMC_MIN_WORKERS: {settings.min_workers} is more than RDMC_WORKERS, {most}; lower it or raise that")
+    return settings.min_workers or most
+
+
 def share(settings: Settings) -> dict[str, float]:
     """The resources of one training worker: a GPU or the configured share of one, or a CPU."""
     return {"GPU": settings.gpus_per_worker} if on_gpu(settings) else {"CPU": 1.0}
 
 
 def require_resources(settings: Settings, trials: int = 0) -> None:
-    """Raise ConfigError if the cluster can never run the training, or this many trials, at once.
+    """Raise ConfigError if the cluster can never run the training with the fewest workers, or this many trials, at once.
 
     Ray would wait forever for the missing resources. A cluster that adds nodes may have them later, so nothing is raised there.
     """
-    count = workers(settings)
+    count = fewest_workers(settings)
     if settings.autoscaling:
         return
     ((kind, each),) = share(settings).items()
@@ -231,7 +239,7 @@ def require_resources(settings: Settings, trials: int = 0) -> None:
     elif possible >= count:
         cure = f"tune.concurrent (or ablation.concurrent) to {possible // count}"
     else:
-        cure = f"RDMC_WORKERS={max(possible, 1)}"
+        cure = f"RDMC_{'MIN_' if settings.min_workers else ''}WORKERS={max(possible, 1)}"
     what = f"{trials} trials at once of {count} workers" if trials > 1 else f"{count} workers"
     raise ConfigError(
         f"RDMC_WORKERS: {what} need {count * trials * each + own:g} {kind}s, the cluster has {have:g}; set {cure} or add nodes"

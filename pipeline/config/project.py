@@ -31,8 +31,8 @@ class Project(Generic[P]):
         return Project(params, self.settings, self.paths, self.digests)
 
     def with_workers(self, count: int) -> Project[P]:
-        """The same project with ``count`` training workers."""
-        return replace(self, settings=self.settings.model_copy(update={"workers": count}))
+        """The same project with ``count`` training workers, neither more nor fewer."""
+        return replace(self, settings=self.settings.model_copy(update={"workers": count, "min_workers": 0}))
 
     def to_plain(self) -> dict[str, Any]:
         """The project as plain data for another process, which reads it with ``from_plain``. It holds no credential."""

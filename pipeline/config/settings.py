@@ -33,6 +33,9 @@ class Settings(BaseSettings):
 
     workers: int = Field(default=0, ge=0, le=4096)
     """Number of training workers; 0 means one per GPU, or two CPU workers without a GPU."""
+    min_workers: int = Field(default=0, ge=0, le=4096)
+    """With how few workers `train` begins, and goes on where nodes are lost; 0 means no fewer than ``workers``. It takes as
+    many as there is room for, in numbers that divide the batch, and more when nodes come."""
     gpu: bool | None = None
     """Whether to train on GPUs; unset uses GPUs if there are any."""
     gpus_per_worker: float = Field(default=1, gt=0, le=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,7 +14,7 @@ from pipeline.config.recipe import flatten
 from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.tracking.run_info import TRAINED, only, run_tags
-from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.tracker import LAST, Tracker
 from rdmc.errors import RdmcError
 
 METRIC = "psnr_y"
@@ -42,7 +43,7 @@ class TrialRuns(tune.Callback):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._later(self._close_rest)
+        self._later(self._close_rest, LAST if kind is None and self.parent else 0.0)
         self._pool.shutdown()
         if kind is None:
             for write in self._writes:
@@ -108,16 +109,17 @@ class TrialRuns(tune.Callback):
             self.trackers[key] = self.tracker(trial)
         return self.trackers[key]
 
-    def _close(self, tracker: Tracker, key: str, status: str) -> None:
-        tracker.finish(status)
+    def _close(self, tracker: Tracker, key: str, status: str, patience: float = 0.0) -> None:
+        tracker.finish(status, patience)
         self.closed[key] = status
 
-    def _close_rest(self) -> None:
+    def _close_rest(self, patience: float) -> None:
+        until = time.monotonic() + patience  # for all runs together
         for key, tracker in self.trackers.items():
             if key not in self.closed:
                 self._close(tracker, key, "KILLED")
             elif not tracker.sent:  # MLflow did not answer when the trial ended
-                self._close(tracker, key, self.closed[key])
+                self._close(tracker, key, self.closed[key], max(0.0, until - time.monotonic()))
 
 
 def failure(result: Mapping[str, Any] | None) -> str:

@@ -33,7 +33,7 @@ from pipeline.storage.lease import leased
 from pipeline.storage.runs import run_files
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
-from pipeline.tracking.tracker import Tracker
+from pipeline.tracking.tracker import LAST, Tracker
 from pipeline.versioning.git import git_commit
 from pipeline.versioning.lineage import code_digest
 from rdmc.data.images import write_png
@@ -79,7 +79,7 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
             score = {f"best_{METRIC}": float(best.score or 0)} if best else {}
             parent.log({**score, "trials": len(ledger.trials), "seconds": ledger.elapsed}, 0)
             attach_files(settings, parent.run_id, [paths.trials, paths.best_params, *sorted(paths.sweep.glob("*.png"))])
-            parent.finish("FINISHED" if best else "FAILED")
+            parent.finish("FINISHED" if best else "FAILED", LAST if parent.run_id else 0.0)
     if parent.sent and runs.sent:
         forget_trials(project, ledger.name)
     else:
@@ -222,9 +222,9 @@ class SweepRuns(TrialRuns):
             if not record.closed:
                 self.close(SimpleNamespace(config={"trial": str(record.number), "chosen": record.chosen}), status(record))
 
-    def _close(self, tracker: Tracker, key: str, status: str) -> None:
+    def _close(self, tracker: Tracker, key: str, status: str, patience: float = 0.0) -> None:
         if key not in self.closed or not tracker.sent:
-            super()._close(tracker, key, status)
+            super()._close(tracker, key, status, patience)
             self.ledger.trials[int(key)].closed = tracker.sent and status != "KILLED"  # a killed trial may resume
 
     @property

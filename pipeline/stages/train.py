@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pipeline.cluster import cluster, workers
+from pipeline.cluster import cluster, fewest_workers, workers
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe, fingerprint, flatten, with_architecture
 from pipeline.console import TrainingDisplay, say, table
@@ -61,8 +61,9 @@ def _train(project: Project[Recipe], name: str, validates: bool, started: float)
     log = RunLog(run_files(project).at_once(), name)  # a training that was stopped resumes in the same MLflow run
     with _resumable(project, name), cluster(settings):
         ready = time.monotonic()
-        count = workers(settings)
-        say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count} workers, run {name}")
+        most, fewest = workers(settings), fewest_workers(settings)
+        count = f"{most} workers" if fewest == most else f"{fewest} to {most} workers"
+        say(f"train: {params.train.steps} steps of {params.train.global_batch_size} crops on {count}, run {name}")
         say(f"train: {params.loss.described}")
         if not validates:
             say("train: no validation pairs, so the weights of the last step are taken; `dvc repro prepare` says why")

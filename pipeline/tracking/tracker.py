@@ -33,6 +33,8 @@ BUFFER = 20_000
 """Metrics kept while MLflow does not answer. The oldest are dropped first."""
 PAUSES = (1.0, 60.0)
 """Seconds between two attempts to reach MLflow again: the first pause, doubled after each attempt, and the longest."""
+LAST = 30.0
+"""Seconds for which the end of a command waits for an MLflow that answered before: a restart of its server takes less."""
 SAMPLING = 10.0
 """Seconds between two samples of the system metrics."""
 
@@ -95,7 +97,7 @@ class Tracker:
         if self._status:
             return
         if kind is None:
-            self.finish("FINISHED")
+            self.finish("FINISHED", LAST if self.run_id else 0.0)
         else:
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
@@ -135,13 +137,19 @@ class Tracker:
         if not self._down or time.monotonic() >= self._next:
             self._send()
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """Send what is left, and end the run as FINISHED, FAILED or KILLED. Prints a line if something could not be sent."""
-        self._status = status
+    def finish(self, status: str = "FINISHED", patience: float = 0.0) -> None:
+        """Send what is left, and end the run as FINISHED, FAILED or KILLED. Prints a line if something could not be sent.
+
+        ``patience``: seconds for which it is tried again while MLflow does not answer.
+        """
+        self._status, until = status, time.monotonic() + patience
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
         self._send()
+        while self._down and (left := until - time.monotonic()) > 0:
+            time.sleep(min(PAUSES[0], left))
+            self._send()
         if not self.sent:
             files = f" and {len(self._attached)} files" if self._attached else ""
             say(f"MLflow: {self._lost + len(self._figures)} figures{files} of {self._name} were never sent")

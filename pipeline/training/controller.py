@@ -99,11 +99,14 @@ class Restarts(ControllerCallback):
 class Waiting(WorkerGroupCallback):
     """Says what the training waits for when the cluster has no room for its workers, and ends it after ``limit`` seconds.
 
-    Ray asks for the room again and again, ``interval(limit)`` seconds each time. It never gives up by itself.
+    Ray asks for the room again and again, ``interval(limit)`` seconds each time. It never gives up by itself. ``varies``: also
+    say with how many workers the training begins or goes on.
     """
 
-    def __init__(self, path: Path, limit: float) -> None:
-        self.path, self.limit = str(path), limit
+    def __init__(self, path: Path, limit: float, varies: bool = False) -> None:
+        self.path, self.limit, self.varies = str(path), limit, varies
+        self.count = 0
+        """The number of workers that are started."""
         self.since: float | None = None
         self.lack = ""
 
@@ -111,7 +114,7 @@ class Waiting(WorkerGroupCallback):
         """Append a line if the room is missing now, or was missing until now."""
         each, count = worker_group_context.resources_per_worker, worker_group_context.num_workers
         waits, begun = self.since is not None, time.monotonic()
-        self.since = self.since or begun
+        self.since, self.count = self.since or begun, count
         while (lack := lacking(each, count, ray.available_resources())) and not waits:
             time.sleep(0.1)
             waits = time.monotonic() - begun > SETTLING
@@ -133,6 +136,8 @@ class Waiting(WorkerGroupCallback):
                 "or raise RDMC_WAIT"
             ) from None
         self.since = None
+        if self.varies:
+            _append(self.path, {SAID: f"{self.count} {'workers train' if self.count > 1 else 'worker trains'} now"})
 
 
 def interval(limit: float) -> float:

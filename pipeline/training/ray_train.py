@@ -23,7 +23,7 @@ import ray.train.torch
 from ray.train.v2._internal.constants import WORKER_GROUP_START_TIMEOUT_S_ENV_VAR
 from ray.train.v2.api.callback import RayTrainCallback
 
-from pipeline.cluster import on_gpu, require_resources, share, workers
+from pipeline.cluster import fewest_workers, on_gpu, require_resources, share, workers
 from pipeline.config.project import Project, from_plain
 from pipeline.config.recipe import Recipe
 from pipeline.console import say
@@ -31,6 +31,7 @@ from pipeline.storage.runs import ray_storage, run_files
 from pipeline.storage.s3 import bucket_of
 from pipeline.training.checkpoints import TrainingResult, read_reports, resume_point, write_reports
 from pipeline.training.controller import KILLED, RESTARTED, RETRIES, SAID, Journal, Restarts, Waiting, interval, root_cause
+from pipeline.training.elastic import Divisors
 from pipeline.training.network import OwnAddress
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
@@ -69,6 +70,7 @@ def launch(
     """
     settings, loss, count = project.settings, project.params.loss, workers(project.settings)
     local_batch_size(project.params.train.global_batch_size, count)
+    fewest = fewest_workers(settings)
     score = "psnr_y" if validates else None
     if loss.needs_vgg19:
         find_weights(loss.vgg19_weights, loss.vgg19_sha256)
@@ -80,7 +82,9 @@ def launch(
             _train_worker,
             train_loop_config={"project": project.to_plain(), "make": make},
             scaling_config=ray.train.ScalingConfig(
-                num_workers=count, use_gpu=on_gpu(settings), resources_per_worker=share(settings)
+                num_workers=(fewest, count) if fewest < count else count,
+                use_gpu=on_gpu(settings),
+                resources_per_worker=share(settings),
             ),
             run_config=ray.train.RunConfig(
                 name=name,
@@ -99,7 +103,9 @@ def launch(
 
 def _callbacks(journal: Path, project: Project[Recipe], name: str) -> list[RayTrainCallback]:
     """What Ray's controller does for a launch."""
-    return [Journal(journal, _saved(project, name)), Restarts(journal), Waiting(journal, project.settings.wait), OwnAddress()]
+    settings = project.settings
+    waiting = Waiting(journal, settings.wait, varies=fewest_workers(settings) < workers(settings))
+    return [Journal(journal, _saved(project, name)), Restarts(journal), waiting, OwnAddress()]
 
 
 def _result(result: ray.train.Result, name: str) -> TrainingResult:
@@ -123,6 +129,13 @@ def _saved(project: Project[Recipe], name: str) -> int | None:
 
 class _Trainer(ray.train.torch.TorchTrainer):
     """Leaves Ctrl-C to the command, which ends its MLflow run and then Ray."""
+
+    def _initialize_and_run_controller(self, **inputs: Any) -> ray.train.Result:
+        """Run Ray's controller, with our rule where the number of workers varies."""
+        if self.scaling_config.elasticity_enabled:
+            batch = self.train_loop_config["project"]["params"]["train"]["global_batch_size"]
+            inputs["scaling_policy"] = Divisors(self.scaling_config, batch)
+        return super()._initialize_and_run_controller(**inputs)
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """Do nothing. Ray's own handler would end the training with an error of Ray."""

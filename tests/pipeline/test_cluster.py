@@ -82,6 +82,16 @@ def test_a_cluster_that_adds_nodes_may_have_too_few_now(resources: dict[str, flo
         cluster.require_resources(Settings(workers=4, gpu=False))
 
 
+def test_a_number_of_workers_that_varies_needs_room_for_the_fewest(resources: dict[str, float]) -> None:
+    resources.update({"CPU": 2})
+    cluster.require_resources(Settings(workers=4, min_workers=2, gpu=False))
+    with pytest.raises(ConfigError, match="3 workers need 3 CPUs, the cluster has 2; set RDMC_MIN_WORKERS=2 or add nodes"):
+        cluster.require_resources(Settings(workers=4, min_workers=3, gpu=False))
+    with pytest.raises(ConfigError, match=r"^RDMC_MIN_WORKERS: 5 is more than RDMC_WORKERS, 4; lower it or raise that$"):
+        cluster.fewest_workers(Settings(workers=4, min_workers=5, gpu=False))
+    assert cluster.fewest_workers(Settings(workers=4, gpu=False)) == 4
+
+
 def test_the_projects_own_address_of_ray_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.delenv("RDMC_RAY_ADDRESS", raising=False)

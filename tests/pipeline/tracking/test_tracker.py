@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,34 @@ def test_a_server_that_comes_back_gets_everything(
         assert len(heard) == 2, "one line that it does not answer, one that it answers again"
         assert "answers again" in heard[1]
     assert capfd.readouterr() == ("", "")
+
+
+def goes_on(server: int) -> None:
+    time.sleep(1.5)
+    os.killpg(server, signal.SIGCONT)
+
+
+def test_the_end_waits_for_a_server_that_comes_back(
+    store: str, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> None:
+    uri = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(tracking, "LAST", PATIENCE)
+    with mlflow_server(store, tmp_path, port) as server, ThreadPoolExecutor(1) as pool:
+        with Tracker.start(Settings(mlflow_timeout=PATIENCE), "restarted", {}) as tracker:
+            os.killpg(server.pid, signal.SIGSTOP)
+            monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+            tracker._settings = Settings(mlflow_timeout=1)
+            tracker.log({"loss": 1.0}, 1)
+            assert not tracker.sent
+            pool.submit(goes_on, server.pid)
+        assert tracker.sent
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(PATIENCE)))
+        client = MlflowClient(uri, uri)
+        assert client.get_run(str(tracker.run_id)).info.status == "FINISHED"
+        assert [metric.step for metric in client.get_metric_history(str(tracker.run_id), "loss/total")] == [1]
+    assert heard[0].startswith("MLflow: ")
+    assert heard[-1].startswith("MLflow answers again")
 
 
 def test_the_training_continues_after_a_missing_folder_or_a_bad_scheme(

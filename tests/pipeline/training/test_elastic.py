@@ -1,0 +1,82 @@
+"""A number of workers that varies: it divides the batch, it falls with a node that is lost, and grows with one that comes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision
+from ray.train.v2.api.config import ScalingConfig
+
+from pipeline.training import elastic
+from pipeline.training.elastic import Divisors, divisor
+from tests.support.data import ready_to_train
+from tests.support.imports import ROOT
+from tests.support.ray_head import ray_head, ray_node
+from tests.support.waiting import PATIENCE, until
+
+
+@pytest.mark.parametrize(
+    ("batch", "most", "expected"), [(16, 16, 16), (16, 15, 8), (16, 3, 2), (12, 5, 4), (7, 6, 1), (4, 100, 4), (16, 0, 0)]
+)
+def test_the_number_of_workers_divides_the_batch(batch: int, most: int, expected: int) -> None:
+    assert divisor(batch, most) == expected
+
+
+def test_fewer_than_the_fewest_are_asked_for_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the start of workers says what is missing, which Ray's own rule would not."""
+    policy, room = Divisors(ScalingConfig(num_workers=(2, 8)), 16), [0.0]
+    monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
+    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"node": {"CPU": room[0]}})
+    assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision), (
+        "the cluster may not have answered yet"
+    )
+    monkeypatch.setattr(elastic, "SETTLING", -1.0)
+    decision = policy.make_decision_for_non_running_worker_group()
+    assert isinstance(decision, ResizeDecision)
+    assert decision.num_workers == 2
+    room[0] = 7.0
+    decision = policy.make_decision_for_non_running_worker_group()
+    assert isinstance(decision, ResizeDecision)
+    assert decision.num_workers == 4
+    assert policy.since is None
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(6 * PATIENCE)
+def test_a_training_takes_the_workers_that_there_are(store: str, tmp_path: Path) -> None:
+    ready_to_train(tmp_path, {"train.steps": 4500, "train.validate_every": 500})
+    log = tmp_path / "log"
+    with ray_head(cpus=1) as head:
+        variables = {"RDMC_DATA": str(tmp_path), "RDMC_GPU": "false", "RDMC_WORKERS": "2", "RDMC_MIN_WORKERS": "1"}
+        environment = {**head.environment, **variables, "RDMC_RAY_ADDRESS": head.address, "MLFLOW_TRACKING_URI": store}
+        command = [sys.executable, "-m", "pipeline", "train", "--params", str(tmp_path / "params.yaml")]
+        with log.open("wb") as output:
+            driver = subprocess.Popen(command, cwd=ROOT, env={**environment, "COLUMNS": "300"}, stdout=output, stderr=output)
+
+        def said(text: str) -> bool:
+            return text in log.read_text() or driver.poll() is not None
+
+        try:
+            until(lambda: said("step 500/"))
+            with ray_node(head, cpus=1) as node:
+                until(lambda: said("2 workers train now"))
+                until(lambda: re.search(r"step \d+/", log.read_text().rpartition("2 workers train now")[2]))
+                for process in psutil.Process(node.pid).children(recursive=True):
+                    process.kill()
+                assert driver.wait(4 * PATIENCE) == 0, log.read_text()
+        finally:
+            driver.kill()
+    text = log.read_text()
+    assert "on 1 to 2 workers" in text
+    assert re.findall(r"^(\d) workers? trains? now$", text, re.MULTILINE) == ["1", "2", "1"], text
+    (run,) = MlflowClient(store).search_runs([e.experiment_id for e in MlflowClient(store).search_experiments()])
+    assert run.info.status == "FINISHED"
+    steps = [point.step for point in MlflowClient(store).get_metric_history(run.info.run_id, "validation/psnr_y")]
+    assert sorted(set(steps)) == list(range(500, 4501, 500))
