@@ -23,9 +23,10 @@ from pipeline.config.settings import Settings
 from rdmc.errors import ServiceError
 try:
     with cluster(Settings(ray_address=sys.argv[1])):
-        task = ray.remote(num_cpus=1)(type("Sleeper", (), {"sleep": lambda self: time.sleep(600)})).remote().sleep.remote()
+        actor = ray.remote(num_cpus=1)(type("Sleeper", (), {"sleep": lambda self, seconds: time.sleep(seconds)})).remote()
+        ray.get(actor.sleep.remote(0))  # it runs, so its loss is an error; Ray waits a minute for one that has yet to start
         print("up", flush=True)
-        ray.get(task)
+        ray.get(actor.sleep.remote(600))
 except ServiceError as error:
     print(f"error: {error}", flush=True)
 """
