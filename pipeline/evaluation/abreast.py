@@ -59,7 +59,7 @@ class SharedNetwork:
             return derained, (time.perf_counter() - started) * places / self.abreast
 
     def beside(self, network: nn.Module) -> SharedNetwork:
-        """Return a shared of another network that shares the places with this one."""
+        """Return another network that shares the places of this one."""
         other = copy(self)
         other._network = network
         place(network, self._device)
