@@ -31,19 +31,24 @@ def new_folder(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield folder
-        folder.chmod(0o755)
-        old = folder.with_name(folder.name + ".old")
-        if target.exists():
-            target.rename(old)
-        try:
-            folder.rename(target)
-        except BaseException:
-            if old.exists():
-                old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def take_place(folder: Path, target: Path) -> None:
+    """Rename a folder to ``target``, beside it. An older ``target`` is removed afterwards, or stays if that fails."""
+    folder.chmod(0o755)
+    old = folder.with_name(folder.name + ".old")
+    if target.exists():
+        target.rename(old)
+    try:
+        folder.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

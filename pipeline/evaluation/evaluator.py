@@ -5,7 +5,6 @@ The results are the figures of each image and their means, for the rainy and for
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,12 @@ from pipeline.config.project import Project
 from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
+from pipeline.evaluation.abreast import SharedNetwork, in_turn
 from pipeline.storage.datasets import open_pairs
+from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
 from rdmc.errors import DataError
-from rdmc.inference import best_device, derain_image
+from rdmc.inference import best_device
 from rdmc.metrics import BEST_PSNR, Means, measure
 
 CACHE_MB = 16
@@ -38,6 +39,7 @@ class ImageResult:
     rainy: dict[str, float]
     derained: dict[str, float]
     seconds: float
+    """What the network took; an image that shared the processor with others counts with its share of the time."""
 
     @property
     def identical(self) -> bool:
@@ -71,19 +73,21 @@ def open_tests(project: Project[Recipe]) -> dict[str, PairStore]:
 def measured(
     network: nn.Module, store: PairStore, dataset: str, rules: Evaluate, device: torch.device
 ) -> Iterator[ImageResult]:
-    """Yield the figures of each pair of a store, in order."""
-    for index in track(range(len(store)), f"evaluate {dataset}"):
-        yield measured_pair(network, store[index], dataset, rules, device)
+    """Yield the figures of each pair of a store, in order. Several pairs are in work at the same time."""
+    shared = SharedNetwork(network, rules.tile, device, len(store))
+
+    def measure_one(index: int) -> ImageResult:
+        return measured_pair(shared, store[index], dataset)[0]
+
+    yield from track(in_turn(measure_one, range(len(store)), shared.abreast), f"evaluate {dataset}", len(store))
 
 
-def measured_pair(network: nn.Module, pair: Pair, dataset: str, rules: Evaluate, device: torch.device) -> ImageResult:
-    """Return the figures of one pair."""
-    started = time.perf_counter()
-    derained = derain_image(network, pair.rainy, rules.tile, device)
-    seconds = time.perf_counter() - started
+def measured_pair(shared: SharedNetwork, pair: Pair, dataset: str) -> tuple[ImageResult, Image]:
+    """Return the figures of one pair, and its derained image."""
+    derained, seconds = shared(pair.rainy)
     before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
     height, width = pair.rainy.shape[:2]
-    return ImageResult(dataset, pair.key.partition("/")[2], height, width, before, after, seconds)
+    return ImageResult(dataset, pair.key.partition("/")[2], height, width, before, after, seconds), derained
 
 
 def summary(results: dict[str, list[ImageResult]]) -> dict[str, Any]:

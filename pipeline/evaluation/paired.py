@@ -8,18 +8,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from pipeline.config.recipe import Evaluate
 from pipeline.console import track
+from pipeline.evaluation.abreast import SharedNetwork, in_turn
 from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
 from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256
 from rdmc.errors import CheckpointError
-from rdmc.inference import derain_image
 from rdmc.metrics import measure_luma, psnr_y
 from rdmc.models.base import Restorer
 from rdmc.models.cost import cost
@@ -28,21 +28,15 @@ RAINY = "rainy input"
 """Label of the unprocessed input, which stands in for the champion when there is none."""
 
 
-@dataclass
-class _Measurements:
-    """The figures of one model on the images measured so far."""
+@dataclass(frozen=True)
+class _Figures:
+    """The figures of one model on one image."""
 
-    network: Restorer | None
-    """None stands for the rainy input."""
-    psnr: list[float] = field(default_factory=list)
-    ssim: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    clean: dict[str, float] = field(default_factory=dict)
-
-    def figures(self, label: str, images: tuple[ImageIdentity, ...]) -> ModelFigures:
-        gflop = None if self.network is None else cost(self.network.config).gflop
-        seconds = () if self.network is None else tuple(self.seconds)
-        return ModelFigures(label, images, tuple(self.psnr), tuple(self.ssim), seconds, self.clean, gflop)
+    psnr: float
+    ssim: float
+    seconds: float
+    kept: float | None
+    """PSNR-Y of the clean image after it went through the model; None if that was not tried."""
 
 
 def compared(
@@ -58,42 +52,61 @@ def compared(
     image is derained too. An image for which a model's output is not finite has NaN as its figures. Raises DataError for shards
     that cannot be read.
     """
-    measured = {label: _Measurements(network) for label, network in models.items()}
+    count = sum(map(len, stores.values()))
+    places = SharedNetwork(torch.nn.Identity(), rules.tile, device, count)
+    networks = {label: None if network is None else places.beside(network) for label, network in models.items()}
+    figures: dict[str, list[_Figures]] = {label: [] for label in models}
+    clean: dict[str, dict[str, float]] = {label: {} for label in models}
     rows: list[tuple[ImageIdentity, str]] = []
     for name, store in stores.items():
         scenes = [scene for _, scene in store.labels()]
         tried = _spread(scenes, clean_share)
-        for index in track(range(len(store)), f"gate {name}"):
+
+        def measured(index: int, store: PairStore = store, tried: Collection[int] = tried) -> tuple[Pair, dict[str, _Figures]]:
             pair = store[index]
+            order = list(networks)[:: 1 if index % 2 else -1]  # alternates, so that neither model is always first
+            return pair, {label: _measure(networks[label], pair, index in tried) for label in order}
+
+        found = in_turn(measured, range(len(store)), places.abreast)
+        for index, (pair, of_models) in enumerate(track(found, f"gate {name}", len(store))):
             rows.append(_identity(pair, scenes[index]))
-            order = list(measured.values())[:: 1 if index % 2 else -1]  # alternates, so that neither model is always first
-            for model in order:
-                _measure(model, pair, rules, device, index in tried)
+            for label, own in of_models.items():
+                figures[label].append(own)
+                if own.kept is not None:
+                    clean[label][pair.key] = own.kept
     images = _joined(rows)
-    return [model.figures(label, images) for label, model in measured.items()]
+    return [_of_model(label, images, models[label], figures[label], clean[label]) for label in models]
 
 
-def _measure(model: _Measurements, pair: Pair, rules: Evaluate, device: torch.device, clean: bool) -> None:
-    """Add one pair's figures and, if ``clean``, those of its clean image."""
-    started = time.perf_counter()
-    out = _derained(model.network, pair.rainy, rules, device)
-    model.seconds.append(time.perf_counter() - started)
-    found = {} if out is None else measure_luma(out, pair.clean)
-    model.psnr.append(found.get("psnr_y", math.nan))
-    model.ssim.append(found.get("ssim_y", math.nan))
-    if clean and model.network is not None:
-        kept = _derained(model.network, pair.clean, rules, device)
-        model.clean[pair.key] = math.nan if kept is None else psnr_y(kept, pair.clean)
-
-
-def _derained(network: Restorer | None, image: Image, rules: Evaluate, device: torch.device) -> Image | None:
-    """The derained image; None if the network's output is not finite."""
+def _of_model(
+    label: str, images: tuple[ImageIdentity, ...], network: Restorer | None, found: list[_Figures], clean: dict[str, float]
+) -> ModelFigures:
+    psnr, ssim = tuple(one.psnr for one in found), tuple(one.ssim for one in found)
     if network is None:
-        return image
+        return ModelFigures(label, images, psnr, ssim, (), clean, None)
+    return ModelFigures(label, images, psnr, ssim, tuple(one.seconds for one in found), clean, cost(network.config).gflop)
+
+
+def _measure(shared: SharedNetwork | None, pair: Pair, clean: bool) -> _Figures:
+    """The figures of a model on one pair and, if ``clean``, on its clean image."""
+    out, seconds = _derained(shared, pair.rainy)
+    found = {} if out is None else measure_luma(out, pair.clean)
+    kept = None
+    if clean and shared:
+        again, _ = _derained(shared, pair.clean)
+        kept = math.nan if again is None else psnr_y(again, pair.clean)
+    return _Figures(found.get("psnr_y", math.nan), found.get("ssim_y", math.nan), seconds, kept)
+
+
+def _derained(shared: SharedNetwork | None, image: Image) -> tuple[Image | None, float]:
+    """The derained image and the seconds that it took; None if the network's output is not finite."""
+    if shared is None:
+        return image, 0.0
+    started = time.perf_counter()
     try:
-        return derain_image(network, image, rules.tile, device)
+        return shared(image)
     except CheckpointError:
-        return None
+        return None, time.perf_counter() - started
 
 
 def _spread(scenes: Sequence[str], share: float) -> Collection[int]:

@@ -6,7 +6,7 @@ killed evaluation goes on only with what is its own. They are deleted when the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 
@@ -15,16 +15,20 @@ import torch
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
 from pipeline.console import say, track
+from pipeline.evaluation.abreast import SharedNetwork, in_turn
 from pipeline.evaluation.evaluator import ImageResult, measured_pair
 from pipeline.evaluation.journal import ImageJournal
 from rdmc.checkpoint import WEIGHTS
-from rdmc.data.loader import PairStore
+from rdmc.data.images import Image
+from rdmc.data.loader import Pair, PairStore
 from rdmc.files import file_digest
 from rdmc.models.base import Restorer
 
 FEW = 16
 """With fewer images left, a Ray of its own would take longer to start than it saves."""
-Image = tuple[str, int]
+KEPT = 192_000_000
+"""Bytes of derained images that are kept for the pictures: 400 images of 481x321. Of others, those shown are derained again."""
+Place = tuple[str, int]
 """A dataset and the position of a pair in it."""
 
 
@@ -38,7 +42,11 @@ class Evaluation:
     def __init__(
         self, project: Project[Recipe], network: Restorer, stores: Mapping[str, PairStore], device: torch.device
     ) -> None:
-        self._project, self._network, self._stores, self._device = project, network, stores, device
+        self._project, self._network, self._stores = project, network, stores
+        images = sum(map(len, stores.values()))
+        self._shared = SharedNetwork(network, project.params.evaluate.tile, device, images)
+        self._kept: dict[Place, Image] = {}
+        self._room = KEPT
         weights, tile = file_digest(project.paths.best / WEIGHTS), str(project.params.evaluate.tile)
         self._journals = {
             name: ImageJournal(project.paths.journals, "evaluate", weights, store.digest, name, tile, device.type)
@@ -65,17 +73,33 @@ class Evaluation:
             for name, store in self._stores.items()
         }
 
+    def pictures(self, places: Sequence[Place]) -> Iterator[tuple[Pair, Image]]:
+        """Yield the pair of each place, and its derained image."""
+
+        def derained(place: Place) -> tuple[Pair, Image]:
+            name, at = place
+            pair = self._stores[name][at]
+            return pair, self._kept[place] if place in self._kept else self._shared(pair.rainy)[0]
+
+        yield from in_turn(derained, places, self._shared.abreast)
+
     def forget(self) -> None:
         """Delete the journals, once the results are written elsewhere."""
         for journal in self._journals.values():
             journal.remove()
 
-    def _measured(self, left: list[Image]) -> Iterator[tuple[Image, ImageResult]]:
+    def _measured(self, left: list[Place]) -> Iterator[tuple[Place, ImageResult]]:
         if self._project.settings.workers > 1 and len(left) >= FEW:
             from pipeline.evaluation.workers import over_workers  # imports Ray, which takes seconds
 
             yield from over_workers(self._project, self._network, left)
             return
-        rules = self._project.params.evaluate
-        for name, at in left:
-            yield (name, at), measured_pair(self._network, self._stores[name][at], name, rules, self._device)
+        for place, (result, derained) in in_turn(self._measured_one, left, self._shared.abreast):
+            if derained.nbytes <= self._room:
+                self._room -= derained.nbytes
+                self._kept[place] = derained
+            yield place, result
+
+    def _measured_one(self, place: Place) -> tuple[Place, tuple[ImageResult, Image]]:
+        name, at = place
+        return place, measured_pair(self._shared, self._stores[name][at], name)

@@ -13,6 +13,7 @@ from ray.util import ActorPool
 from pipeline.cluster import cluster, require_resources, share, workers
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
+from pipeline.evaluation.abreast import SharedNetwork
 from pipeline.evaluation.evaluator import CACHE_MB, ImageResult, device_of, measured_pair
 from pipeline.storage.datasets import open_pairs, with_digests
 from rdmc.data.loader import PairStore
@@ -24,14 +25,13 @@ class ImageWorker:
     """The part of one worker."""
 
     def __init__(self, project: Project[Recipe], network: Restorer) -> None:
-        self._project, self._network = project, network
-        self._device = device_of(project.settings)
+        self._project = project
+        self._shared = SharedNetwork(network, project.params.evaluate.tile, device_of(project.settings))
         self._store = cache(self._open)
 
     def measure(self, dataset: str, index: int) -> tuple[tuple[str, int], ImageResult]:
         """The figures of a dataset's test pair at a position. Raises DataError or CheckpointError."""
-        pair = self._store(dataset)[index]
-        return (dataset, index), measured_pair(self._network, pair, dataset, self._project.params.evaluate, self._device)
+        return (dataset, index), measured_pair(self._shared, self._store(dataset)[index], dataset)[0]
 
     def _open(self, dataset: str) -> PairStore:
         return open_pairs(self._project, "test", [dataset], CACHE_MB)

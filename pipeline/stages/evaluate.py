@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,10 @@ from pipeline.evaluation.report.evaluation import Shown, evaluation_page, ranked
 from pipeline.evaluation.resumed import Evaluation
 from pipeline.versioning.git import git_commit
 from rdmc.checkpoint import WEIGHTS, load_model
-from rdmc.data.images import Image, write_png
+from rdmc.data.images import write_png
 from rdmc.data.loader import PairStore
 from rdmc.files import file_digest, new_folder, write_text
-from rdmc.inference import derain_image
 from rdmc.metrics import BEST_PSNR
-from rdmc.models.base import Restorer
 from rdmc.models.cost import SIDE, cost
 from rdmc.quality.conventions import convention
 
@@ -38,36 +37,45 @@ def run(project: Project[Recipe]) -> None:
     A killed evaluation goes on where it stopped (``pipeline.evaluation.resumed``). Raises DataError where no dataset has test
     pairs, CheckpointError for a bad model, ServiceError for a bucket or a Ray that fails.
     """
-    paths, rules = project.paths, project.params.evaluate
+    paths = project.paths
     stores, device = open_tests(project), device_of(project.settings)
     network, facts = load_model(paths.best)
     evaluation = Evaluation(project, network, stores, device)
-    results = evaluation.results()
-    shown: dict[str, list[Shown]] = {}
-    with new_folder(paths.pictures) as folder:
-        for name, store in stores.items():
-            gains = [result.gain for result in results[name]]
-            drawn = set(choose(gains, rules.pictures))
-            ranks = ranked(len(gains), choose(gains, len(gains)))
-            for index in sorted({*drawn, *ranks}):
-                result, pair = results[name][index], store[index]
-                derained: Image = derain_image(network, pair.rainy, rules.tile, device)
-                if index in drawn:
-                    picture = panel(pair.key, pair.rainy, derained, pair.clean, result.rainy, result.derained)
-                    write_png(folder / f"{name}-{result.image}.png", picture)
-                if index in ranks:
-                    one = Shown(ranks[index], result, pair.rainy, derained, pair.clean)
-                    shown.setdefault(name, []).append(one)
-        every = {name: [result.gain for result in measurements] for name, measurements in results.items()}
-        write_png(folder / "gain.png", gain_histogram(every))
-    scenes = {name: [scene for _, scene in store.labels()] for name, store in stores.items()}
-    origin = _origin(project, network, facts, stores, device)
-    write_text(paths.report, evaluation_page(results, scenes, shown, origin))
+    with ThreadPoolExecutor(1) as beside:
+        arithmetic = beside.submit(cost, network.config)  # torch imports what takes longer than ten images
+        results = evaluation.results()
+        histogram = gain_histogram({name: [one.gain for one in measurements] for name, measurements in results.items()})
+        with new_folder(paths.pictures) as folder:
+            shown = _draw(evaluation, results, project.params.evaluate.pictures, folder)
+            write_png(folder / "gain.png", histogram)
+        scenes = {name: [scene for _, scene in store.labels()] for name, store in stores.items()}
+        origin = _origin(project, f"{network.config.kind}, {arithmetic.result()}", facts, stores, device)
+    write_text(paths.report, evaluation_page(results, scenes, histogram, shown, origin))
     write_text(paths.images, images_csv(result for measurements in results.values() for result in measurements))
     write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
     evaluation.forget()
     _show(results)
     say(f"every image: {paths.images}, pictures: {paths.pictures}, all on one page: {paths.report}")
+
+
+def _draw(evaluation: Evaluation, results: Results, count: int, folder: Path) -> dict[str, list[Shown]]:
+    """Write the pictures of ``count`` images of each dataset, and return the images for the report."""
+    shown: dict[str, list[Shown]] = {}
+    for name, measurements in results.items():
+        gains = [result.gain for result in measurements]
+        drawn = set(choose(gains, count))
+        ranks = ranked(len(gains), choose(gains, len(gains)))
+        wanted = sorted({*drawn, *ranks})
+        pixels = evaluation.pictures([(name, index) for index in wanted])
+        for index, (pair, derained) in zip(wanted, pixels, strict=True):
+            result = measurements[index]
+            if index in drawn:
+                picture = panel(pair.key, pair.rainy, derained, pair.clean, result.rainy, result.derained)
+                write_png(folder / f"{name}-{result.image}.png", picture)
+            if index in ranks:
+                one = Shown(ranks[index], result, pair.rainy, derained, pair.clean)
+                shown.setdefault(name, []).append(one)
+    return shown
 
 
 def images_csv(results: Iterable[ImageResult]) -> str:
@@ -94,7 +102,7 @@ def images_csv(results: Iterable[ImageResult]) -> str:
 
 def _origin(
     project: Project[Recipe],
-    network: Restorer,
+    network: str,
     facts: Mapping[str, Any],
     stores: Mapping[str, PairStore],
     device: torch.device,
@@ -102,7 +110,7 @@ def _origin(
     """What the figures were made from and how, for the report."""
     how = convention("y")
     return {
-        "model": f"{network.config.kind}, {cost(network.config)} at {SIDE}x{SIDE}, step {facts.get('step', 'unknown')}",
+        "model": f"{network} at {SIDE}x{SIDE}, step {facts.get('step', 'unknown')}",
         "weights, SHA-256": file_digest(project.paths.best / WEIGHTS),
         **{f"{name}, SHA-256": f"{store.digest} ({len(store)} test pairs)" for name, store in stores.items()},
         "convention": f"PSNR-Y and SSIM-Y: {how.meaning} ({how.name}); PSNR-RGB: of the same outputs. {HINT}",

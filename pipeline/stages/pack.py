@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL
 
 from pipeline.config.data import Pack
 from pipeline.console import say, table, track
 from pipeline.data.leak_report import read_excluded
+from rdmc.data.journal import code_digest
 from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
+from rdmc.data.partial import partial_folder
 from rdmc.data.shards import Manifest, Shard, write_shards
 from rdmc.errors import DataError
-from rdmc.files import new_folder
 
 MB = 1_000_000
+VERSIONS = [cv2.__version__, np.__version__, PIL.__version__, version("webdataset"), version("zstandard")]
+"""Of the libraries that decode, compress and write shards."""
 
 
 def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = None) -> None:
     """Pack the pairs that ``prepare`` wrote into ``pairs``. The folder ``out`` appears only when it is complete.
+
+    A killed or interrupted ``pack`` goes on where it stopped (``rdmc.data.partial``).
 
     Pairs that the report ``leaks`` lists are left out; the manifest lists them. The report of prepare's checks is copied too,
     because ``register`` may run on a machine without the pairs. Raises DataError where the pairs or a report are missing,
@@ -32,8 +42,11 @@ def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = Non
             f"{name}: every training pair shows a scene of a validation or test ({leaks}); "
             "name others in params.yaml, or set leaks.exclude: false there"
         )
-    with new_folder(out) as folder:
-        manifest = write_shards(kept, pairs, folder, name, int(rules.shard_mb * MB), excluded, rules.pixels, _tracked)
+    size = int(rules.shard_mb * MB)
+    with partial_folder(out, [code_digest("data"), VERSIONS, name, size, rules.pixels]) as (folder, journal):
+        manifest = write_shards(kept, pairs, folder, name, size, excluded, rules.pixels, _tracked, journal)
+        for path in set(folder.glob("*.tar")) - {folder / shard.name for shard in manifest.shards}:
+            path.unlink()  # of a killed process that had other pairs
         if (pairs / QUARANTINE).is_file():
             shutil.copyfile(pairs / QUARANTINE, folder / QUARANTINE)
     if excluded:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
 
 from pipeline.config.data import Dataset, Embedded, Folders, PairFolders, Prepare, Published, SideBySide
 from pipeline.console import say, table, track
+from rdmc.data.journal import PieceJournal, code_digest
 from rdmc.data.pairs import (
     SPLITS,
     Fault,
@@ -24,6 +32,7 @@ from rdmc.data.pairs import (
     write_index,
     write_quarantine,
 )
+from rdmc.data.partial import intact, partial_folder, remove_strays
 from rdmc.datasets.benchmarks.registry import benchmark, recognise
 from rdmc.datasets.checks import Made
 from rdmc.datasets.embedded import Shower, showers
@@ -31,12 +40,15 @@ from rdmc.datasets.layouts import find_pairs
 from rdmc.datasets.matching import Match, find, match_files, match_halves, no_match
 from rdmc.datasets.review import check_share, check_sides, findings, lacking, measured, repeated
 from rdmc.errors import DataError
-from rdmc.files import new_folder
 
 SHOWN = 20
 """The most rows in the tables of bad and odd pairs; quarantine.json has all."""
 CHUNK = 4
 """Pairs that a process gets at a time."""
+CODE = ("data", "datasets", "metrics.py")
+"""The modules of ``rdmc`` that a pair's bytes and its checks depend on."""
+VERSIONS = [cv2.__version__, np.__version__, PIL.__version__]
+"""Of the libraries that render, encode and check."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class Settled:
 def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, processes: int | None = None) -> None:
     """Write the pairs of ``dataset`` to ``out``. The folder appears only when all pairs are written and checked.
 
+    A killed or interrupted ``prepare`` goes on where it stopped (``rdmc.data.partial``).
+
     The bytes do not depend on the number of ``processes`` (default: one per core). Raises DataError where images are
     missing, more pairs are bad than ``rules`` allow, rainy and clean are exchanged, or the files are not those of the named
     benchmark. An older ``out`` then stays unchanged, and the report of the checks is next to it. Raises ConfigError for an
@@ -77,14 +91,15 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
         say(f"{name}: found {planned.layout}")
     for line in planned.notes:
         say(line)
-    with new_folder(out) as folder:
-        jobs = planned.jobs
-        made = list(track(_make_all(jobs, folder, rules, processes or os.cpu_count() or 1), f"{name}: pairs", len(jobs)))
+    depends = [code_digest(*CODE), VERSIONS, dataset.model_dump(mode="json"), rules.model_dump(mode="json"), seed]
+    with partial_folder(out, depends) as (folder, journal):
+        made = _make_all(name, planned.jobs, folder, journal, rules, processes or os.cpu_count() or 1)
         kept = _settle(folder, dataset, planned, made)
         found = _judge(name, dataset, made, kept, rules, _report(out))
         entries = kept.entries
         if not isinstance(dataset, Embedded) and all(pair.split != "validation" for pair in made):
             entries = hold_out(folder, entries, dataset.validation_share, seed)
+        remove_strays(folder, entries)
         write_index(folder, name, entries, kept.examined, kept.faults, found)
     _report(out).unlink(missing_ok=True)
     table(f"{name}: pairs", ["split", "pairs", "scenes"], _summary(entries))
@@ -155,21 +170,58 @@ def _say_unvalidated(name: str, entries: Sequence[PairEntry], share: float) -> N
         )
 
 
-def _make_all(jobs: Sequence[Shower | Match], folder: Path, rules: Prepare, processes: int) -> Iterator[Made]:
-    """Make the pairs, in the order of ``jobs``, in spawned processes (threads do not survive a fork)."""
-    make = partial(_make, folder=folder, rules=rules)
-    if min(processes, len(jobs)) < 2:
-        yield from map(make, jobs)
-        return
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(make, jobs, chunksize=CHUNK)
+def _make_all(
+    name: str, jobs: Sequence[Shower | Match], folder: Path, journal: PieceJournal, rules: Prepare, processes: int
+) -> list[Made]:
+    """Make the pairs, in the order of ``jobs``, in spawned processes (threads do not survive a fork).
+
+    Those that the journal knows, and whose files are as it says, are not made again.
+    """
+    known = {row["job"]: row for row in journal.rows.values()}
+    tasks = [(job, known.get(repr(job))) for job in jobs]
+    make, workers = partial(_make, folder=folder, rules=rules), min(processes, len(jobs))
+    made: list[Made] = []
+    begun = number = max(journal.rows, default=-1) + 1
+    with ExitStack() as stack:
+        results: Iterable[tuple[Made, str]] = map(make, tasks)
+        if workers > 1:
+            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+            results = stack.enter_context(pool).map(make, tasks, chunksize=CHUNK)
+        for job, (one, source) in zip(jobs, track(results, f"{name}: pairs", len(jobs)), strict=True):
+            made.append(one)
+            if source:
+                journal.add(number, {"job": repr(job), "source": source, "made": one.to_plain()})
+                del journal.rows[number]  # there may be a million
+                number += 1
+    if (again := len(jobs) - (number - begun)) > 0:
+        say(f"{name}: {again} of {len(jobs)} pairs were finished before this command was stopped")
+    return made
 
 
-def _make(job: Shower | Match, folder: Path, rules: Prepare) -> Made:
+def _make(task: tuple[Shower | Match, Mapping[str, Any] | None], folder: Path, rules: Prepare) -> tuple[Made, str]:
+    """Return what became of a pair, and a digest of what it was made from; an empty one if it was made before."""
+    job, known = task
+    source = job.source()
+    if known and known["source"] == source:
+        before = Made.from_plain(known["made"])
+        if before.entry is None or intact(folder, before.entry):
+            return before, ""
     if isinstance(job, Match):
-        return job.make(folder, rules.judge_sides, rules.convert)
+        return job.make(folder, rules.judge_sides, rules.convert), source
     entry = job.make(folder)
-    return Made(entry, split=entry.split)
+    return Made(entry, split=entry.split), source
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed, so that it writes no more."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _settle(folder: Path, dataset: Dataset, planned: Plan, made: Sequence[Made]) -> Settled:

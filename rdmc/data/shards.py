@@ -15,12 +15,13 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rdmc.data.images import decode, encode_raw, encode_zstd
+from rdmc.data.journal import PieceJournal, digest_of
 from rdmc.data.pairs import PairEntry, sha256
 from rdmc.errors import DataError, one_line
 from rdmc.files import file_digest, write_text
@@ -88,11 +89,13 @@ def write_shards(
     excluded: Mapping[str, str] | None = None,
     pixels: Pixels = "original",
     track: Callable[[Iterable[Shard], int], Iterable[Shard]] = lambda made, count: made,
+    journal: PieceJournal | None = None,
 ) -> Manifest:
     """Pack the ``entries`` of an index, whose files are below ``pairs``, into ``folder``. Write and return the manifest.
 
     Shards are written by threads, one per core; decoding and compressing release Python's lock. ``track`` may show the
-    progress: it gets the shards as they are finished, in order, and their number, and yields them.
+    progress: it gets the shards as they are finished, in order, and their number, and yields them. With the ``journal``
+    of a folder in which a killed process was at work, finished shards stay, if their pairs and their bytes are the same.
 
     A shard is closed once its files have ``shard_bytes``, or its bare pixels if it holds them. Pairs ``excluded``, as
     split/name, are recorded with the reason.
@@ -103,16 +106,38 @@ def write_shards(
     groups = list(_groups(sorted(entries, key=lambda e: (e.split, e.name)), pairs, shard_bytes, pixels))
 
     def write(split: str, number: int, group: list[PairEntry]) -> Shard:
-        return _write_shard(folder / f"{split}-{number:05d}.tar", split, group, pairs, pixels)
+        path = folder / f"{split}-{number:05d}.tar"
+        return _finished(path, group, known.get(path.name)) or _write_shard(path, split, group, pairs, pixels)
 
+    known = {row["name"]: row for row in journal.rows.values()} if journal else {}
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        shards = tuple(track(pool.map(write, *zip(*groups, strict=True)) if groups else (), len(groups)))
+        made = pool.map(write, *zip(*groups, strict=True)) if groups else iter(())
+        shards = tuple(track(_noted(made, [group for *_, group in groups], journal), len(groups)))
     finally:
         pool.shutdown(cancel_futures=True)  # after an error, nothing more is begun
     manifest = Manifest(dataset, shards, dict(excluded or {}))
     write_manifest(folder / MANIFEST, manifest)
     return manifest
+
+
+def _noted(made: Iterable[Shard], groups: list[list[PairEntry]], journal: PieceJournal | None) -> Iterator[Shard]:
+    """Yield the shards, and write each into the journal first."""
+    for number, (shard, group) in enumerate(zip(made, groups, strict=True)):
+        if journal:
+            journal.add(
+                number, {"name": shard.name, "pairs": digest_of([asdict(one) for one in group]), "shard": _plain_shard(shard)}
+            )
+            del journal.rows[number]  # the manifest holds it
+        yield shard
+
+
+def _finished(path: Path, group: list[PairEntry], row: Mapping[str, Any] | None) -> Shard | None:
+    """The shard that a killed process has finished, if it holds these pairs and its bytes are as they were; else None."""
+    if not row or row["pairs"] != digest_of([asdict(one) for one in group]):
+        return None
+    shard = _shard(row["shard"])
+    return shard if path.is_file() and file_digest(path) == shard.sha256 else None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -233,8 +258,12 @@ def member_places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
     """Return the manifest as plain data for JSON. ``dataclasses.asdict`` copies every part and takes ten times as long."""
-    shards = [{**vars(shard), "samples": [sample._asdict() for sample in shard.samples]} for shard in manifest.shards]
+    shards = [_plain_shard(shard) for shard in manifest.shards]
     return {"dataset": manifest.dataset, "shards": shards, "excluded": dict(manifest.excluded)}
+
+
+def _plain_shard(shard: Shard) -> dict[str, Any]:
+    return {**vars(shard), "samples": [sample._asdict() for sample in shard.samples]}
 
 
 def _shard(found: Mapping[str, Any]) -> Shard:

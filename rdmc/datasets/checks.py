@@ -11,8 +11,9 @@ counts if moving the clean picture back makes the pair clearly more alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,6 +69,25 @@ class Made:
     """SHA-256 of the rainy picture's pixels."""
     converted: Sequence[Fault] = ()
     """The pair's files that were converted to 8-bit RGB, each with what it was."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON, which ``from_plain`` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Made:
+        """Return the result that ``to_plain`` wrote."""
+        entry = PairEntry(**plain["entry"]) if plain["entry"] else None
+        fault, warning = (Fault(**plain[name]) if plain[name] else None for name in ("fault", "warning"))
+        return cls(
+            **{
+                **plain,
+                "entry": entry,
+                "fault": fault,
+                "warning": warning,
+                "converted": [Fault(**one) for one in plain["converted"]],
+            }
+        )
 
 
 def examine(rainy: Image, clean: Image) -> PairVerdict:

@@ -92,6 +92,10 @@ class Shower:
     variant: int
     seed: int
 
+    def source(self) -> str:
+        """Return the digest of the photograph, which ``check_photographs`` has compared with the file."""
+        return digests()[f"{self.photo.package}/{self.photo.file}"]
+
     def make(self, folder: Path) -> PairEntry:
         """Render and write the pair below ``folder``. Raises DataError if the photograph is missing or changed."""
         seed = (self.seed, _number(self.kind, self.photo.name), self.variant)

@@ -30,7 +30,7 @@ from rdmc.data.pairs import Fault, check_sizes, clean_name, scene_name, write_pa
 from rdmc.datasets import names
 from rdmc.datasets.checks import Made, examine, pixel_digest
 from rdmc.errors import DataError
-from rdmc.files import globbed, pictures
+from rdmc.files import file_digest, globbed, pictures
 
 NEARLY = 0.9
 """A way is good enough if it matches this share of the pairs that the best one matches."""
@@ -49,6 +49,16 @@ class Match:
     clean: Path
     left: str = ""
     """The left half, clean or rainy, if ``rainy`` and ``clean`` are the same file; empty if they are two files."""
+
+    def source(self) -> str:
+        """Return a digest of the files; one that cannot be read counts as missing."""
+        found = []
+        for path in dict.fromkeys((self.rainy, self.clean)):
+            try:
+                found.append(file_digest(path))
+            except OSError:
+                found.append("missing")
+        return " ".join(found)
 
     def read(self, convert: bool = False) -> tuple[Picture, Picture]:
         """Return the rainy and the clean picture. Raises DataError if one cannot be read or cut.

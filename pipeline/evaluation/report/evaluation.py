@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.evaluation.bootstrap import PairedSample, interval
 from pipeline.evaluation.evaluator import ImageResult
-from pipeline.evaluation.plots import gain_histogram
 from pipeline.evaluation.report.html import definitions, heading, page, paragraph, table
 from pipeline.evaluation.report.pictures import Album, plot
 from pipeline.evaluation.report.scatter import scatter
@@ -44,6 +43,7 @@ def ranked(count: int, order: Sequence[int]) -> dict[int, str]:
 def evaluation_page(
     results: Mapping[str, Sequence[ImageResult]],
     scenes: Mapping[str, Sequence[str]],
+    histogram: Image,
     shown: Mapping[str, Sequence[Shown]],
     facts: Mapping[str, str],
 ) -> str:
@@ -52,6 +52,7 @@ def evaluation_page(
     Args:
         results: dataset -> the figures of its images.
         scenes: dataset -> the scene of each of its images, for the intervals.
+        histogram: that of the gain, a picture.
         shown: dataset -> the images to show.
         facts: what the figures were made from, and how, by name.
     """
@@ -60,7 +61,7 @@ def evaluation_page(
         table("means over the images of each dataset", MEANS, _means(results, scenes)),
         paragraph(f"The ranges hold the mean with {CONFIDENCE:.0%} confidence, by a bootstrap over scenes."),
         heading("Gain of each image"),
-        plot(gain_histogram({name: [one.gain for one in group] for name, group in results.items()}), "histogram of the gain"),
+        plot(histogram, "histogram of the gain"),
         scatter(everything),
         heading("Best, median and worst images"),
         paragraph("Drag across a picture, or focus it and use the arrow keys: the line uncovers what is on its left."),

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
-from pipeline.evaluation import paired
+from pipeline.evaluation import abreast, paired
 from pipeline.evaluation.model_figures import ImageIdentity
 from pipeline.evaluation.paired import RAINY, _joined, _spread, compared
 from rdmc.checkpoint import load_model
@@ -63,10 +63,11 @@ def test_an_output_that_is_not_finite_is_nan(
     def fails(*_: object) -> None:
         raise CheckpointError("not finite")
 
-    monkeypatch.setattr(paired, "derain_image", fails)
+    monkeypatch.setattr(abreast, "derain_image", fails)
     (model,) = compared({"version 1": load_model(workspace.best)[0]}, stores, params.evaluate, 0.5, CPU)
     assert all(math.isnan(value) for value in (*model.psnr_y, *model.ssim_y, *model.clean.values()))
     assert len(model.psnr_y) == 5
+    assert all(math.isfinite(value) for value in model.seconds)
 
 
 def test_the_digest_depends_on_both_images(stores: dict[str, PairStore]) -> None:

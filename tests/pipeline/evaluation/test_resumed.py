@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,9 +18,12 @@ from pipeline.config.project import Project
 from pipeline.config.recipe import with_overrides
 from pipeline.config.settings import Settings
 from pipeline.evaluation import resumed
+from pipeline.evaluation.abreast import SharedNetwork
 from pipeline.evaluation.evaluator import ImageResult, measured, measured_pair, open_tests
 from pipeline.evaluation.resumed import Evaluation
 from rdmc.checkpoint import load_model, write_model
+from rdmc.data.images import Image
+from rdmc.inference import derain_image
 from tests.support.comparison import small_network
 
 CPU = torch.device("cpu")
@@ -41,12 +46,14 @@ def without_times(results: dict[str, list[ImageResult]]) -> dict[str, list[Image
 def counted(patch: pytest.MonkeyPatch, most: int = 1000) -> list[str]:
     """The images that are measured from now on; after ``most`` of them the process is stopped."""
     seen: list[str] = []
+    lock = Lock()
 
-    def counting(network: Any, pair: Any, *rest: Any) -> ImageResult:
-        if len(seen) == most:
-            raise KeyboardInterrupt
-        seen.append(pair.key)
-        return measured_pair(network, pair, *rest)
+    def counting(shared: Any, pair: Any, dataset: str) -> tuple[ImageResult, Image]:
+        with lock:
+            if len(seen) == most:
+                raise KeyboardInterrupt
+            seen.append(pair.key)
+        return measured_pair(shared, pair, dataset)
 
     patch.setattr(resumed, "measured_pair", counting)
     return seen
@@ -94,3 +101,32 @@ def test_an_image_that_equals_its_clean_one_is_known() -> None:
     assert one.identical
     assert not replace(one, derained={**figures, "psnr_rgb": 99.0}).identical
     assert ImageResult(**asdict(one)) == one
+
+
+def test_pictures_are_kept_up_to_a_limit_and_derained_again_beyond_it(
+    project: Project[Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, places = load_model(project.paths.best)[0], [("light", 0), ("light", 2), ("heavy", 1)]
+    expected = [derain_image(network, open_tests(project)[name][at].rainy) for name, at in places]
+    derained: list[tuple[int, ...]] = []
+
+    class Counting(SharedNetwork):
+        def __call__(self, rainy: Image) -> tuple[Image, float]:
+            derained.append(rainy.shape)
+            return super().__call__(rainy)
+
+    monkeypatch.setattr(resumed, "SharedNetwork", Counting)
+    for room, again in ((resumed.KEPT, 0), (2 * expected[0].nbytes, 2)):
+        monkeypatch.setattr(resumed, "KEPT", room)
+        one = evaluation(project)
+        one.results()
+        derained.clear()
+        found = list(one.pictures(places))
+        assert [pair.key for pair, _ in found] == ["light/test-0", "light/test-2", "heavy/test-1"]
+        assert all(np.array_equal(picture, known) for (_, picture), known in zip(found, expected, strict=True))
+        assert len(derained) == again
+        one.forget()
+    evaluation(project).results()
+    derained.clear()
+    assert len(list(evaluation(project).pictures(places))) == 3, "after a kill none is in memory"
+    assert len(derained) == 3

@@ -13,10 +13,11 @@ from PIL import Image as Pillow
 
 from pipeline.config.data import Pack
 from pipeline.stages import pack
+from rdmc.data import shards
 from rdmc.data.images import as_png, read_picture, read_rgb
 from rdmc.data.loader import PairStore
 from rdmc.data.pairs import QUARANTINE, read_index, write_index, write_pair
-from rdmc.data.shards import MANIFEST, Pixels, read_manifest
+from rdmc.data.shards import MANIFEST, Pixels, Shard, read_manifest
 from rdmc.datasets.rain import render
 from rdmc.errors import DataError
 from tests.support.data import scene
@@ -125,3 +126,63 @@ def test_only_pairs_of_the_index_are_packed(tmp_path: Path, pairs: Path) -> None
     (pairs / "index.json").write_text(json.dumps(index))
     pack.run("mine", pairs, Pack(shard_mb=1, pixels="original"), tmp_path / "out")
     assert [sample.key for _, sample in read_manifest(tmp_path / "out" / MANIFEST).samples("test")] == ["test-0"]
+
+
+def written(monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[str]:
+    """The shards that are written from now on; after ``most`` of them the process is interrupted."""
+    names: list[str] = []
+    write = shards._write_shard
+
+    def counting(path: Path, *rest: Any) -> Shard:
+        if len(names) == most:
+            raise KeyboardInterrupt
+        names.append(path.name)
+        return write(path, *rest)
+
+    monkeypatch.setattr(shards, "_write_shard", counting)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one after the other
+    return names
+
+
+def test_a_stopped_pack_goes_on_and_believes_nothing_unseen(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = Pack(shard_mb=0.001, pixels="zstd")
+    pack.run("mine", pairs, rules, tmp_path / "whole")
+    names = [shard.name for shard in read_manifest(tmp_path / "whole" / MANIFEST).shards]
+    assert len(names) == 8
+    with monkeypatch.context() as patch:
+        written(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            pack.run("mine", pairs, rules, tmp_path / "out")
+    (folder,) = tmp_path.glob(".out.*.part")
+    damaged = bytearray((folder / names[1]).read_bytes())
+    damaged[700] ^= 1
+    (folder / names[1]).write_bytes(damaged)
+    (folder / names[5]).write_bytes(b"half")
+    (folder / "train-00099.tar").write_bytes(b"of other pairs")
+    again = written(monkeypatch)
+    pack.run("mine", pairs, rules, tmp_path / "out")
+    assert again == [names[1], *names[5:]]
+    files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+    assert list(tmp_path.glob(".out.*")) == []
+
+
+def test_a_stopped_pack_of_other_pairs_or_rules_is_not_used(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = Pack(shard_mb=0.001, pixels="zstd")
+    with monkeypatch.context() as patch:
+        written(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            pack.run("mine", pairs, rules, tmp_path / "out")
+    entries = [entry for entry in read_index(pairs) if entry.name != "train-0"]  # the shards' names stay, their pairs move
+    write_index(pairs, "mine", entries, len(entries), [])
+    again = written(monkeypatch)
+    pack.run("mine", pairs, rules, tmp_path / "out")
+    assert len(again) == 5, "train-1 to train-5; both of the test are as they were"
+    for pixels in ("raw", "original"):
+        again.clear()
+        pack.run("mine", pairs, Pack(shard_mb=0.001, pixels=pixels), tmp_path / "out")
+        assert again

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.evaluator import ImageResult
+from pipeline.evaluation.plots import gain_histogram
 from pipeline.evaluation.report.evaluation import Shown, evaluation_page, ranked
+from rdmc.data.images import Image
 from rdmc.datasets.rain import render
 from rdmc.metrics import measure
 from tests.support.browser import Page, chromium, page
@@ -35,11 +37,15 @@ def shown(rank: str, number: int, height: int = 321, width: int = 481) -> Shown:
     return Shown(rank, ImageResult("light", f"{number}", height, width, *figures, 0.2), rainy, derained, clean)
 
 
+def histogram(results: dict[str, list[ImageResult]]) -> Image:
+    return gain_histogram({name: [one.gain for one in group] for name, group in results.items()})
+
+
 def made(images: int = 60) -> str:
     results = {"light": [result("light", number, 3 + np.sin(number)) for number in range(images)]}
     scenes = {"light": [str(number) for number in range(images)]}
     some = [shown(rank, number) for number, rank in enumerate(("worst", "median", "best"))]
-    return evaluation_page(results, scenes, {"light": some}, {"weights, SHA-256": "abc", "commit": "def"})
+    return evaluation_page(results, scenes, histogram(results), {"light": some}, {"weights, SHA-256": "abc", "commit": "def"})
 
 
 def test_worst_median_and_best_are_chosen_by_rank() -> None:
@@ -61,7 +67,7 @@ def test_the_page_has_means_ranges_rows_pictures_and_origin() -> None:
 
 def test_datasets_have_a_row_over_all_images_and_few_scenes_are_said() -> None:
     results = {name: [result(name, number, 2.0 + number) for number in range(2)] for name in ("light", "heavy")}
-    text = evaluation_page(results, {"light": ["a", "b"], "heavy": ["a", "a"]}, {}, {})
+    text = evaluation_page(results, {"light": ["a", "b"], "heavy": ["a", "a"]}, histogram(results), {}, {})
     assert '<th scope="row">overall</th><td>4</td><td>3</td>' in text
     assert "too few scenes" in text
 
@@ -73,7 +79,7 @@ def test_a_thousand_images_and_many_pictures_stay_below_25_mb() -> None:
     names = [f"x{number}" for number in range(20)]
     results = {name: [result(name, number, 1.0) for number in range(50)] for name in names}
     scenes = {name: [str(number) for number in range(50)] for name in names}
-    text = evaluation_page(results, scenes, {name: [one] * 3 for name in names}, {})
+    text = evaluation_page(results, scenes, histogram(results), {name: [one] * 3 for name in names}, {})
     assert 15_000_000 < len(text.encode()) < MOST_BYTES
     assert "pictures are left out" in text
     assert text.count('<th scope="row">x') == 1000 + 20
@@ -180,7 +186,7 @@ def test_a_thousand_images_open_within_three_seconds(tmp_path: Path) -> None:
     group = [Shown(rank, result("x", 0, 1.0), rainy, clean, clean) for rank in ("worst", "median", "best")]
     results = {f"x{set_}": [result("x", number, 1.0 + number % 5) for number in range(100)] for set_ in range(10)}
     scenes = {name: [str(number) for number in range(100)] for name in results}
-    path.write_text(evaluation_page(results, scenes, dict.fromkeys(results, group), {}))
+    path.write_text(evaluation_page(results, scenes, histogram(results), dict.fromkeys(results, group), {}))
     with page("about:blank?", tmp_path / "profile") as opened:
         started = time.monotonic()
         opened.call("Page.navigate", url=path.as_uri())
