@@ -10,6 +10,23 @@ import typer
 from pipeline.cli.options import PARAMS, ParamsFile, read_project, registered_names
 from pipeline.config.settings import read_settings
 
+LpipsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Measure LPIPS too: its authors' channel weights (alex.pth or vgg.pth, version 0.1). It needs the network's own "
+        "weights: `--alexnet` or `--vgg16`.",
+        metavar="FILE",
+    ),
+]
+DistsOption = Annotated[
+    Path | None,
+    typer.Option(help="Measure DISTS too: its authors' alpha and beta (weights.pt). It needs `--vgg16`.", metavar="FILE"),
+]
+AlexNetOption = Annotated[
+    Path | None, typer.Option(help="torchvision's AlexNet weights, .pth or .safetensors.", metavar="FILE")
+]
+Vgg16Option = Annotated[Path | None, typer.Option(help="torchvision's VGG16 weights, .pth or .safetensors.", metavar="FILE")]
+
 
 def compare(
     models: Annotated[
@@ -37,6 +54,10 @@ def compare(
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the tables as one HTML page that loads nothing.")] = None,
+    lpips: LpipsOption = None,
+    dists: DistsOption = None,
+    alexnet: AlexNetOption = None,
+    vgg16: Vgg16Option = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure again the images that an earlier command has measured.")
     ] = False,
@@ -48,10 +69,12 @@ def compare(
     peak memory, and the published figures of a known benchmark beside them. A killed command goes on where it stopped.
     """
     from pipeline.comparison import run as command
+    from rdmc.quality.perceptual import PerceptualFiles
 
     project = None if params == PARAMS and not params.exists() else read_project(params)
     settings = project.settings if project else read_settings()
-    command.run(models, data, command.Targets(json, markdown, html), settings, project, fresh)
+    weights = PerceptualFiles(lpips, dists, alexnet, vgg16)
+    command.run(models, data, command.Targets(json, markdown, html), settings, project, fresh, weights)
 
 
 MODEL = (

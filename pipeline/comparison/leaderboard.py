@@ -5,6 +5,7 @@ How the figures are made from the images:
 - An output that equals its clean image has an infinite PSNR. It is counted as identical, and is in no mean PSNR.
 - An image for which a model has no output that can be measured is counted as failed, and is in no mean of that model.
 - Each other image counts once, whatever its size.
+- LPIPS and DISTS, where they are measured, are means over the images that have them: those with sides of 32 pixels or more.
 - Intervals are two-sided, by a bootstrap over scenes (``pipeline.evaluation.bootstrap``). The difference to the first model is
   over the images where both have a finite PSNR.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +29,16 @@ CONFIDENCE, RESAMPLES, SEED = 0.95, 4000, 0
 """Of the intervals."""
 FIRST = NAMES[0]
 """The convention that ranks the models."""
+
+
+@dataclass(frozen=True)
+class PerceptualMean:
+    """The mean of one perceptual measure; lower is better."""
+
+    images: int
+    mean: Interval
+    to_first: Interval | None
+    """The mean minus that of the first model on the same images; None for the first model."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Standing:
     failures: Mapping[str, str]
     """Image -> why it has no figures."""
     outcomes: Sequence[Outcome]
+    perceptual: Mapping[str, PerceptualMean] = field(default_factory=dict)
+    """By the name of the measure."""
 
     @property
     def rank(self) -> float:
@@ -94,7 +107,23 @@ def _standing(
             to_first[name] = difference
     seconds = float(np.median([outcome.seconds for outcome in good])) if good and model.network else None
     failures = {name: outcome.failed for name, outcome in zip(names, found, strict=True) if outcome.failed}
-    return Standing(model.label, means, psnr, to_first, seconds, failures, found)
+    seen = {name: _perceptual(name, found, None if own else first, scenes) for name in _measures(good)}
+    perceptual = {name: one for name, one in seen.items() if one}
+    return Standing(model.label, means, psnr, to_first, seconds, failures, found, perceptual)
+
+
+def _measures(found: Sequence[Outcome]) -> list[str]:
+    return list(dict.fromkeys(name for outcome in found for name in outcome.perceptual))
+
+
+def _perceptual(
+    name: str, found: Sequence[Outcome], first: Sequence[Outcome] | None, scenes: Sequence[str]
+) -> PerceptualMean | None:
+    values = np.array([outcome.perceptual.get(name, math.nan) for outcome in found])
+    mean_of = _interval(values, np.zeros(len(values)), scenes)
+    others = None if first is None else np.array([outcome.perceptual.get(name, math.nan) for outcome in first])
+    to_first = None if others is None else _interval(values, others, scenes)
+    return PerceptualMean(int(np.isfinite(values).sum()), mean_of, to_first) if mean_of else None
 
 
 def _psnr(found: Sequence[Outcome], name: str) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from rdmc.data.loader import Pair
 from rdmc.errors import CheckpointError, DataError, one_line
 from rdmc.inference import derain_values
 from rdmc.models.base import Restorer
-from rdmc.quality.conventions import Fidelity, scores
+from rdmc.quality.conventions import Fidelity, scores, whole_levels
+from rdmc.quality.perceptual import SMALLEST, PerceptualMeasure
 
 WARM_UP = np.full((64, 64, 3), 128, np.uint8)
 """An image that each network derains first, so that no image's time has the work of the first pass."""
@@ -41,22 +42,30 @@ class Outcome:
     """To derain the image; 0 for what was saved before."""
     failed: str = ""
     """Why there are no figures."""
+    perceptual: Mapping[str, float] = field(default_factory=dict)
+    """By the name of the measure; without those that an image is too small for."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        return {"figures": {name: list(one) for name, one in self.figures.items()}, "seconds": self.seconds} | (
-            {"failed": self.failed} if self.failed else {}
-        )
+        figures = {name: list(one) for name, one in self.figures.items()}
+        rest = {"failed": self.failed, "perceptual": dict(self.perceptual)}
+        return {"figures": figures, "seconds": self.seconds, **{name: value for name, value in rest.items() if value}}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Outcome:
         """From what ``plain`` returned."""
         figures = {name: Fidelity(*one) for name, one in plain["figures"].items()}
-        return cls(figures, plain["seconds"], plain.get("failed", ""))
+        return cls(figures, plain["seconds"], plain.get("failed", ""), plain.get("perceptual", {}))
 
 
 def outcomes(
-    models: Sequence[Entrant], data: PairSet, tile: int, device: torch.device, folder: Path, fresh: bool = False
+    models: Sequence[Entrant],
+    data: PairSet,
+    tile: int,
+    device: torch.device,
+    folder: Path,
+    fresh: bool = False,
+    measures: Sequence[PerceptualMeasure] = (),
 ) -> dict[str, list[Outcome]]:
     """Return the result of each model on every pair of a dataset, by its label.
 
@@ -67,6 +76,7 @@ def outcomes(
         device: where networks compute.
         folder: where the journals are.
         fresh: measure everything again, whatever the journals have.
+        measures: what is measured beside PSNR and SSIM. Other measures, or others' weights, make other journals.
 
     A model that fails on an image (an output that is not finite, of another size, or absent) has no figures there. Raises
     DataError for a pair that cannot be read.
@@ -74,7 +84,8 @@ def outcomes(
     with ExitStack() as stack:
         journals = {}
         for model in models:
-            journal = ImageJournal(folder, model.digest, data.pairs.digest, str(tile), str(device))
+            weights = [f"{one.name} {one.digest}" for one in measures]
+            journal = ImageJournal(folder, model.digest, data.pairs.digest, str(tile), str(device), *weights)
             if fresh:
                 journal.rows.clear()
             journals[model.label] = stack.enter_context(journal)
@@ -88,7 +99,7 @@ def outcomes(
                 if model.network and model.label not in warm:
                     _try(model.network, tile, device)
                     warm.add(model.label)
-                journals[model.label].add(index, _measured(model, pair, tile, device).plain())
+                journals[model.label].add(index, _measured(model, pair, tile, device, measures).plain())
         return {
             label: [Outcome.of(journal.rows[index]) for index in range(len(data.pairs))] for label, journal in journals.items()
         }
@@ -99,7 +110,7 @@ def _try(network: Restorer, tile: int, device: torch.device) -> None:
         derain_values(network, WARM_UP, tile, device)
 
 
-def _measured(model: Entrant, pair: Pair, tile: int, device: torch.device) -> Outcome:
+def _measured(model: Entrant, pair: Pair, tile: int, device: torch.device, measures: Sequence[PerceptualMeasure]) -> Outcome:
     started = time.perf_counter()
     try:
         found: NDArray[Any] = pair.rainy
@@ -108,6 +119,9 @@ def _measured(model: Entrant, pair: Pair, tile: int, device: torch.device) -> Ou
         elif model.outputs:
             found = model.outputs.read(pair.dataset, pair.key.partition("/")[2])
         seconds = time.perf_counter() - started if model.network else 0.0
-        return Outcome(scores(found, pair.clean), seconds)
+        figures, saved = scores(found, pair.clean), whole_levels(found, "rounded")
+        large = min(pair.clean.shape[:2]) >= SMALLEST
+        seen = {one.name: one.measure(saved, pair.clean, device) for one in measures if large}
+        return Outcome(figures, seconds, perceptual=seen)
     except (CheckpointError, DataError) as error:
         return Outcome({}, 0.0, one_line(error))

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Comparison:
     """Label -> peak memory, MB."""
     tile: int
     device: torch.device
+    measures: Mapping[str, str] = field(default_factory=dict)
+    """Name of each perceptual measure -> SHA-256 of its weights."""
 
     @property
     def first(self) -> str:
@@ -56,6 +58,7 @@ class Comparison:
         return (
             f"{where}, {torch.get_num_threads()} threads, {versions}; tiles of {self.tile} pixels; "
             f"intervals of {CONFIDENCE:.0%} by {RESAMPLES:,} bootstrap resamples over scenes, seed {SEED}"
+            + "".join(f"; {name} by weights {' and '.join(_short(digest))}" for name, digest in self.measures.items())
         )
 
 
@@ -119,6 +122,7 @@ def plain(found: Comparison) -> dict[str, Any]:
             "seed": SEED,
             "tile": found.tile,
             "device": str(found.device),
+            "perceptual measures, SHA-256 of their weights": dict(found.measures),
         },
         "conventions": {row[0]: row[1] for row in tables.conventions().rows},
         "models": [_model(model, found.peaks.get(model.label)) for model in found.models],
@@ -134,8 +138,8 @@ def write_json(found: Comparison, path: Path) -> None:
 
 
 def _of_board(board: Board, first: str) -> list[Table]:
-    shown = [tables.ranking(board, first), tables.by_convention(board)]
-    return [*shown, found] if (found := tables.published(board)) else shown
+    rest = (tables.perceptual(board, first), tables.published(board))
+    return [tables.ranking(board, first), tables.by_convention(board), *(one for one in rest if one)]
 
 
 def _markdown_table(shown: Table) -> str:
@@ -185,10 +189,11 @@ def _board(board: Board) -> dict[str, Any]:
                 "means": {name: mean._asdict() for name, mean in standing.means.items()},
                 "psnr_interval": {name: asdict(one) for name, one in standing.psnr.items()},
                 "psnr_above_first": {name: asdict(one) for name, one in standing.to_first.items()},
+                "perceptual": {name: asdict(one) for name, one in standing.perceptual.items()},
                 "seconds": standing.seconds,
                 "failed": dict(standing.failures),
                 "images": {
-                    image: {name: one._asdict() for name, one in outcome.figures.items()}
+                    image: {name: one._asdict() for name, one in outcome.figures.items()} | dict(outcome.perceptual)
                     for image, outcome in zip(board.images, standing.outcomes, strict=True)
                 },
             }
@@ -196,6 +201,10 @@ def _board(board: Board) -> dict[str, Any]:
         ],
         "published": [asdict(result) for result in board.published],
     }
+
+
+def _short(digests: str) -> list[str]:
+    return [one[:12] for one in digests.split()]
 
 
 def _processor() -> str:

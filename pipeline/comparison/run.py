@@ -19,6 +19,7 @@ from pipeline.config.settings import Settings
 from pipeline.console import say
 from pipeline.evaluation.evaluator import device_of
 from rdmc.files import check_writable, write_text
+from rdmc.quality.perceptual import PerceptualFiles, load_measures
 
 TILE = 1024
 """Side in pixels of a tile, where no params file gives another."""
@@ -44,6 +45,7 @@ def run(
     settings: Settings,
     project: Project[Params] | None = None,
     fresh: bool = False,
+    weights: PerceptualFiles | None = None,
 ) -> Comparison:
     """Measure the models on the data, show the leaderboard and write the files. Returns what was found.
 
@@ -54,6 +56,7 @@ def run(
         settings: where MLflow is, and whether a GPU may be used.
         project: the project with its params; None without a params file, where only folders can be named.
         fresh: measure again what an earlier command has measured.
+        weights: the files of LPIPS and DISTS, where they are to be measured.
 
     Raises, before anything is measured, ConfigError, DataError, CheckpointError or ServiceError for a model, a dataset or a
     target that cannot be used.
@@ -62,13 +65,14 @@ def run(
         check_writable(path)
     if targets.markdown:
         check_markdown(targets.markdown)
+    measures = load_measures(weights or PerceptualFiles())
     chosen = entrants(models, settings)
     sets = pair_sets(data, project)
     device, tile = device_of(settings), project.params.evaluate.tile if project else TILE
     journals = Paths(Path(settings.data)).journals
-    boards = [board(one, chosen, outcomes(chosen, one, tile, device, journals, fresh)) for one in sets]
+    boards = [board(one, chosen, outcomes(chosen, one, tile, device, journals, fresh, measures)) for one in sets]
     peaks = {model.label: peak_mb(model.network, device) for model in chosen if model.network}
-    found = Comparison(chosen, boards, peaks, tile, device)
+    found = Comparison(chosen, boards, peaks, tile, device, {one.name: one.digest for one in measures})
     show(found)
     if targets.json:
         write_json(found, targets.json)

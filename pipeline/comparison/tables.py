@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.comparison.entrants import Entrant
-from pipeline.comparison.leaderboard import CONFIDENCE, FIRST, Board, Standing
+from pipeline.comparison.leaderboard import CONFIDENCE, FIRST, Board, PerceptualMean, Standing
 from pipeline.comparison.memory import SIDE as MEMORY_SIDE
 from pipeline.evaluation.bootstrap import Interval
 from rdmc.models.cost import SIDE
@@ -64,6 +64,29 @@ def by_convention(board: Board) -> Table:
         [standing.label, *(_both(standing.means.get(name)) for name in NAMES)] for standing in board.standings if standing.means
     ]
     return Table(f"{board.data.name}: PSNR in dB / SSIM of the same outputs by each convention", ["model", *NAMES], rows)
+
+
+def perceptual(board: Board, first: str) -> Table | None:
+    """LPIPS and DISTS of the outputs; None if none was measured."""
+    names = list(dict.fromkeys(name for standing in board.standings for name in standing.perceptual))
+    if not names:
+        return None
+    level = f"{CONFIDENCE:.0%}"
+    columns = ["model", *(cell for name in names for cell in (name, level, f"above {first}", level)), "images"]
+    rows = []
+    for standing in board.standings:
+        found = [standing.perceptual.get(name) for name in names]
+        cells = [cell for one in found for cell in _distance(one, standing.label == first)]
+        rows.append([standing.label, *cells, str(max((one.images for one in found if one), default=0))])
+    return Table(f"{board.data.name}: perceptual distance to the clean images (lower is better)", columns, rows)
+
+
+def _distance(found: PerceptualMean | None, is_first: bool) -> list[str]:
+    if found is None:
+        return [NONE] * 4
+    above = "first" if is_first else f"{found.to_first.mean:+.4f}" if found.to_first else NONE
+    difference = "" if is_first else _interval(found.to_first, "+", 4)
+    return [f"{found.mean.mean:.4f}", _interval(found.mean, "", 4), above, difference]
 
 
 def published(board: Board) -> Table | None:
@@ -141,9 +164,9 @@ def _both(found: MeanFidelity | None) -> str:
     return NONE if found is None else f"{_decibel(found)} / {found.ssim:.4f}"
 
 
-def _interval(found: Interval | None, sign: str) -> str:
+def _interval(found: Interval | None, sign: str, digits: int = 2) -> str:
     if found is None:
         return NONE
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         return "too few scenes"
-    return f"{found.low:{sign}.2f} to {found.high:{sign}.2f}"
+    return f"{found.low:{sign}.{digits}f} to {found.high:{sign}.{digits}f}"

@@ -1,4 +1,4 @@
-"""Load weights published by other authors: a state dict in a ``.pth`` file. Its tensors' names identify the network."""
+"""Load weights published by other authors: a state dict, pickled or as safetensors. Its tensors' names identify the network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rdmc.checkpoint import restored
@@ -35,7 +37,7 @@ def load_published(path: Path) -> Restorer:
 
     Raises CheckpointError if the file is missing or damaged, or contains anything else than the tensors of a known network.
     """
-    weights = _state_dict(path)
+    weights = state_dict(path)
     with torch.device("meta"):
         names = set(PReNet(PReNetConfig(width=1)).state_dict())
     if set(weights) != names:
@@ -47,10 +49,17 @@ def load_published(path: Path) -> Restorer:
     return restored(PReNetConfig(width=max(1, weights["conv0.0.bias"].numel())), weights, path)
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
+def state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a published file by name, on the CPU, without ``WRAPPERS`` and ``PREFIXES``.
+
+    A file whose name ends with ``.safetensors`` is read as that, any other as torch saves it, and then tensors alone are
+    unpickled. Raises CheckpointError if the file is missing or damaged, or contains anything else than named tensors.
+    """
     _check_kind(path)
+    damaged = f"{path}: not weights that can be read (damaged or cut short); download the file again"
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        packed = path.suffix == ".safetensors"
+        found = load_file(path) if packed else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # its text has escape sequences, and advises to run the file's code
         if any(words in str(error) for words in OBJECTS):
             raise CheckpointError(
@@ -58,7 +67,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             ) from None
         raise CheckpointError(f"{path}: not weights that can be read; name a state dict that torch saved") from None
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, AssertionError):
-        raise CheckpointError(f"{path}: not weights that can be read (damaged or cut short); download the file again") from None
+        raise CheckpointError(damaged) from None
+    except SafetensorError:
+        raise CheckpointError(damaged) from None
     weights = _unwrapped(found)
     if weights is None:
         raise CheckpointError(f"{path}: holds other things than named tensors; {SAVE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,19 @@ def test_outputs_that_are_all_identical_have_an_infinite_mean_and_no_interval(da
     assert found.standings[0].label == "last"
     assert found.standings[0].means["y"].psnr == math.inf
     assert found.standings[0].psnr == {}
+
+
+def test_perceptual_means_are_over_the_images_that_have_them(data: PairSet) -> None:
+    low, high = [0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.2], [0.2, 0.4, 0.5, 0.5, 0.4, 0.4, 0.3]
+    first = [replace(one, perceptual={"DISTS": value}) for one, value in zip(made([20.0] * 8), low, strict=True)]
+    others = made([21.0] * 8)
+    second = [*(replace(one, perceptual={"DISTS": value}) for one, value in zip(others, high, strict=False)), others[7]]
+    found = {one.label: one for one in board(data, [FIRST, SECOND], {"first": first, "second": second}).standings}
+    mine, theirs = found["first"].perceptual["DISTS"], found["second"].perceptual["DISTS"]
+    assert (mine.images, mine.to_first) == (8, None)
+    assert mine.mean.mean == pytest.approx(np.mean(low))
+    assert theirs.images == 7
+    assert theirs.mean.mean == pytest.approx(np.mean(high))
+    assert theirs.to_first
+    assert theirs.to_first.mean == pytest.approx(np.mean(high) - np.mean(low[:7])), "on the images that both have"
+    assert board(data, [FIRST], {"first": made([20.0] * 8)}).standings[0].perceptual == {}

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.comparison import measure
 from pipeline.comparison.entrants import Entrant
 from pipeline.comparison.measure import Outcome, outcomes
 from pipeline.comparison.outputs import Outputs
 from pipeline.comparison.sets import PairSet, pair_sets
+from rdmc.data.images import write_png
 from rdmc.inference import derain_values
-from rdmc.quality.conventions import NAMES, Fidelity, scores
+from rdmc.quality.conventions import NAMES, Fidelity, scores, whole_levels
+from rdmc.quality.perceptual import PerceptualMeasure
 from tests.support.comparison import BRIGHT, CPU, Shifted, pair_folder, save_outputs, small_network
 from tests.support.data import scene
 
@@ -102,6 +105,46 @@ def test_outputs_that_cannot_be_measured_are_counted_with_a_reason(data: PairSet
     assert "has no output" in absent.failed
 
 
+class Distance(torch.nn.Module):
+    """The mean absolute difference of two images."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).abs().mean((1, 2, 3))
+
+
+def test_perceptual_measures_are_of_the_saved_output_and_have_a_journal_of_their_own(
+    data: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [Entrant("net", "here", "abc", Shifted(10.2)), RAINY]
+    plain = outcomes(models, data, 256, CPU, tmp_path)
+    measures = [PerceptualMeasure("own", "1", Distance())]
+    found = outcomes(models, data, 256, CPU, tmp_path, measures=measures)
+    for index in range(len(data.pairs)):
+        pair = data.pairs[index]
+        assert found["net"][index].figures == plain["net"][index].figures
+        saved = whole_levels(derain_values(Shifted(10.2), pair.rainy, 256), "rounded")
+        difference = np.abs(saved.astype(float) - pair.clean).mean() / 255
+        assert found["net"][index].perceptual["own"] == pytest.approx(difference, abs=1e-6)
+        assert found["rainy"][index].perceptual["own"] == pytest.approx(
+            np.abs(pair.rainy.astype(float) - pair.clean).mean() / 255, abs=1e-6
+        )
+    calls = counted(monkeypatch)
+    assert outcomes(models, data, 256, CPU, tmp_path, measures=measures) == found
+    assert not calls, "was measured before"
+    outcomes(models, data, 256, CPU, tmp_path, measures=[PerceptualMeasure("own", "2", Distance())])
+    assert len(calls) == len(data.pairs) + 1, "other weights, other figures"
+
+
+def test_an_image_too_small_for_a_measure_has_the_other_figures(tmp_path: Path) -> None:
+    for folder in ("rain", "norain"):
+        write_png(tmp_path / "set" / folder / "0.png", scene(0)[:20, :20])
+    small = pair_sets([str(tmp_path / "set")], None)[0]
+    (one,) = outcomes([RAINY], small, 256, CPU, tmp_path, measures=[PerceptualMeasure("own", "1", Distance())])["rainy"]
+    assert one.figures["y"].psnr == math.inf
+    assert (one.perceptual, one.failed) == ({}, "")
+
+
 def test_an_outcome_is_the_same_after_json() -> None:
-    for one in (Outcome({"y": Fidelity(math.inf, 1.0)}, 0.5), Outcome({}, 0.0, "why")):
+    measured = Outcome({"y": Fidelity(math.inf, 1.0)}, 0.5, perceptual={"DISTS": 0.25})
+    for one in (measured, Outcome({"y": Fidelity(20.0, 0.5)}, 0.5), Outcome({}, 0.0, "why")):
         assert Outcome.of(one.plain()) == one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,26 @@ def test_json_has_every_image_and_no_number_that_is_not_finite(found: Comparison
     assert first["images"]["2"]["rgb"] == {"psnr": None, "ssim": 0.9}
     assert content["models"][0]["parameters"] > 0
     assert data["pairs"] == 3
+
+
+def test_perceptual_measures_are_in_every_form(found: Comparison) -> None:
+    assert "DISTS" not in markdown(found)
+    label = found.models[0].label
+    outcomes = {one.label: list(one.outcomes) for one in found.boards[0].standings}
+    outcomes[label] = [replace(one, perceptual={"DISTS": 0.25}) for one in outcomes[label]]
+    seen = replace(
+        found, boards=[board(found.boards[0].data, found.models, outcomes)], measures={"DISTS": f"{'a' * 64} {'b' * 64}"}
+    )
+    for text in (markdown(seen), html(seen)):
+        assert "lower is better" in text
+        assert "0.2500" in text
+        assert "DISTS by weights aaaaaaaaaaaa and bbbbbbbbbbbb" in text
+    (data,) = plain(seen)["data"]
+    first = next(one for one in data["models"] if one["model"] == label)
+    assert first["perceptual"]["DISTS"]["mean"]["mean"] == 0.25
+    assert first["perceptual"]["DISTS"]["images"] == 3
+    assert first["images"]["0"]["DISTS"] == 0.25
+    assert plain(seen)["conditions"]["perceptual measures, SHA-256 of their weights"]["DISTS"].startswith("aaa")
 
 
 def test_markdown_is_a_page_or_fills_one(found: Comparison, tmp_path: Path) -> None:

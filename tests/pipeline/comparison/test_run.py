@@ -13,10 +13,12 @@ from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.config.settings import Settings
-from rdmc.errors import ConfigError
+from rdmc.errors import CheckpointError, ConfigError
 from rdmc.metrics import psnr_y
+from rdmc.quality.perceptual import PerceptualFiles, load_measures
 from tests.support.comparison import pair_folder
 from tests.support.imports import ROOT
+from tests.support.perceptual import weight_files
 
 RAIN100L = ROOT.parent / "shared/data/rain100l"
 RAIN800 = ROOT.parent / "shared/data/rain800"
@@ -43,6 +45,24 @@ def test_a_folder_and_a_dataset_are_compared(
     assert all(path.is_file() for path in targets.written())
     assert "own: 2 pairs" in capsys.readouterr().out
     assert list((tmp_path / ".cache/measured").iterdir())
+
+
+def test_lpips_by_weights_of_a_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = weight_files(tmp_path)
+    given = PerceptualFiles(files.alex, alexnet=files.alexnet)
+    folder, settings = str(pair_folder(tmp_path / "own", 2)), Settings(data=str(tmp_path), gpu=False)
+    found = run(["rainy"], [folder], Targets(), settings, weights=given)
+    pair = found.boards[0].data.pairs[1]
+    (lpips,) = load_measures(given)
+    (rainy,) = found.boards[0].standings
+    assert rainy.outcomes[1].perceptual["LPIPS-alex"] == pytest.approx(lpips.measure(pair.rainy, pair.clean))
+    assert set(rainy.perceptual) == set(found.measures) == {"LPIPS-alex"}
+    assert "LPIPS-alex by weights" in capsys.readouterr().out
+    monkeypatch.setattr("pipeline.comparison.run.pair_sets", lambda *_: pytest.fail("work began"))
+    with pytest.raises(CheckpointError, match="alexnet.pth: its channel weights are missing"):
+        run(["rainy"], [folder], Targets(), settings, weights=PerceptualFiles(files.alexnet, alexnet=files.alexnet))
 
 
 def test_a_target_that_cannot_be_written_is_refused_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

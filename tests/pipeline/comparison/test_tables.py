@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.comparison import tables
 from pipeline.comparison.entrants import Entrant
-from pipeline.comparison.leaderboard import Board, board
+from pipeline.comparison.leaderboard import Board, PerceptualMean, board
 from pipeline.comparison.measure import Outcome
 from pipeline.comparison.sets import pair_sets
+from pipeline.evaluation.bootstrap import Interval
 from rdmc.data.pairs import Fault
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.quality.conventions import NAMES, Fidelity
@@ -48,6 +49,22 @@ def test_every_convention_is_beside_the_others(made: Board) -> None:
     shown = tables.by_convention(made)
     assert shown.columns == ["model", *NAMES]
     assert shown.rows[1] == ["rainy", *["20.00 / 0.8000"] * 6]
+
+
+def test_perceptual_measures_have_a_table_of_their_own(made: Board) -> None:
+    assert tables.perceptual(made, "net") is None
+    one = PerceptualMean(9, Interval(0.12344, 0.1, 0.15), None)
+    other = PerceptualMean(10, Interval(0.2, 0.18, 0.22), Interval(0.08, 0.05, 0.11))
+    net, rainy = made.standings
+    seen = replace(made, standings=(replace(net, perceptual={"DISTS": one}), replace(rainy, perceptual={"DISTS": other})))
+    shown = tables.perceptual(seen, "net")
+    assert shown
+    assert shown.title.endswith("(lower is better)")
+    assert shown.columns == ["model", "DISTS", "95%", "above net", "95%", "images"]
+    assert shown.rows[0] == ["net", "0.1234", "0.1000 to 0.1500", "first", "", "9"]
+    assert shown.rows[1] == ["rainy", "0.2000", "0.1800 to 0.2200", "+0.0800", "+0.0500 to +0.1100", "10"]
+    failed = replace(seen, standings=(seen.standings[0], replace(rainy, perceptual={})))
+    assert (tables.perceptual(failed, "net") or shown).rows[1] == ["rainy", *["-"] * 4, "0"]
 
 
 def test_published_figures_name_convention_training_and_source(made: Board) -> None:

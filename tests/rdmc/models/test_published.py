@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rdmc.data.images import read_rgb
 from rdmc.errors import CheckpointError
@@ -50,6 +51,16 @@ def test_prenet_is_recognised_by_its_tensors(tmp_path: Path, width: int) -> None
     assert not found.training
     rainy = torch.rand(1, 3, 9, 12)
     assert torch.equal(found(rainy), network(rainy))
+
+
+def test_safetensors_are_read_too(tmp_path: Path) -> None:
+    network = small()
+    save_file(network.state_dict(), tmp_path / "net.safetensors")
+    found = load_published(tmp_path / "net.safetensors")
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in found.state_dict().items())
+    (tmp_path / "net.safetensors").write_bytes((tmp_path / "net.safetensors").read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="not weights that can be read"):
+        load_published(tmp_path / "net.safetensors")
 
 
 def test_other_files_give_a_one_line_error(tmp_path: Path) -> None:
