@@ -32,7 +32,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 """The formats that may be read: common picture formats, none of which runs a program."""
 KEPT = {"PNG": "png", "JPEG": "jpg"}
 """Formats whose bytes are kept unchanged, and their extension in pairs and shards."""
-PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+FILTER = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH) if hasattr(cv2, "IMWRITE_PNG_FILTER") else ()
+"""One filter for all rows takes three quarters of the time, and files keep their size. Before 4.12, OpenCV has no choice."""
+PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, *FILTER)
 """PNG parameters; any choice is lossless. Higher levels take several times as long and save a few percent of the size. In
 photographs, run-length matching is faster than full matching and makes files a twelfth smaller."""
 NUMPY_HEADER = 128
