@@ -185,7 +185,7 @@ def _make_all(
     with ExitStack() as stack:
         results: Iterable[tuple[Made, str]] = map(make, tasks)
         if workers > 1:
-            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
             results = stack.enter_context(pool).map(make, tasks, chunksize=CHUNK)
         for job, (one, source) in zip(jobs, track(results, f"{name}: pairs", len(jobs)), strict=True):
             made.append(one)
@@ -212,8 +212,9 @@ def _make(task: tuple[Shower | Match, Mapping[str, Any] | None], folder: Path, r
     return Made(entry, split=entry.split), source
 
 
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed, so that it writes no more."""
+def _begin() -> None:
+    """Let this process use one core, and end when the one that started it is killed, so that it writes no more."""
+    cv2.setNumThreads(1)
     parent = parent_process()
 
     def wait() -> None:
