@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.downstream import BgrOption, ClassesOption, DetectorOption, LayoutOption, StretchOption, ValuesOption
 from pipeline.cli.options import PARAMS, ParamsFile, read_project, registered_names
 from pipeline.config.settings import read_settings
 
@@ -114,13 +115,21 @@ def unpaired(
         Path | None,
         typer.Option(help="Also draw a contact sheet, rainy beside derained: `.png`, `.jpg` or `.webp`.", metavar="FILE"),
     ] = None,
+    detector: DetectorOption = None,
+    classes: ClassesOption = None,
+    layout: LayoutOption = "",
+    values: ValuesOption = "unit",
+    bgr: BgrOption = False,
+    stretch: StretchOption = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Measure real photographs before and after deraining: NIQE, PIQE, the share of pixels changed, and a contact sheet.
 
-    No measure of these knows what rain is, so look at the contact sheet too.
+    No measure of these knows what rain is, so look at the contact sheet too. With a detector: what it finds before and after.
     """
     from pipeline.comparison.unpaired import run as command
+    from pipeline.comparison.unpaired.objects import DetectorFile
 
+    eyes = DetectorFile(detector, classes, layout, values, bgr, stretch) if detector else None
     names = {} if model else {"names": registered_names(params)}
-    command.run(folder, model, read_settings(), tile=tile, json_file=json, sheet=sheet, **names)
+    command.run(folder, model, read_settings(), tile=tile, json_file=json, sheet=sheet, detector=eyes, **names)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.schema import Strict
 
 ALIAS = r"^[a-z][a-z0-9-]*$"
+PHOTOGRAPHS = 8
+"""Fewest photographs of ``gate.robustness``: with fewer, its bound is worth little."""
 
 
 class Register(Strict):
@@ -24,6 +26,25 @@ class Register(Strict):
     def _two_aliases(self) -> Register:
         if self.alias == self.champion:
             raise ValueError(f"alias and champion are both {self.alias!r}: give two different names")
+        return self
+
+
+class Robustness(Strict):
+    """What ``promote`` requires under the rains of ``python -m pipeline robustness``: gains in dB of PSNR-Y over the input."""
+
+    images: int = Field(ge=0)
+    """Embedded test photographs that take part, at most all of them; 0 turns the rule off. It takes as long as deraining each
+    of them, 256x256 pixels, under each rain by both models."""
+    floor: float = Field(ge=-100, le=100)
+    """The lower bound of the mean gain under the worst rain must be at least this."""
+    tolerance: float = Field(ge=0)
+    """The lower bound of the mean difference to the champion, under the rain where that is lowest, must be at least minus
+    this."""
+
+    @model_validator(mode="after")
+    def _enough_for_a_bound(self) -> Robustness:
+        if 0 < self.images < PHOTOGRAPHS:
+            raise ValueError(f"images is {self.images}: a bound needs at least {PHOTOGRAPHS}; 0 turns the rule off")
         return self
 
 
@@ -54,3 +75,9 @@ class Gate(Strict):
     means. Its datasets with fewer are judged by their means too."""
     resamples: int = Field(ge=100, le=100_000)
     """Bootstrap resamples."""
+    robustness: Robustness = Robustness(images=0, floor=-5.0, tolerance=1.0)
+    """Off by default, because it costs minutes."""
+
+    def rules(self) -> dict[str, Any]:
+        """Everything that a verdict depends on; without a rule that is off, so that it changes no earlier verdict's basis."""
+        return self.model_dump(exclude=None if self.robustness.images else {"robustness"})

@@ -11,8 +11,8 @@ from rdmc.data.images import Image
 from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.downstream.colour_regions import CLASSES, ColourRegions
 from rdmc.downstream.detection import Detector, NetworkDetector
-from rdmc.downstream.inputs import InputRule, Values
-from rdmc.downstream.network import OnnxNetwork
+from rdmc.downstream.inputs import Values
+from rdmc.downstream.network import open_network
 from rdmc.downstream.segmentation import NetworkSegmenter, Segmenter
 from rdmc.errors import ConfigError
 
@@ -50,9 +50,7 @@ def judge(options: JudgeOptions) -> Judge:
     path = options.detector or options.segmenter
     if path is None:
         return _trained()
-    network = OnnxNetwork(path)
-    rule = InputRule(*network.size, options.values, options.bgr, options.stretch)
-    about = f"{path.name}, input {rule.width}x{rule.height}, {'stretched' if rule.stretch else 'letterboxed'}"
+    network, rule, about = open_network(path, options.values, options.bgr, options.stretch)
     if options.detector:
         return Judge(about, detect=NetworkDetector(network, rule, options.layout, path))
     return Judge(about, segment=NetworkSegmenter(network, rule, path))

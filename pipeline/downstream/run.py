@@ -20,7 +20,7 @@ from pipeline.evaluation.evaluator import device_of
 from pipeline.evaluation.pages import fill_page, markdown_table, read_page
 from pipeline.serving.choice import NAMES, load_chosen
 from rdmc.data.images import Image, write_png
-from rdmc.downstream.annotations import Annotations, read_annotations
+from rdmc.downstream.annotations import Annotations, class_names, read_annotations
 from rdmc.downstream.segmentation import Labels, read_labels
 from rdmc.errors import ConfigError, DataError
 from rdmc.files import check_writable, write_text
@@ -59,7 +59,7 @@ def run(options: DownstreamOptions, settings: Settings, project: Project[Params]
     wanted = list(options.data) or (list(project.params.datasets) if project else [])
     if not wanted:
         raise ConfigError("no data is named and there is no params.yaml here; name a folder: --data FOLDER")
-    names = _names(options.classes)
+    names = class_names(options.classes)
     check_writable(options.json)
     check_writable(options.pictures / "picture" if options.pictures else None)
     if options.markdown:
@@ -87,14 +87,6 @@ def run(options: DownstreamOptions, settings: Settings, project: Project[Params]
         table(one.title, one.columns, one.rows)
     _write(options, results, str(model), looks)
     return results
-
-
-def _names(path: Path | None) -> tuple[str, ...]:
-    if path is None:
-        return ()
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; name a text file with a class a line, in the order of their numbers")
-    return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
 
 
 def _annotations(options: DownstreamOptions, names: tuple[str, ...]) -> Annotations | None:

@@ -36,3 +36,6 @@ class ModelFigures:
     """dataset/name -> PSNR-Y (dB) between a clean image and the model's output for it; only for the images that were tried."""
     gflop: float | None = None
     """Cost of one image of the size that ``rdmc.models.cost`` states; None for the rainy input, which computes nothing."""
+    rains: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Rain -> gain in PSNR-Y (dB) of each photograph of the rule on robustness. Empty if the rule is off, for the rainy input,
+    and for a model with an output that is not finite."""

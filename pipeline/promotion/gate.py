@@ -114,7 +114,7 @@ class Verdict:
 
 
 def judge(
-    challenger: ModelFigures, champion: ModelFigures, rules: Gate, seed: int, lineage: Sequence[Check] = (), first: bool = False
+    challenger: ModelFigures, champion: ModelFigures, rules: Gate, seed: int, others: Sequence[Check] = (), first: bool = False
 ) -> Verdict:
     """Compare a challenger with the champion or, if there is no champion yet (``first``), with the rainy input.
 
@@ -126,7 +126,7 @@ def judge(
         champion: figures of the champion or of the rainy input, on the same images.
         rules: the ``gate`` section of params.yaml.
         seed: of the bootstrap.
-        lineage: results of the rules that need no image.
+        others: results of the rules on other things than these images.
         first: whether there is no champion yet.
 
     Raises:
@@ -146,7 +146,7 @@ def judge(
         _failures(challenger, new, old),
         _clean(challenger, champion, rules),
         _cost(challenger, champion, rules),
-        *lineage,
+        *others,
     ]
     ssim = float(np.mean(np.array(challenger.ssim_y)[known] - np.array(champion.ssim_y)[known]))
     facts = {"SSIM-Y, mean difference": round(ssim, 5), **_times(challenger, champion)}

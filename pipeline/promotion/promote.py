@@ -19,6 +19,7 @@ from pipeline.promotion.champion import append, move, settle
 from pipeline.promotion.checks import benchmark_checks, benchmarks_of, lineage_checks, weights_checks
 from pipeline.promotion.gate import Check, Verdict, judge
 from pipeline.promotion.log import LogEntry, PromotionLog
+from pipeline.promotion.robustness import rain_gains, robustness_checks
 from pipeline.promotion.verdict import file_verdict
 from pipeline.registry.client import registry
 from pipeline.registry.versions import AGAIN, Version, figures, find_version, first_known, load_version
@@ -138,8 +139,11 @@ def _judged(
     new = load_version(case.challenger, settings)
     old, lost = _loaded(case, settings, force)
     models = {case.challenger.label: new, (case.champion.label if case.champion and old else RAINY): old}
-    pair = compared(models, stores, params.evaluate, params.gate.clean_share, device_of(settings))
-    verdict = judge(pair[0], pair[1], params.gate, params.seed, [*lost, *checks], first=not case.log.line)
+    device = device_of(settings)
+    measured = compared(models, stores, params.evaluate, params.gate.clean_share, device)
+    pair = [replace(one, rains=rain_gains(models[one.label], one.label, params.gate, params.seed, device)) for one in measured]
+    others = [*robustness_checks(pair[0], pair[1], params.gate, params.seed), *lost, *checks]
+    verdict = judge(pair[0], pair[1], params.gate, params.seed, others, first=not case.log.line)
     return replace(verdict, facts={**verdict.facts, **_facts(case)}), pair
 
 
@@ -149,7 +153,7 @@ def _basis(params: Params, here: dict[str, str], checks: list[Check], case: Case
     ``here`` maps each dataset to the digest of its manifest.
     """
     models = [(each.number, each.source, each.tags.get("model_sha256")) for each in (case.challenger, case.champion) if each]
-    rules = [params.gate.model_dump(), params.evaluate.tile, params.seed]
+    rules = [params.gate.rules(), params.evaluate.tile, params.seed]
     return sha256(json.dumps([models, here, rules, [asdict(check) for check in checks]], sort_keys=True).encode())[:16]
 
 

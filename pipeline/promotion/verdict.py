@@ -29,7 +29,9 @@ LONGEST = 1200
 
 
 def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, figures: Sequence[ModelFigures], basis: str) -> str:
-    """Log verdict.json, verdict.md and images.csv, set the version's tags and write its description. Returns the files' folder.
+    """Log verdict.json, verdict.md, images.csv and, if the rule on robustness is on, rains.csv. Returns the files' folder.
+
+    The version gets its tags and its description.
 
     Each verdict has its own folder, so a later one overwrites no file. Tags and description show the last verdict. The folder's
     name ends with ``basis``, a digest of everything that the verdict depends on.
@@ -39,6 +41,8 @@ def file_verdict(client: MlflowClient, version: Version, verdict: Verdict, figur
     client.log_text(version.run_id, verdict.to_json(), f"{folder}/verdict.json")
     client.log_text(version.run_id, verdict.to_markdown(), f"{folder}/verdict.md")
     client.log_text(version.run_id, images_csv(figures), f"{folder}/images.csv")
+    if any(model.rains for model in figures):
+        client.log_text(version.run_id, rains_csv(figures), f"{folder}/rains.csv")
     number = str(version.number)
     for name, value in (("verdict", verdict.line), ("verdict_at", stamp), ("verdict_artifact", folder)):
         client.set_model_version_tag(version.model, number, name, value)
@@ -122,4 +126,15 @@ def images_csv(figures: Sequence[ModelFigures]) -> str:
     for index, image in enumerate(figures[0].images):
         values = [f"{value:.6f}" for model in figures for value in (model.psnr_y[index], model.ssim_y[index])]
         writer.writerow([image.dataset, image.name, image.scene, image.digest, *values])
+    return text.getvalue()
+
+
+def rains_csv(figures: Sequence[ModelFigures]) -> str:
+    """CSV text with one row per rain and photograph: the gain (dB of PSNR-Y) of each model that was measured under rains."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    known = [model for model in figures if model.rains]
+    writer.writerow(["rain", "photograph", *(f"{model.label} gain_psnr_y" for model in known)])
+    for rain, gains in known[0].rains.items():
+        writer.writerows([rain, at, *(f"{model.rains[rain][at]:.6f}" for model in known)] for at in range(len(gains)))
     return text.getvalue()

@@ -129,3 +129,21 @@ def _collected(result: Annotations, rows: Mapping[str, list[tuple[list[float], i
         boxes, labels = np.array([row[0] for row in good]).reshape(-1, 4), np.array([row[1] for row in good], np.int64)
         result.objects[stem] = Detections.of(boxes, np.ones(len(good)), labels)
     return result
+
+
+def class_names(path: Path | None) -> tuple[str, ...]:
+    """The names of a detector's classes, in the order of their numbers: the lines of a text file; none without a file.
+
+    Raises ConfigError if the file cannot be read as text.
+    """
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file; name a text file with a class a line, in the order of their numbers"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}; name a text file with a class a line") from None
+    return tuple(line.strip() for line in lines if line.strip())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdmc.downstream.inputs import InputRule, Values
 from rdmc.errors import CheckpointError, ConfigError, one_line
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -58,6 +59,19 @@ class OnnxNetwork:
                 f"{self.path}: failed on an input of {image.shape} ({one_line(error)}); export it again"
             ) from None
         return {output.name: np.asarray(value) for output, value in zip(self._session.get_outputs(), found, strict=True)}
+
+
+def open_network(
+    path: Path, values: Values = "unit", bgr: bool = False, stretch: bool = False
+) -> tuple[OnnxNetwork, InputRule, str]:
+    """Open a file. Returns the network, how images become its input (``InputRule`` has the arguments), and both in words.
+
+    Raises what ``OnnxNetwork`` raises.
+    """
+    network = OnnxNetwork(path)
+    rule = InputRule(*network.size, values, bgr, stretch)
+    about = f"{path.name}, input {rule.width}x{rule.height}, {'stretched' if rule.stretch else 'letterboxed'}"
+    return network, rule, about
 
 
 def _checked(path: Path) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.comparison.robustness.measure import LEVELS, UNITS, RainMap
+from pipeline.evaluation.rain_maps import LEVELS, UNITS, RainMap
 from rdmc.errors import ConfigError
 
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -7,20 +7,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.comparison.robustness.measure import BASE, RainCell, RainMap, count, rain_maps
 from pipeline.comparison.robustness.plots import check_suffix, heat_maps
 from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import progress_bar, say, table
 from pipeline.evaluation.evaluator import device_of
+from pipeline.evaluation.rain_maps import BASE, SIDE, RainCell, RainMap, clean_photographs, count, rain_maps
 from pipeline.serving.choice import NAMES, load_chosen
-from rdmc.data.images import Image
-from rdmc.datasets.embedded import PHOTOS, photograph
-from rdmc.errors import DataError
 from rdmc.files import check_writable, write_bytes, write_text
-
-SIDE = 256
-"""Side in pixels of the middle of a photograph, which is what is measured."""
 
 
 def run(
@@ -57,7 +51,7 @@ def run(
     for one in maps:
         _show(one)
     worst = min((cell for one in maps for row in one.cells for cell in row), key=lambda cell: cell.gain)
-    say(f"least gain: {worst.gain:+.2f} dB with {_named(worst)}; the rest as in {BASE}")
+    say(f"least gain: {worst.gain:+.2f} dB with {worst.shape.words}; the rest as in {BASE}")
     if json_file:
         cells = [{"across": one.across, "down": one.down, "cells": _plain(one.cells)} for one in maps]
         facts = {"model": str(found), "sha256": found.sha256, "images": len(photos), "side": SIDE, "seed": seed}
@@ -72,32 +66,10 @@ def run(
     return maps
 
 
-def clean_photographs(images: int) -> list[Image]:
-    """The middles, (256, 256, 3), of ``images`` embedded test photographs, spread evenly; all of them if there are fewer.
-
-    Raises DataError if a photograph is missing.
-    """
-    tests = [photo for photo in PHOTOS if photo.split == "test"]
-    if images < 1:
-        raise DataError(f"{images} images: the rule is one or more; name a number up to {len(tests)}")
-    chosen = [tests[number * len(tests) // images] for number in range(min(images, len(tests)))]
-    return [_middle(photograph(photo).pixels) for photo in chosen]
-
-
-def _middle(pixels: Image) -> Image:
-    top, left = ((side - min(side, SIDE)) // 2 for side in pixels.shape[:2])
-    return pixels[top : top + SIDE, left : left + SIDE]
-
-
 def _show(one: RainMap) -> None:
     columns = [f"{one.down} \\ {one.across}", *(f"{getattr(cell.shape, one.across):g}" for cell in one.cells[0])]
     rows = [[f"{getattr(row[0].shape, one.down):g}", *(f"{cell.gain:+.2f}" for cell in row)] for row in one.cells]
     table(f"gain in dB PSNR-Y by {one.across} and {one.down}", columns, rows)
-
-
-def _named(cell: RainCell) -> str:
-    changed = {name: value for name, value in vars(cell.shape).items() if value != getattr(BASE, name)}
-    return ", ".join(f"{name} {value:g}" for name, value in changed.items()) or "the base rain"
 
 
 def _plain(cells: Sequence[Sequence[RainCell]]) -> list[list[dict[str, float]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class WildResult:
     """Mean absolute difference over pixels and channels, levels of 255."""
     seconds: float
     """Seconds that deraining took."""
+    objects_before: dict[str, list[float]] = field(default_factory=dict)
+    """Class -> scores of the objects that a detector finds in the photograph; empty without a detector."""
+    objects_after: dict[str, list[float]] = field(default_factory=dict)
+    """The same in the derained one."""
 
 
 @dataclass(frozen=True)

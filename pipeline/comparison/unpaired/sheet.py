@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -21,6 +22,8 @@ GAP, CAPTION, SIZE = 8, 18, 12
 MOST = 300
 """Pairs on a sheet at most; the rest is left out."""
 PAPER, INK = "#ffffff", "#1f2328"
+BOX = (207, 34, 46)
+"""Colour of the boxes around objects, R, G, B."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,18 @@ class SheetPair:
     derained: Image
 
 
-def small(image: Image) -> Image:
-    """An image shrunk to fit its room on the sheet, (h, w, 3); smaller ones stay as they are."""
+def small(image: Image, boxes: NDArray[np.float64] | None = None) -> Image:
+    """An image shrunk to fit its room on the sheet, (h, w, 3); smaller ones stay as they are.
+
+    ``boxes``, (n, 4) x1 y1 x2 y2 in pixels of the image, are drawn over it.
+    """
     height, width = image.shape[:2]
     scale = min(HEIGHT / height, WIDTH / width, 1)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    shrunk = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    for x1, y1, x2, y2 in np.rint((np.zeros((0, 4)) if boxes is None else boxes) * scale).astype(int).tolist():
+        cv2.rectangle(shrunk, (x1, y1), (x2, y2), BOX, 1)
+    return shrunk
 
 
 def contact_sheet(pairs: Sequence[SheetPair]) -> Image:

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pipeline.evaluation.bootstrap import Interval, PairedSample, _Ratio, _Tail, bounds, interval
+from pipeline.evaluation.bootstrap import Interval, PairedSample, _Ratio, _Tail, bounds, interval, lowest
 
 
 def sample(rng: np.random.Generator, scenes: int, variants: int = 1, shift: float = 0.0) -> PairedSample:
@@ -120,3 +120,26 @@ def test_an_interval_of_few_scenes_is_unbounded_and_of_no_spread_a_point() -> No
     assert interval(few, 0.95, 100, 0) == Interval(2.0, -np.inf, np.inf)
     same = PairedSample.of(["rain"] * 8, list("abcdefgh"), np.full(8, 2.0), np.zeros(8))
     assert interval(same, 0.95, 100, 0) == Interval(2.0, 2.0, 2.0)
+
+
+def test_the_lowest_of_several_means_and_its_bound() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 1, (3, 10)) + np.array([[3.0], [-1], [0]])
+    row, bound = lowest(values, 0.95, 2000, 0)
+    assert (row, bound.mean) == (1, values[1].mean())
+    alone = np.sort([values[1][rng.integers(0, 10, 10)].mean() for _ in range(4000)])
+    assert bound.low <= np.quantile(alone, 0.07), "the bound of the lowest row, and a little below it"
+    assert bound.low >= alone[0]
+    assert lowest(values, 0.95, 2000, 0)[1] == bound
+    same = lowest(np.full((2, 8), -0.5), 0.95, 100, 0)[1]
+    assert [same.mean, same.low] == pytest.approx([-0.5, -0.5])
+
+
+def test_a_lowest_mean_at_the_boundary_seldom_passes() -> None:
+    """5 of 100 are expected of an exact bound. This one is a percentile, and lets some more pass."""
+    rng, passed = np.random.default_rng(1), 0
+    for world in range(200):
+        values = rng.normal(0, 0.3, 8) + rng.normal(0, 0.3, (20, 8))
+        values[1:] += 1
+        passed += lowest(values, 0.95, 400, world)[1].low >= 0
+    assert passed / 200 <= 0.12

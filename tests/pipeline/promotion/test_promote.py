@@ -13,6 +13,7 @@ import pytest
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.console import console
+from pipeline.evaluation import rain_maps
 from pipeline.evaluation.paired import compared
 from pipeline.promotion import history, models, promote, rollback
 from pipeline.registry.client import registry
@@ -79,6 +80,26 @@ def test_promote_refuse_force_and_roll_back(
 
     assert not versions.promote("2"), "a version that was rolled back is refused"
     assert "rolled back on" in versions.client.get_model_version("rdmc", "2").tags["verdict"]
+
+
+def test_a_model_below_the_floor_of_robustness_is_refused(versions: PromotionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule is off by default. On, it has a file of its own, and another floor is another verdict."""
+    monkeypatch.setattr(rain_maps, "MAPS", (("angle", "density"),))
+    monkeypatch.setattr(rain_maps, "LEVELS", {name: values[2:3] for name, values in rain_maps.LEVELS.items()})
+    monkeypatch.setattr(rain_maps, "SIDE", 32)
+    asked = {"images": 8, "floor": 90.0, "tolerance": 50.0}
+    assert not versions.promote("1", robustness=asked)
+    assert "robustness floor" in versions.tag("1")
+    assert versions.promote("1", robustness={**asked, "floor": -90.0})
+    assert versions.promote("3", robustness={**asked, "floor": -90.0})
+    tags = versions.client.get_model_version("rdmc", "3").tags
+    run_id = str(versions.client.get_model_version("rdmc", "3").run_id)
+    folder = Path(versions.client.download_artifacts(run_id, tags["verdict_artifact"]))
+    names = [check["name"] for check in json.loads((folder / "verdict.json").read_text())["checks"]]
+    assert {"robustness floor", "robustness"} <= set(names)
+    rows = list(csv.DictReader((folder / "rains.csv").open()))
+    assert len(rows) == 8
+    assert {"version 3 gain_psnr_y", "version 1 gain_psnr_y"} <= set(rows[0])
 
 
 def test_the_champions_page_says_by_which_verdict_it_reigns(versions: PromotionStore) -> None:

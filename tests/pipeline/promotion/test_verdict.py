@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pipeline.promotion.verdict import (
     described,
     file_verdict,
     images_csv,
+    rains_csv,
     reign,
     show_reign,
     with_reign,
@@ -128,3 +130,15 @@ def test_a_later_refusal_leaves_the_reign_on_the_page() -> None:
 
 def test_a_deleted_champion_has_no_page_to_write_on(store: str) -> None:
     show_reign(MlflowClient(store, store), "rdmc", PromotionLog((entry(1, "promote", 3),)))
+
+
+def test_the_table_of_rains_has_the_gains_of_each_photograph() -> None:
+    new = replace(FIGURES[0], rains={"the base rain": (6.0, 7.5), "angle 60": (1.0, -2.0)})
+    old = replace(FIGURES[1], rains={"the base rain": (5.0, 7.0), "angle 60": (0.5, -1.0)})
+    rows = list(csv.DictReader(io.StringIO(rains_csv([new, old]))))
+    assert [(row["rain"], row["photograph"]) for row in rows] == [
+        *(("the base rain", "0"), ("the base rain", "1"), ("angle 60", "0"), ("angle 60", "1"))
+    ]
+    assert [float(row["version 2 gain_psnr_y"]) for row in rows] == [6, 7.5, 1, -2]
+    assert [float(row["version 1 gain_psnr_y"]) for row in rows] == [5, 7, 0.5, -1]
+    assert "version 1 gain" not in rains_csv([new, FIGURES[1]]), "the rainy input has no gains"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rdmc.downstream.annotations import read_annotations
-from rdmc.errors import DataError
+from rdmc.downstream.annotations import class_names, read_annotations
+from rdmc.errors import ConfigError, DataError
 
 COCO: dict[str, Any] = {
     "images": [{"id": 7, "file_name": "sub/a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
@@ -86,3 +86,14 @@ def test_nothing_there(tmp_path: Path) -> None:
         read_annotations(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         read_annotations(tmp_path / "none")
+
+
+def test_names_of_classes_are_the_lines_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("car\n  traffic light \n\n")
+    assert class_names(tmp_path / "names.txt") == ("car", "traffic light")
+    assert class_names(None) == ()
+    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
+    for name, message in (("none.txt", "no such file; name a text file"), ("odd.txt", "name a text file with a class a line")):
+        with pytest.raises(ConfigError, match=message) as caught:
+            class_names(tmp_path / name)
+        assert "\n" not in str(caught.value)

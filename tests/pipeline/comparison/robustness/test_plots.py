@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from pipeline.comparison.robustness.measure import BASE, LEVELS, RainCell, RainMap, Shape, shapes
 from pipeline.comparison.robustness.plots import check_suffix, heat_maps
+from pipeline.evaluation.rain_maps import BASE, LEVELS, RainCell, RainMap, Shape, shapes
 from rdmc.errors import ConfigError
 
 
@@ -23,7 +23,7 @@ def one_map() -> RainMap:
     return RainMap(
         "angle",
         "density",
-        [[RainCell(shape, 20.4, 20.4 + gain(shape), 0) for shape in row] for row in shapes("angle", "density")],
+        [[RainCell(shape, 20.4, (gain(shape),)) for shape in row] for row in shapes("angle", "density")],
     )
 
 

@@ -10,20 +10,21 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.__main__ import command_line
-from pipeline.comparison.robustness import measure, run
+from pipeline.comparison.robustness import run
 from pipeline.config.settings import Settings
 from pipeline.console import console
-from rdmc.datasets.embedded import PHOTOS
-from rdmc.errors import ConfigError, DataError
+from pipeline.evaluation import rain_maps
+from rdmc.errors import ConfigError
 from rdmc.reference import reference_card
 
 
 def test_the_reference_gains_in_the_base_rain_and_everything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(measure, "LEVELS", {name: values[2:3] for name, values in measure.LEVELS.items()})
-    monkeypatch.setattr(measure, "MAPS", (("angle", "density"), ("length", "opacity")))
-    monkeypatch.setattr(run, "SIDE", 96)
+    monkeypatch.setattr(rain_maps, "LEVELS", {name: values[2:3] for name, values in rain_maps.LEVELS.items()})
+    monkeypatch.setattr(rain_maps, "MAPS", (("angle", "density"), ("length", "opacity")))
+    for module in (rain_maps, run):
+        monkeypatch.setattr(module, "SIDE", 96)
     monkeypatch.setattr(console, "width", 200)
     maps = run.run("reference", Settings(gpu=False), images=2, json_file=tmp_path / "a.json", picture=tmp_path / "a.svg")
     assert all(cell.gain > 1 for one in maps for row in one.cells for cell in row)
@@ -35,15 +36,6 @@ def test_the_reference_gains_in_the_base_rain_and_everything_is_written(
     assert (written["images"], written["side"], written["seed"]) == (2, 96, 0)
     assert written["maps"][0]["cells"] == [[maps[0].cells[0][0].plain()]]
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
-
-
-def test_the_photographs_are_middles_of_the_test_split() -> None:
-    tests = sum(photo.split == "test" for photo in PHOTOS)
-    assert {image.shape for image in run.clean_photographs(3)} == {(256, 256, 3)}
-    assert len(run.clean_photographs(3)) == 3
-    assert tests > 20
-    with pytest.raises(DataError, match="0 images: the rule is one or more"):
-        run.clean_photographs(0)
 
 
 def test_a_picture_of_another_kind_is_refused_at_once(tmp_path: Path) -> None:

@@ -16,11 +16,15 @@ import torch
 from torch import nn
 
 from rdmc.data.images import Image
+from rdmc.datasets.embedded import PHOTOS, photograph
 from rdmc.datasets.rain import render_streaks
 from rdmc.datasets.streaks import Rain
-from rdmc.errors import ConfigError
+from rdmc.errors import ConfigError, DataError
 from rdmc.inference import derain_images
 from rdmc.metrics import psnr_y
+
+SIDE = 256
+"""Side in pixels of the middle of a photograph, which is what is measured."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Shape:
     """Peak share of a streak's light in a pixel, 0 to 1."""
     veil: float = 0.0
     """Share of airlight over the whole image, 0 to 1."""
+
+    @property
+    def words(self) -> str:
+        """What differs from ``BASE``, in words."""
+        changed = {name: value for name, value in vars(self).items() if value != getattr(BASE, name)}
+        return ", ".join(f"{name} {value:g}" for name, value in changed.items()) or "the base rain"
 
     def rain(self) -> Rain:
         """The rain of this shape."""
@@ -71,19 +81,23 @@ class RainCell:
 
     shape: Shape
     rainy: float
-    derained: float
-    least: float
-    """The smallest gain of a photograph."""
+    gains: tuple[float, ...]
+    """PSNR-Y of the derained image over that of the rainy one, dB, of each photograph."""
 
     @property
     def gain(self) -> float:
-        """PSNR-Y of the derained images over that of the rainy ones."""
-        return self.derained - self.rainy
+        """The mean gain."""
+        return sum(self.gains) / len(self.gains)
+
+    @property
+    def derained(self) -> float:
+        """PSNR-Y of the derained images."""
+        return self.rainy + self.gain
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         means = {"rainy_psnr_y": self.rainy, "derained_psnr_y": self.derained, "gain_psnr_y": self.gain}
-        return {**asdict(self.shape), **means, "least_gain_psnr_y": self.least}
+        return {**asdict(self.shape), **means, "least_gain_psnr_y": min(self.gains)}
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,23 @@ def shapes(across: str, down: str) -> list[list[Shape]]:
     return [[Shape(**{**asdict(BASE), across: x, down: y}) for x in LEVELS[across]] for y in LEVELS[down]]
 
 
+def clean_photographs(images: int) -> list[Image]:
+    """The middles, (256, 256, 3), of ``images`` embedded test photographs, spread evenly; all of them if there are fewer.
+
+    Raises DataError if a photograph is missing.
+    """
+    tests = [photo for photo in PHOTOS if photo.split == "test"]
+    if images < 1:
+        raise DataError(f"{images} images: the rule is one or more; name a number up to {len(tests)}")
+    chosen = [tests[number * len(tests) // images] for number in range(min(images, len(tests)))]
+    return [_middle(photograph(photo).pixels) for photo in chosen]
+
+
+def _middle(pixels: Image) -> Image:
+    top, left = ((side - min(side, SIDE)) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + SIDE, left : left + SIDE]
+
+
 def rain_maps(
     network: nn.Module,
     photographs: Sequence[Image],
@@ -110,7 +141,19 @@ def rain_maps(
     device: str | torch.device = "cpu",
     follow: Callable[[float], None] | None = None,
 ) -> list[RainMap]:
-    """Measure every map of ``MAPS``.
+    """Measure every map of ``MAPS``. Arguments and errors are those of ``rain_cells``."""
+    known = rain_cells(network, photographs, seed, device, follow)
+    return [RainMap(across, down, [[known[shape] for shape in row] for row in shapes(across, down)]) for across, down in MAPS]
+
+
+def rain_cells(
+    network: nn.Module,
+    photographs: Sequence[Image],
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    follow: Callable[[float], None] | None = None,
+) -> dict[Shape, RainCell]:
+    """Measure every rain of ``MAPS`` once.
 
     Args:
         network: as ``rdmc.inference.derain_image`` takes it.
@@ -118,28 +161,30 @@ def rain_maps(
         seed: with the place of a photograph, it fixes the drops over it.
         device: the device to compute on.
         follow: called with 1 after each rain that is measured; there are ``count()`` of them.
+
+    Raises CheckpointError for an output that is not finite.
     """
     known: dict[Shape, RainCell] = {}
-
-    def cell(shape: Shape) -> RainCell:
-        if shape not in known:
-            known[shape] = _cell(network, photographs, shape, seed, device)
-            (follow or (lambda _: None))(1)
-        return known[shape]
-
-    return [RainMap(across, down, [[cell(shape) for shape in row] for row in shapes(across, down)]) for across, down in MAPS]
+    for shape in _every():
+        known[shape] = _cell(network, photographs, shape, seed, device)
+        (follow or (lambda _: None))(1)
+    return known
 
 
 def count() -> int:
     """The number of different rains in all maps."""
-    return len({shape for across, down in MAPS for row in shapes(across, down) for shape in row})
+    return len(_every())
+
+
+def _every() -> list[Shape]:
+    return list(dict.fromkeys(shape for across, down in MAPS for row in shapes(across, down) for shape in row))
 
 
 def _cell(network: nn.Module, photographs: Sequence[Image], shape: Shape, seed: int, device: str | torch.device) -> RainCell:
     rainy = [
         render_streaks(clean, shape.rain(), np.random.default_rng((seed, number))) for number, clean in enumerate(photographs)
     ]
-    derained = derain_images(network, rainy, device=device)
     before = np.array([psnr_y(image, clean) for image, clean in zip(rainy, photographs, strict=True)])
+    derained = derain_images(network, rainy, device=device)
     after = np.array([psnr_y(image, clean) for image, clean in zip(derained, photographs, strict=True)])
-    return RainCell(shape, float(before.mean()), float(after.mean()), float((after - before).min()))
+    return RainCell(shape, float(before.mean()), tuple((after - before).tolist()))

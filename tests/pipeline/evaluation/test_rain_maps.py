@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.comparison.robustness import measure
-from pipeline.comparison.robustness.measure import BASE, LEVELS, MAPS, RainCell, count, rain_maps, shapes
+from pipeline.evaluation import rain_maps as measure
+from pipeline.evaluation.rain_maps import BASE, LEVELS, MAPS, RainCell, Shape, clean_photographs, count, rain_maps, shapes
 from rdmc.data.images import Image
+from rdmc.datasets.embedded import PHOTOS
 from rdmc.datasets.rain import render_streaks
-from rdmc.errors import ConfigError
+from rdmc.errors import ConfigError, DataError
 from rdmc.metrics import psnr_y
 from tests.support.data import scene
 from tests.support.networks import Times
@@ -53,7 +54,7 @@ def test_a_network_that_changes_nothing_gains_nothing(monkeypatch: pytest.Monkey
     maps = rain_maps(Times(), photographs, follow=moves.append)
     assert [(one.across, one.down) for one in maps] == list(MAPS)
     cells = [cell for one in maps for row in one.cells for cell in row]
-    assert {cell.gain for cell in cells} == {cell.least for cell in cells} == {0}
+    assert {gain for cell in cells for gain in cell.gains} == {0}
     assert len(moves) == count() == len({cell.shape for cell in cells}) < len(cells)
     again, other = rain_maps(Times(), photographs), rain_maps(Times(), photographs, seed=1)
     assert again == maps != other
@@ -69,6 +70,21 @@ def test_the_figures_are_means_over_the_photographs() -> None:
         after.append(psnr_y(np.rint(wet * 0.9).astype(np.uint8), clean))
     assert found.rainy == pytest.approx(np.mean(before))
     assert found.derained == pytest.approx(np.mean(after), abs=0.02)
-    assert found.least == pytest.approx(min(np.subtract(after, before)), abs=0.03)
-    assert found.plain()["gain_psnr_y"] == found.gain == found.derained - found.rainy
-    assert RainCell(shape, 20, 30, 9).plain()["angle"] == BASE.angle
+    assert found.gains == pytest.approx(np.subtract(after, before), abs=0.03)
+    plain = RainCell(shape, 20, (8.0, 12.0)).plain()
+    assert (plain["gain_psnr_y"], plain["derained_psnr_y"], plain["least_gain_psnr_y"]) == (10, 30, 8)
+    assert plain["angle"] == BASE.angle
+
+
+def test_a_rain_is_named_by_what_differs() -> None:
+    assert BASE.words == "the base rain"
+    assert Shape(angle=60, density=24).words == "angle 60, density 24"
+
+
+def test_the_photographs_are_middles_of_the_test_split() -> None:
+    tests = sum(photo.split == "test" for photo in PHOTOS)
+    assert {image.shape for image in clean_photographs(3)} == {(256, 256, 3)}
+    assert len(clean_photographs(3)) == 3
+    assert tests > 20
+    with pytest.raises(DataError, match="0 images: the rule is one or more"):
+        clean_photographs(0)
