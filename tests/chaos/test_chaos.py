@@ -101,17 +101,17 @@ def test_a_sweep_ends_as_if_nothing_had_happened(bed: Bed, tmp_path: Path) -> No
         variables = {"RDMC_DATA": str(tmp_path), "RDMC_EXPERIMENT": name}
         return Command(bed, arguments, tmp_path / f"{name}.log", variables, again=("--resume",))
 
-    through(command("calm"), [], lambda: 0)
+    through(command("calm sweep"), [], lambda: 0)
     expected = paths.trials.read_bytes(), paths.best_params.read_bytes()
     checked: list[int] = []
     bed.at_rest = lambda: checked.append(require_valid_trials(bed))
-    table = through(command("stormy"), schedule(SEED, TRIALS * STEPS // EVERY), lambda: validations(bed))
+    table = through(command("stormy sweep"), schedule(SEED, TRIALS * STEPS // EVERY), lambda: validations(bed))
     write("sweep", "validation", table)
     assert (paths.trials.read_bytes(), paths.best_params.read_bytes()) == expected
     assert expected[0].count(b"finished") == TRIALS
     assert sum(checked) > 0, "checkpoints were looked at"
-    assert figures("stormy") == figures("calm")
-    assert len(figures("calm")) == TRIALS + 1
+    assert figures("stormy sweep") == figures("calm sweep")
+    assert len(figures("calm sweep")) == TRIALS + 1
     assert not list((bed.bucket / "ray").glob("tune-*/*")), "nothing is left in the bucket"
 
 
