@@ -186,7 +186,8 @@ def _make_all(
         results: Iterable[tuple[Made, str]] = map(make, tasks)
         if workers > 1:
             pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
-            results = stack.enter_context(pool).map(make, tasks, chunksize=CHUNK)
+            stack.callback(pool.shutdown, cancel_futures=True)  # after an error, nothing more is begun
+            results = pool.map(make, tasks, chunksize=CHUNK)
         for job, (one, source) in zip(jobs, track(results, f"{name}: pairs", len(jobs)), strict=True):
             made.append(one)
             if source:
