@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import make_pairs
+from benchmarks.harness import make_pairs, timed
 from pipeline.config.data import Embedded
 from pipeline.config.params import Params, read_params
 from pipeline.config.paths import Paths
@@ -45,13 +45,6 @@ from rdmc.metrics import measure
 from rdmc.reference import load_reference
 
 DATASET = "bench"
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work`` takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def main() -> None:

@@ -13,13 +13,11 @@ import argparse
 import json
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from benchmarks.harness import make_pairs
+from benchmarks.harness import make_pairs, timed
 from pipeline.config.params import read_params
 from pipeline.console import table
 from pipeline.evaluation.evaluator import measured
@@ -29,13 +27,6 @@ from rdmc.data.loader import PairStore
 from rdmc.data.pairs import read_index
 from rdmc.data.shards import write_shards
 from rdmc.reference import load_reference
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work`` takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -38,6 +39,13 @@ def make_pairs(folder: Path, count: int, split: str = "train") -> None:
     made = [(as_png(render(clean, "light", (number,))), as_png(clean)) for number, clean in enumerate(cleans)]
     entries = [write_pair(folder, split, f"p{i:05d}", f"s{i}", *made[i % len(made)]) for i in range(count)]
     write_index(folder, "bench", entries, count, [])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that ``work`` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def measure(description: str, measurements: Mapping[str, Measurement]) -> None:

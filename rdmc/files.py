@@ -44,10 +44,9 @@ def take_place(folder: Path, target: Path) -> None:
         target.rename(old)
     try:
         folder.rename(target)
-    except BaseException:
-        if old.exists():
+    finally:  # where that failed, or the command was stopped before it, the old one goes back
+        if old.exists() and not target.exists():
             old.rename(target)
-        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

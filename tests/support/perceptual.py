@@ -22,10 +22,11 @@ def sequential(name: str) -> nn.Sequential:
     generator = torch.Generator().manual_seed(5)
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
-            fan = layer.weight[0].numel()
+            fan, bias = layer.weight[0].numel(), layer.bias
+            assert bias is not None
             with torch.no_grad():
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / fan) ** 0.5)
-                layer.bias.copy_(torch.randn(len(layer.weight), generator=generator) * 0.05)  # type: ignore[union-attr]
+                bias.copy_(torch.randn(len(bias), generator=generator) * 0.05)
     return nn.Sequential(*layers).requires_grad_(False)
 
 
