@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,6 +84,14 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Return the digest (hex) of a file of any size. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def files_digest(root: Path, paths: Iterable[Path]) -> str:
+    """Return the SHA-256 (hex) of files in order, and of their paths below ``root``. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def globbed(pattern: str, any_case: bool = False) -> list[Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rdmc.data.journal import PieceJournal, code_digest, digest_of
+from rdmc.data.journal import PieceJournal, digest_of, library_digest
 
 CODE = ("inference.py", "metrics.py", "models", "quality")
 """The modules of ``rdmc`` that the figures of an image depend on."""
@@ -17,4 +17,4 @@ class ImageJournal(PieceJournal):
     """The results of the images that are finished, by position, in a file of ``folder``."""
 
     def __init__(self, folder: Path, *depends: str) -> None:
-        super().__init__(folder / f"{digest_of([code_digest(*CODE), *depends])}.jsonl")
+        super().__init__(folder / f"{digest_of([library_digest(*CODE), *depends])}.jsonl")

@@ -14,11 +14,12 @@ import PIL
 from pipeline.config.data import Pack
 from pipeline.console import say, table, track
 from pipeline.data.leak_report import read_excluded
-from rdmc.data.journal import code_digest
+from rdmc.data.journal import library_digest
 from rdmc.data.pairs import QUARANTINE, SPLITS, read_index
 from rdmc.data.partial import partial_folder
 from rdmc.data.shards import Manifest, Shard, write_shards
 from rdmc.errors import DataError
+from rdmc.files import file_digest
 
 MB = 1_000_000
 VERSIONS = [cv2.__version__, np.__version__, PIL.__version__, version("webdataset"), version("zstandard")]
@@ -43,7 +44,8 @@ def run(name: str, pairs: Path, rules: Pack, out: Path, leaks: Path | None = Non
             "name others in params.yaml, or set leaks.exclude: false there"
         )
     size = int(rules.shard_mb * MB)
-    with partial_folder(out, [code_digest("data"), VERSIONS, name, size, rules.pixels]) as (folder, journal):
+    code = [library_digest("data"), file_digest(Path(__file__)), VERSIONS]
+    with partial_folder(out, [code, name, size, rules.pixels]) as (folder, journal):
         manifest = write_shards(kept, pairs, folder, name, size, excluded, rules.pixels, _tracked, journal)
         for path in set(folder.glob("*.tar")) - {folder / shard.name for shard in manifest.shards}:
             path.unlink()  # of a killed process that had other pairs

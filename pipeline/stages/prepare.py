@@ -20,7 +20,7 @@ import PIL
 
 from pipeline.config.data import Dataset, Embedded, Folders, PairFolders, Prepare, Published, SideBySide
 from pipeline.console import say, table, track
-from rdmc.data.journal import PieceJournal, code_digest
+from rdmc.data.journal import PieceJournal, library_digest
 from rdmc.data.pairs import (
     SPLITS,
     Fault,
@@ -40,13 +40,14 @@ from rdmc.datasets.layouts import find_pairs
 from rdmc.datasets.matching import Match, find, match_files, match_halves, no_match
 from rdmc.datasets.review import check_share, check_sides, findings, lacking, measured, repeated
 from rdmc.errors import DataError
+from rdmc.files import file_digest
 
 SHOWN = 20
 """The most rows in the tables of bad and odd pairs; quarantine.json has all."""
 CHUNK = 4
 """Pairs that a process gets at a time."""
 CODE = ("data", "datasets", "metrics.py")
-"""The modules of ``rdmc`` that a pair's bytes and its checks depend on."""
+"""The modules of ``rdmc`` that a pair's bytes and its checks depend on, besides this module."""
 VERSIONS = [cv2.__version__, np.__version__, PIL.__version__]
 """Of the libraries that render, encode and check."""
 
@@ -91,7 +92,8 @@ def run(name: str, dataset: Dataset, rules: Prepare, seed: int, out: Path, proce
         say(f"{name}: found {planned.layout}")
     for line in planned.notes:
         say(line)
-    depends = [code_digest(*CODE), VERSIONS, dataset.model_dump(mode="json"), rules.model_dump(mode="json"), seed]
+    code = [library_digest(*CODE), file_digest(Path(__file__)), VERSIONS]
+    depends = [code, dataset.model_dump(mode="json"), rules.model_dump(mode="json"), seed]
     with partial_folder(out, depends) as (folder, journal):
         made = _make_all(name, planned.jobs, folder, journal, rules, processes or os.cpu_count() or 1)
         kept = _settle(folder, dataset, planned, made)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import rdmc
 from pipeline.config.settings import Settings
 from pipeline.versioning.dvc import declared_code, locked_outs
 from pipeline.versioning.git import git_commit, git_dirty
+from rdmc.files import files_digest
 
 CODE = Path(rdmc.__file__).parents[1]
 """The folder that holds ``rdmc``, ``pipeline`` and dvc.yaml."""
@@ -36,7 +36,4 @@ def code_digest(root: Path = CODE, stage: str = "train") -> str:
 
     It is the code that dvc.yaml declares as deps of the stage. Raises ConfigError where ``root`` has no such dvc.yaml.
     """
-    digest = hashlib.sha256()
-    for path in declared_code(root, stage):
-        digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    return files_digest(root, declared_code(root, stage))

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import rdmc
-from rdmc.files import write_text
+from rdmc.files import files_digest, write_text
 
 
 class PieceJournal:
@@ -56,13 +56,10 @@ def digest_of(depends: object) -> str:
 
 
 @cache
-def code_digest(*names: str) -> str:
+def library_digest(*names: str) -> str:
     """Return the SHA-256 (hex) of modules of ``rdmc``: files and folders, by their path in the package."""
-    root, digest = Path(rdmc.__file__).parent, hashlib.sha256()
-    for name in names:
-        for path in sorted((root / name).rglob("*.py")) or [root / name]:
-            digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    root = Path(rdmc.__file__).parent
+    return files_digest(root, [path for name in names for path in sorted((root / name).rglob("*.py")) or [root / name]])
 
 
 def _line(index: int, result: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rdmc
-from rdmc.data.journal import PieceJournal, code_digest, digest_of
+from rdmc.data.journal import PieceJournal, digest_of, library_digest
 
 
 def test_rows_are_read_again_and_half_a_line_is_not(tmp_path: Path) -> None:
@@ -34,5 +34,7 @@ def test_a_row_that_is_forgotten_in_memory_stays_in_the_file(tmp_path: Path) -> 
 def test_digests_depend_on_every_value_and_file() -> None:
     assert digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": "1"})
-    assert len({code_digest(), code_digest("metrics.py"), code_digest("data"), code_digest("data", "metrics.py")}) == 4
+    assert (
+        len({library_digest(), library_digest("metrics.py"), library_digest("data"), library_digest("data", "metrics.py")}) == 4
+    )
     assert (Path(rdmc.__file__).parent / "metrics.py").is_file()
