@@ -68,9 +68,8 @@ def launch(
         OutageError: The bucket was gone for ``RDMC_OUTAGE`` seconds.
         TrainingError: The training failed, or the cluster was full for ``RDMC_WAIT`` seconds. What ``follow`` raises is raised.
     """
-    settings, loss, count = project.settings, project.params.loss, workers(project.settings)
-    local_batch_size(project.params.train.global_batch_size, count)
-    fewest = fewest_workers(settings)
+    settings, loss = project.settings, project.params.loss
+    fewest, count = _numbers(project)
     score = "psnr_y" if validates else None
     if loss.needs_vgg19:
         find_weights(loss.vgg19_weights, loss.vgg19_sha256)
@@ -101,10 +100,18 @@ def launch(
             raise _readable(error) from None
 
 
+def _numbers(project: Project[Recipe]) -> tuple[int, int]:
+    """The fewest and the most workers. Raises ConfigError if the batch does not divide among them."""
+    found = fewest_workers(project.settings), workers(project.settings)
+    for count in found:
+        local_batch_size(project.params.train.global_batch_size, count)
+    return found
+
+
 def _callbacks(journal: Path, project: Project[Recipe], name: str) -> list[RayTrainCallback]:
     """What Ray's controller does for a launch."""
-    settings = project.settings
-    waiting = Waiting(journal, settings.wait, varies=fewest_workers(settings) < workers(settings))
+    fewest, most = _numbers(project)
+    waiting = Waiting(journal, project.settings.wait, varies=fewest < most)
     return [Journal(journal, _saved(project, name)), Restarts(journal), waiting, OwnAddress()]
 
 

@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
+import ray
 from mlflow import MlflowClient
-from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision
+from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 from ray.train.v2.api.config import ScalingConfig
 
 from pipeline.training import elastic
@@ -28,23 +31,54 @@ def test_the_number_of_workers_divides_the_batch(batch: int, most: int, expected
     assert divisor(batch, most) == expected
 
 
-def test_fewer_than_the_fewest_are_asked_for_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def rule(monkeypatch: pytest.MonkeyPatch) -> tuple[Divisors, dict[str, float]]:
+    """A rule for 2 to 8 workers, and the CPUs that the cluster has and that are free, which a test sets."""
+    made, cpus = Divisors(ScalingConfig(num_workers=(2, 8)), 16), {"has": 0.0, "free": 0.0}
+    monkeypatch.setattr(made, "_maybe_send_resource_request", lambda: None)
+    monkeypatch.setattr(made, "_get_reserved_resources", lambda: {"node": {"CPU": cpus["has"]}})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": cpus["free"]})
+    return made, cpus
+
+
+def started(rule: Divisors) -> int:
+    """The number of workers that the rule starts; 0 if it waits."""
+    decision = rule.make_decision_for_non_running_worker_group()
+    return decision.num_workers if isinstance(decision, ResizeDecision) else 0
+
+
+def test_fewer_than_the_fewest_are_asked_for_after_a_while(
+    rule: tuple[Divisors, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that the start of workers says what is missing, which Ray's own rule would not."""
-    policy, room = Divisors(ScalingConfig(num_workers=(2, 8)), 16), [0.0]
-    monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
-    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"node": {"CPU": room[0]}})
-    assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision), (
-        "the cluster may not have answered yet"
-    )
+    policy, cpus = rule
+    assert started(policy) == 0, "the cluster may not have answered yet"
     monkeypatch.setattr(elastic, "SETTLING", -1.0)
-    decision = policy.make_decision_for_non_running_worker_group()
-    assert isinstance(decision, ResizeDecision)
-    assert decision.num_workers == 2
-    room[0] = 7.0
-    decision = policy.make_decision_for_non_running_worker_group()
-    assert isinstance(decision, ResizeDecision)
-    assert decision.num_workers == 4
+    assert started(policy) == 2
+    cpus.update({"has": 7.0, "free": 7.0})
+    assert started(policy) == 4
     assert policy.since is None
+
+
+def test_what_others_use_is_no_room(rule: tuple[Divisors, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, cpus = rule
+    cpus.update({"has": 8.0, "free": 5.0})
+    assert started(policy) == 0, "workers that have just died may still count as there"
+    monkeypatch.setattr(elastic, "SETTLING", -1.0)
+    assert started(policy) == 4
+    cpus["free"] = 1.0
+    assert started(policy) == 2, "the fewest, whose start says what it waits for"
+
+
+@pytest.mark.parametrize(("has", "free", "expected"), [(4, 0.0, 4), (4, 3.0, 4), (4, 4.0, 8), (2, 2.0, 4)])
+def test_a_running_training_grows_by_what_is_free(
+    has: int, free: float, expected: int, rule: tuple[Divisors, dict[str, float]]
+) -> None:
+    policy, cpus = rule
+    cpus.update({"has": 8.0, "free": free})
+    state = SimpleNamespace(num_workers=has, start_time=-1000.0)
+    decision = policy.make_decision_for_running_worker_group(cast("Any", state), cast("Any", None))
+    assert (decision.num_workers if isinstance(decision, ResizeDecision) else has) == expected
 
 
 @pytest.mark.slow
