@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,23 @@ def test_computing_a_cost_does_not_change_the_random_state(config: NetworkConfig
     again = build(config)
     assert all(torch.equal(weight, expected[name]) for name, weight in again.state_dict().items())
     assert found.parameters == sum(parameter.numel() for parameter in again.parameters())
+
+
+def test_a_network_at_work_in_another_thread_is_not_counted() -> None:
+    config = RDMCConfig(width=4)
+    alone, network, enough = cost(config), build(config), threading.Event()
+
+    def work() -> None:
+        with torch.inference_mode():
+            while not enough.is_set():
+                network(torch.rand(1, 3, 32, 32))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    found = {cost(config) for _ in range(5)}
+    enough.set()
+    worker.join()
+    assert found == {alone}
 
 
 def test_a_cost_is_shown_with_three_digits() -> None:
