@@ -32,17 +32,15 @@ def compare_pixels(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
     entries = read_index(folder / "pairs")[:40]
     files = [(folder / "pairs" / file).read_bytes() for entry in entries for file in (entry.rainy, entry.clean)]
     images = [decode(data, "") for data in files]
+    shape = images[0].shape[:2]
     webp = [bytes(cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1]) for image in images]
     ways: dict[str, tuple[list[bytes], Callable[[bytes], object]]] = {
         "PNG as it came, checked (Pillow)": (files, lambda data: decode(data, "")),
         "PNG (Pillow)": (files, lambda data: np.asarray(Pillow.open(BytesIO(data)))),
         "PNG (OpenCV)": (files, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)),
         "WebP lossless (OpenCV)": (webp, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)),
-        "pixels: raw": ([encode_raw(image) for image in images], lambda data: decode_raw(data, "")),
-        "pixels: zstd": (
-            [encode_zstd(image) for image in images],
-            lambda data: decode_zstd(data, "", *images[0].shape[:2]),
-        ),
+        "pixels: raw": ([encode_raw(image) for image in images], lambda data: decode_raw(data, "", *shape)),
+        "pixels: zstd": ([encode_zstd(image) for image in images], lambda data: decode_zstd(data, "", *shape)),
     }
     for name, level in (("lz4", None), ("lz4", 9), ("zstd", 1), ("zstd", 6)):
         codec = pyarrow.Codec(name, compression_level=level)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -35,8 +36,6 @@ KEPT = {"PNG": "png", "JPEG": "jpg"}
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """PNG parameters; any choice is lossless. Higher levels take several times as long and save a few percent of the size. In
 photographs, run-length matching is faster than full matching and makes files a twelfth smaller."""
-NUMPY_HEADER = 128
-"""Bytes before the pixels in a file of ``encode_raw``, for any shape."""
 LEVEL = 3
 """Zstandard's level. Of photographs, 1 leaves 7 % more and 6 leaves 2 % less in half the speed of writing."""
 DARK = 16
@@ -166,18 +165,25 @@ def encode_raw(pixels: Image) -> bytes:
     return file.getvalue()
 
 
-def decode_raw(data: bytes, name: str) -> Image:
-    """Return the pixels that ``encode_raw`` wrote. Raises DataError; the format has no checksum of the pixels."""
-    file = BytesIO(data)
-    try:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("not version 1.0")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype != np.uint8 or fortran or len(shape) != 3 or shape[2] != 3:
-            raise ValueError(f"{dtype} of {shape}, the rule is uint8 of (H, W, 3)")
-        return np.frombuffer(data, np.uint8, offset=file.tell()).reshape(shape).copy()
-    except BROKEN as error:
-        raise DataError(f"{name}: damaged or cut short ({one_line(error)}); run `dvc repro pack`") from None
+def decode_raw(data: bytes, name: str, height: int, width: int) -> Image:
+    """Return the pixels (height, width, 3) that ``encode_raw`` wrote, read-only, for they lie in ``data``.
+
+    Raises DataError where they are others or cut short; the format has no checksum of the pixels.
+    """
+    header = _numpy_header(height, width)
+    if not data.startswith(header) or len(data) != len(header) + 3 * height * width:
+        rule = f"the rule is a numpy file of uint8 of {(height, width, 3)}"
+        raise DataError(f"{name}: damaged or cut short ({len(data)} bytes, {rule}); run `dvc repro pack`")
+    return np.frombuffer(data, np.uint8, offset=len(header)).reshape(height, width, 3)
+
+
+@lru_cache(maxsize=1024)
+def _numpy_header(height: int, width: int) -> bytes:
+    """What a file of ``encode_raw`` begins with. numpy reads it by Python's own parser, a fifth of the time of a crop."""
+    file = BytesIO()
+    facts = {"descr": "|u1", "fortran_order": False, "shape": (height, width, 3)}
+    np.lib.format.write_array_header_1_0(file, facts)
+    return file.getvalue()
 
 
 def encode_zstd(pixels: Image) -> bytes:
@@ -188,16 +194,20 @@ def encode_zstd(pixels: Image) -> bytes:
 
 
 def decode_zstd(data: bytes, name: str, height: int, width: int) -> Image:
-    """Return the pixels (height, width, 3) that ``encode_zstd`` wrote. Raises DataError where they are others or damaged."""
+    """Return the pixels (height, width, 3) that ``encode_zstd`` wrote, read-only.
+
+    Raises DataError where they are others or damaged.
+    """
     import zstandard
 
-    expected = NUMPY_HEADER + 3 * height * width
+    expected = len(_numpy_header(height, width)) + 3 * height * width
     try:
         if (size := zstandard.frame_content_size(data)) != expected:  # before so much memory is taken
             raise ValueError(f"{size} bytes when unpacked, {expected} expected")
-        return decode_raw(zstandard.ZstdDecompressor().decompress(data), name)
+        pixels = zstandard.ZstdDecompressor().decompress(data)
     except (ValueError, zstandard.ZstdError) as error:
         raise DataError(f"{name}: damaged or cut short ({one_line(error)}); run `dvc repro pack`") from None
+    return decode_raw(pixels, name, height, width)
 
 
 def write_png(path: Path, pixels: Image) -> None:

@@ -27,7 +27,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Pair:
-    """A decoded pair: both (H, W, 3), RGB, 0 to 255."""
+    """A decoded pair: both (H, W, 3), RGB, 0 to 255, for reading only."""
 
     key: str
     """``dataset/name``."""
@@ -189,7 +189,9 @@ def _decoded(data: bytes, name: str, kind: str, sample: Sample) -> Image:
     """The pixels of a member. Raises DataError if it is damaged."""
     if kind == ZSTD:
         return decode_zstd(data, name, sample.height, sample.width)
-    return decode_raw(data, name) if kind == RAW else decode(data, name)
+    if kind == RAW:
+        return decode_raw(data, name, sample.height, sample.width)
+    return decode(data, name)
 
 
 def _digest(manifests: Iterable[Manifest]) -> str:
