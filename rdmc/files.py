@@ -9,6 +9,7 @@ import glob
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,7 @@ def take_place(folder: Path, target: Path) -> None:
     folder.chmod(0o755)
     old = folder.with_name(folder.name + ".old")
     if target.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of a process that was killed below
         target.rename(old)
     try:
         folder.rename(target)
@@ -53,7 +55,7 @@ def take_place(folder: Path, target: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never a partial one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # containers on one disk may have equal process numbers
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

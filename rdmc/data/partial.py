@@ -72,7 +72,15 @@ def _hold(lock: int, folder: Path) -> None:
 
 
 def _remove_others(folder: Path, target: Path) -> None:
-    """Remove what earlier processes left of the same target under other digests, unless one still works there."""
+    """Remove what earlier processes left of the same target under other digests, unless one still works there.
+
+    A target that was set aside by a process that was killed before it put another in its place goes back.
+    """
+    for aside in target.parent.glob(f".{target.name}.*.part.old"):
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(target)
     for other in target.parent.glob(f".{target.name}.*.part"):
         if other == folder:
             continue

@@ -36,7 +36,7 @@ def cost(config: NetworkConfig, height: int = SIDE, width: int = SIDE) -> Cost:
     Interpolation counts as free, as it does in published figures and in torch's own formulas. RDMC's upsampling is written
     as convolutions or matrix products, so plain interpolation stands in for it here.
     """
-    with torch.device("meta"), torch.no_grad():
+    with torch.inference_mode(False), torch.device("meta"), torch.no_grad():  # in that mode, whole operations go by uncounted
         network = build(config)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         for name in [name for name, module in network.named_modules() if isinstance(module, Upsample)]:

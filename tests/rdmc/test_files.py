@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_writes_replace_and_leave_nothing_beside(tmp_path: Path) -> None:
     write_text(path, "ü")
     assert path.read_bytes() == "ü".encode()
     assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_two_writers_of_one_file_leave_one_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda letter: write_bytes(path, letter.encode() * 100_000), "abcd" * 25))
+    assert len(set(path.read_text())) == 1
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
 
 
 def test_new_folder_puts_the_old_one_back_when_it_cannot_take_its_place(

@@ -64,6 +64,36 @@ def test_other_values_begin_anew_and_remove_what_was_left(tmp_path: Path) -> Non
     assert len([path for path in tmp_path.iterdir() if path.name.startswith(".")]) == 1, "that of out-2"
 
 
+@pytest.mark.parametrize("again", ["a", "b"])
+def test_a_process_killed_while_it_took_the_place_of_a_target_is_no_obstacle(tmp_path: Path, again: str) -> None:
+    target = tmp_path / "out"
+    killed = dedent(f"""
+        import os, shutil, signal
+        from pathlib import Path
+        from rdmc.data.partial import partial_folder
+        shutil.rmtree = lambda path, **_: path.exists() and os.kill(os.getpid(), signal.SIGKILL)
+        with partial_folder(Path({str(tmp_path / "out")!r}), "a") as (folder, _):
+            (folder / "new").touch()
+    """)
+    target.mkdir()
+    (target / "old").touch()
+    done = subprocess.run([sys.executable, "-c", killed], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == -9
+    assert (names(target), len(list(tmp_path.glob(".out.*.old")))) == (["new"], 1)
+    with partial_folder(target, again) as (folder, _):
+        (folder / "newer").touch()
+    assert names(tmp_path) == ["out/newer"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_target_that_was_only_set_aside_goes_back(tmp_path: Path) -> None:
+    aside = tmp_path / ".out.1234.part.old"
+    aside.mkdir()
+    (aside / "old").touch()
+    stopped(tmp_path / "out", "b", DataError("bad"))
+    assert names(tmp_path) == ["out/old"]
+
+
 def test_a_refused_dataset_leaves_nothing(tmp_path: Path) -> None:
     assert list(stopped(tmp_path / "out", "a", DataError("bad")).iterdir()) == []
 

@@ -75,5 +75,11 @@ def test_a_network_at_work_in_another_thread_is_not_counted() -> None:
     assert found == {alone}
 
 
+def test_a_cost_is_the_same_in_inference_mode() -> None:
+    with torch.inference_mode():
+        found = cost(RDMCConfig(width=4))
+    assert found == cost(RDMCConfig(width=4))
+
+
 def test_a_cost_is_shown_with_three_digits() -> None:
     assert str(Cost(1_247_746, 1.132)) == "1.25 M parameters, 1.13 GFLOP"
