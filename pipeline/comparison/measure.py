@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pipeline.comparison.entrants import Entrant
 from pipeline.comparison.sets import PairSet
 from pipeline.console import track
-from pipeline.evaluation.journal import ImageJournal
+from pipeline.evaluation.computer import computer
+from pipeline.evaluation.journal import ImageJournal, network_digest
 from rdmc.data.loader import Pair
 from rdmc.errors import CheckpointError, DataError, one_line
 from rdmc.inference import derain_values
@@ -85,7 +86,8 @@ def outcomes(
         journals = {}
         for model in models:
             weights = [f"{one.name} {one.digest}" for one in measures]
-            journal = ImageJournal(folder, model.digest, data.pairs.digest, str(tile), str(device), *weights)
+            own = [model.digest, network_digest(model.network) if model.network else ""]
+            journal = ImageJournal(folder, *own, data.pairs.digest, str(tile), computer(device), *weights)
             if fresh:
                 journal.rows.clear()
             journals[model.label] = stack.enter_context(journal)

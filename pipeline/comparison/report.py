@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from pipeline.comparison.leaderboard import CONFIDENCE, RESAMPLES, SEED, Board
 from pipeline.comparison.memory import SIDE as MEMORY_SIDE
 from pipeline.comparison.tables import Table
 from pipeline.console import say, table
+from pipeline.evaluation.computer import computer
 from pipeline.evaluation.finite import finite
 from pipeline.evaluation.pages import between_markers, markdown_table
 from pipeline.evaluation.report.html import bullets, heading, page, paragraph
@@ -50,13 +49,8 @@ class Comparison:
 
     def conditions(self) -> str:
         """Where and how it was measured, as one sentence."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        where = (
-            torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"CPU ({_processor()}, {cores} cores)"
-        )
-        versions = f"torch {torch.__version__}, Python {platform.python_version()}"
         return (
-            f"{where}, {torch.get_num_threads()} threads, {versions}; tiles of {self.tile} pixels; "
+            f"{computer(self.device)}; tiles of {self.tile} pixels; "
             f"intervals of {CONFIDENCE:.0%} by {RESAMPLES:,} bootstrap resamples over scenes, seed {SEED}"
             + "".join(f"; {name} by weights {' and '.join(_short(digest))}" for name, digest in self.measures.items())
         )
@@ -205,12 +199,3 @@ def _board(board: Board) -> dict[str, Any]:
 
 def _short(digests: str) -> list[str]:
     return [one[:12] for one in digests.split()]
-
-
-def _processor() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -20,6 +20,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from pipeline.evaluation.computer import computer
 from rdmc.data.images import Image
 from rdmc.inference import derain_image
 from rdmc.models.base import place
@@ -46,6 +47,8 @@ class SharedNetwork:
         self.abreast = max(1, min(images, self._threads, MOST))
         """How many images may be in work at the same time."""
         self._free, self._entrance = Semaphore(self.abreast), Lock()
+        self.computer = computer(device)
+        """What computes, for reports."""
         place(network, device)
 
     def __call__(self, rainy: Image) -> tuple[Image, float]:

@@ -40,6 +40,8 @@ class ImageResult:
     derained: dict[str, float]
     seconds: float
     """What the network took; an image that shared the processor with others counts with its share of the time."""
+    computer: str = ""
+    """What the network computed on: a worker's GPU or processor need not be that of the command."""
 
     @property
     def identical(self) -> bool:
@@ -87,7 +89,8 @@ def measured_pair(shared: SharedNetwork, pair: Pair, dataset: str) -> tuple[Imag
     derained, seconds = shared(pair.rainy)
     before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
     height, width = pair.rainy.shape[:2]
-    return ImageResult(dataset, pair.key.partition("/")[2], height, width, before, after, seconds), derained
+    name = pair.key.partition("/")[2]
+    return ImageResult(dataset, name, height, width, before, after, seconds, shared.computer), derained
 
 
 def summary(results: dict[str, list[ImageResult]]) -> dict[str, Any]:

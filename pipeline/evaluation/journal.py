@@ -1,20 +1,48 @@
 """The journal of images that are measured. Its name is a digest of everything that their figures depend on.
 
-So results of another model, of other images or of other code are never found in it.
+So results of another model, of other images, of other code or of other libraries are never found in it.
 """
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from pathlib import Path
 
-from rdmc.data.journal import PieceJournal, digest_of, library_digest
+import cv2
+import numpy as np
+import PIL
+import torch
 
-CODE = ("inference.py", "metrics.py", "models", "quality")
-"""The modules of ``rdmc`` that the figures of an image depend on."""
+import pipeline
+from rdmc.data.journal import PieceJournal, digest_of, library_digest
+from rdmc.files import files_digest
+from rdmc.models.base import Restorer
+
+LIBRARY = ("checkpoint.py", "data", "inference.py", "metrics.py", "models", "quality")
+MEASURING = ("evaluation", "comparison")
+"""The modules of ``rdmc`` and the folders of ``pipeline`` that the figures of an image depend on."""
+VERSIONS = [torch.__version__, np.__version__, cv2.__version__, PIL.__version__]
 
 
 class ImageJournal(PieceJournal):
     """The results of the images that are finished, by position, in a file of ``folder``."""
 
     def __init__(self, folder: Path, *depends: str) -> None:
-        super().__init__(folder / f"{digest_of([library_digest(*CODE), *depends])}.jsonl")
+        code = [library_digest(*LIBRARY), _measuring_digest(), VERSIONS]
+        super().__init__(folder / f"{digest_of([*code, *depends])}.jsonl")
+
+
+def network_digest(network: Restorer) -> str:
+    """Return a SHA-256 (hex) of a network's weights and config. Some of a config, such as ``passes``, changes no weight."""
+    digest = hashlib.sha256(repr(network.config).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def _measuring_digest() -> str:
+    root = Path(pipeline.__file__).parent
+    return files_digest(root, [path for folder in MEASURING for path in sorted((root / folder).glob("*.py"))])

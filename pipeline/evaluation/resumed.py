@@ -1,6 +1,6 @@
 """Measure a project's model on all test images, over Ray's workers where there are several, and go on after a kill.
 
-A finished image is written to a journal at once. The journals' names are digests of the weights, the data and the code, so a
+A finished image is written to a journal at once. The journals' names are digests of the model, the data and the code, so a
 killed evaluation goes on only with what is its own. They are deleted when the results are written.
 """
 
@@ -17,11 +17,9 @@ from pipeline.config.recipe import Recipe
 from pipeline.console import say, track
 from pipeline.evaluation.abreast import SharedNetwork, in_turn
 from pipeline.evaluation.evaluator import ImageResult, measured_pair
-from pipeline.evaluation.journal import ImageJournal
-from rdmc.checkpoint import WEIGHTS
+from pipeline.evaluation.journal import ImageJournal, network_digest
 from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
-from rdmc.files import file_digest
 from rdmc.models.base import Restorer
 
 FEW = 16
@@ -47,9 +45,9 @@ class Evaluation:
         self._shared = SharedNetwork(network, project.params.evaluate.tile, device, images)
         self._kept: dict[Place, Image] = {}
         self._room = KEPT
-        weights, tile = file_digest(project.paths.best / WEIGHTS), str(project.params.evaluate.tile)
+        model, tile = network_digest(network), str(project.params.evaluate.tile)
         self._journals = {
-            name: ImageJournal(project.paths.journals, "evaluate", weights, store.digest, name, tile, device.type)
+            name: ImageJournal(project.paths.journals, "evaluate", model, store.digest, name, tile, device.type)
             for name, store in stores.items()
         }
 

@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.config.project import Project
 from pipeline.config.recipe import Recipe
 from pipeline.console import say, table
@@ -38,9 +36,9 @@ def run(project: Project[Recipe]) -> None:
     pairs, CheckpointError for a bad model, ServiceError for a bucket or a Ray that fails.
     """
     paths = project.paths
-    stores, device = open_tests(project), device_of(project.settings)
+    stores = open_tests(project)
     network, facts = load_model(paths.best)
-    evaluation = Evaluation(project, network, stores, device)
+    evaluation = Evaluation(project, network, stores, device_of(project.settings))
     with ThreadPoolExecutor(1) as beside:
         arithmetic = beside.submit(cost, network.config)  # torch imports what takes longer than ten images
         results = evaluation.results()
@@ -49,7 +47,7 @@ def run(project: Project[Recipe]) -> None:
             shown = _draw(evaluation, results, project.params.evaluate.pictures, folder)
             write_png(folder / "gain.png", histogram)
         scenes = {name: [scene for _, scene in store.labels()] for name, store in stores.items()}
-        origin = _origin(project, f"{network.config.kind}, {arithmetic.result()}", facts, stores, device)
+        origin = _origin(project, f"{network.config.kind}, {arithmetic.result()}", facts, stores, results)
     write_text(paths.report, evaluation_page(results, scenes, histogram, shown, origin))
     write_text(paths.images, images_csv(result for measurements in results.values() for result in measurements))
     write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
@@ -105,7 +103,7 @@ def _origin(
     network: str,
     facts: Mapping[str, Any],
     stores: Mapping[str, PairStore],
-    device: torch.device,
+    results: Results,
 ) -> dict[str, str]:
     """What the figures were made from and how, for the report."""
     how = convention("y")
@@ -114,7 +112,7 @@ def _origin(
         "weights, SHA-256": file_digest(project.paths.best / WEIGHTS),
         **{f"{name}, SHA-256": f"{store.digest} ({len(store)} test pairs)" for name, store in stores.items()},
         "convention": f"PSNR-Y and SSIM-Y: {how.meaning} ({how.name}); PSNR-RGB: of the same outputs. {HINT}",
-        "computed on": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "computed on": "; ".join(sorted({result.computer for group in results.values() for result in group})),
         "tile": f"{project.params.evaluate.tile} pixels a side",
         "commit": git_commit(Path()) or "unknown",
     }

@@ -105,7 +105,7 @@ def run(project: Project[Params]) -> None:
             for data in datasets
         ]
         add_checks(client, run_id, {name: dataset_folder(project, name) for name in params.datasets})
-        twin = find_twin(client, params.register_.model, facts, settings)
+        twin = find_twin(client, params.register_.model, network.config, facts, settings)
         if twin:
             say(f"register: the weights and the data are those of {twin.label}, so there is no new version")
             made = Registered(twin.model, twin.number, twin.run_id)

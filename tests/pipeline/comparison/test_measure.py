@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.comparison.outputs import Outputs
 from pipeline.comparison.sets import PairSet, pair_sets
 from rdmc.data.images import write_png
 from rdmc.inference import derain_values
+from rdmc.models.rdmc import RDMC
 from rdmc.quality.conventions import NAMES, Fidelity, scores, whole_levels
 from rdmc.quality.perceptual import PerceptualMeasure
 from tests.support.comparison import BRIGHT, CPU, Shifted, pair_folder, save_outputs, small_network
@@ -66,6 +68,27 @@ def test_a_second_command_measures_nothing_again(data: PairSet, tmp_path: Path, 
     assert len(calls) == len(data.pairs) + 1, "the new model alone, and its first try"
     outcomes(models, data, 256, CPU, tmp_path, fresh=True)
     assert len(calls) == 2 * (len(data.pairs) + 1)
+
+
+def test_the_same_weights_in_another_network_are_measured_again(data: PairSet, tmp_path: Path) -> None:
+    once = small_network()
+    twice = RDMC(replace(once.config, passes=2)).eval()
+    twice.load_state_dict(once.state_dict())
+    first = outcomes([Entrant("net", "here", "abc", once)], data, 256, CPU, tmp_path)
+    again = outcomes([Entrant("net", "here", "abc", twice)], data, 256, CPU, tmp_path)
+    assert again["net"][0].figures == scores(derain_values(twice, data.pairs[0].rainy, 256), data.pairs[0].clean)
+    assert again["net"][0].figures != first["net"][0].figures
+
+
+def test_kept_seconds_are_of_the_same_computer(data: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [Entrant("net", "here", "abc", small_network())]
+    outcomes(models, data, 256, CPU, tmp_path)
+    calls = counted(monkeypatch)
+    outcomes(models, data, 256, CPU, tmp_path)
+    assert calls == []
+    monkeypatch.setattr(measure, "computer", lambda device: "another")
+    outcomes(models, data, 256, CPU, tmp_path)
+    assert len(calls) == len(data.pairs) + 1
 
 
 def test_what_was_finished_before_a_kill_is_kept(data: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.evaluation.journal import ImageJournal
+import pytest
+import torch
+
+from pipeline.evaluation import journal
+from pipeline.evaluation.journal import ImageJournal, network_digest
+from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
 def test_what_was_finished_is_known_to_the_next_process(tmp_path: Path) -> None:
@@ -39,6 +45,25 @@ def test_half_a_line_of_a_killed_process_is_dropped_and_the_next_line_is_whole(t
 def test_other_inputs_and_other_code_have_other_journals(tmp_path: Path) -> None:
     paths = {ImageJournal(tmp_path, *inputs).path for inputs in (("a", "b"), ("ab",), ("b", "a"))}
     assert len(paths) == 3
+
+
+def test_other_versions_of_the_libraries_have_other_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ImageJournal(tmp_path, "model").path
+    monkeypatch.setattr(journal, "VERSIONS", ["another"])
+    assert ImageJournal(tmp_path, "model").path != before
+
+
+def test_a_network_is_its_weights_and_its_config() -> None:
+    config = RDMCConfig(width=2, passes=1)
+    network = RDMC(config)
+    more_passes, changed, same = RDMC(replace(config, passes=2)), RDMC(config), RDMC(config)
+    for other in (more_passes, changed, same):
+        other.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        next(changed.parameters()).flatten()[0] += 1e-3
+    assert network_digest(network) == network_digest(same)
+    assert len({network_digest(one) for one in (network, more_passes, changed)}) == 3
+    assert network_digest(network.bfloat16()) != network_digest(same)
 
 
 def test_a_removed_journal_is_gone(tmp_path: Path) -> None:
