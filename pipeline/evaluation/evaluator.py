@@ -17,6 +17,7 @@ from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
 from pipeline.evaluation.abreast import SharedNetwork, in_turn
+from pipeline.evaluation.scenes import clean_digest
 from pipeline.storage.datasets import open_pairs
 from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
@@ -40,7 +41,9 @@ class ImageResult:
     derained: dict[str, float]
     seconds: float
     """What the network took; an image that shared the processor with others counts with its share of the time."""
-    computer: str = ""
+    clean: str
+    """The digest of the clean image (``scenes.clean_digest``), by which scenes of several datasets are known to be one."""
+    computer: str
     """What the network computed on: a worker's GPU or processor need not be that of the command."""
 
     @property
@@ -89,8 +92,8 @@ def measured_pair(shared: SharedNetwork, pair: Pair, dataset: str) -> tuple[Imag
     derained, seconds = shared(pair.rainy)
     before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
     height, width = pair.rainy.shape[:2]
-    name = pair.key.partition("/")[2]
-    return ImageResult(dataset, name, height, width, before, after, seconds, shared.computer), derained
+    name, photograph = pair.key.partition("/")[2], clean_digest(pair.clean)
+    return ImageResult(dataset, name, height, width, before, after, seconds, photograph, shared.computer), derained
 
 
 def summary(results: dict[str, list[ImageResult]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pipeline.config.recipe import Evaluate
 from pipeline.console import track
 from pipeline.evaluation.abreast import SharedNetwork, in_turn
 from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
+from pipeline.evaluation.scenes import clean_digest, merged
 from rdmc.data.images import Image
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256
@@ -74,7 +75,8 @@ def compared(
                 figures[label].append(own)
                 if own.kept is not None:
                     clean[label][pair.key] = own.kept
-    images = _joined(rows)
+    scenes = merged([image.scene for image, _ in rows], [clean for _, clean in rows])
+    images = tuple(replace(image, scene=scene) for (image, _), scene in zip(rows, scenes, strict=True))
     return [_of_model(label, images, models[label], figures[label], clean[label]) for label in models]
 
 
@@ -118,22 +120,6 @@ def _spread(scenes: Sequence[str], share: float) -> Collection[int]:
 
 def _identity(pair: Pair, scene: str) -> tuple[ImageIdentity, str]:
     """The image, its scene named within its dataset, and the digest of its clean image."""
-    shape = str(pair.clean.shape).encode()
-    rainy, clean = sha256(shape + pair.rainy.tobytes()), sha256(shape + pair.clean.tobytes())
+    rainy, clean = clean_digest(pair.rainy), clean_digest(pair.clean)
     image = ImageIdentity(pair.dataset, pair.key.partition("/")[2], sha256((rainy + clean).encode()), f"{pair.dataset}/{scene}")
     return image, clean
-
-
-def _joined(rows: Sequence[tuple[ImageIdentity, str]]) -> tuple[ImageIdentity, ...]:
-    """The images, with scenes merged if they share a clean image, as in datasets made from the same photographs."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while (above := parent.setdefault(name, name)) != name:
-            name = above
-        return name
-
-    for image, clean in rows:
-        low, high = sorted((root(image.scene), root(clean)))
-        parent[high] = low
-    return tuple(replace(image, scene=root(image.scene)) for image, _ in rows)

@@ -13,7 +13,6 @@ import numpy as np
 
 from pipeline.config.data import Dataset
 from pipeline.registry.provenance import COMMITTED
-from rdmc.data.shards import Manifest
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.errors import DataError
 
@@ -37,8 +36,6 @@ class Used:
     """Pairs by split."""
     rule: Dataset
     """Its entry in params.yaml."""
-    scenes: Mapping[str, str]
-    """Scene by test image, as images.csv names the images. Datasets made from the same photographs name the same scenes."""
 
 
 def write_card(
@@ -70,23 +67,18 @@ def write_card(
         "fog, or snow. It changes pixels by guessing, so its output is no evidence of what was there.",
         _section("The network", _table(["", ""], [[name, str(value)] for name, value in network.items()])),
         _section("Data", _table(["dataset", "pairs", "licence", "digest"], [_dataset_row(one) for one in used])),
-        _section("Test images", _figures(rows, {one.name: one.scenes for one in used})),
+        _section("Test images", _figures(rows)),
         _section("Known failures", _failures(rows)),
         _section("How to make it again", _commands(facts, params)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def scenes_of(manifest: Manifest) -> dict[str, str]:
-    """The scene of each test image of a packed dataset, by the image's name."""
-    return {sample.key: sample.scene for _, sample in manifest.samples("test")}
-
-
 def read_images(path: Path) -> list[dict[str, Any]]:
-    """The rows of images.csv: dataset, image and figures. Raises DataError if the file is missing or damaged."""
+    """The rows of images.csv: dataset, image, scene and figures. Raises DataError if the file is missing or damaged."""
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
-        return [{**row, "gain": float(row["gain_psnr_y"]), **_floats(row)} for row in rows]
+        return [{**row, "scene": row["scene"], "gain": float(row["gain_psnr_y"]), **_floats(row)} for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: {error}; make it with `dvc repro evaluate`") from None
 
@@ -110,7 +102,7 @@ def _floats(row: Mapping[str, str]) -> dict[str, float]:
     return {name: float(row[name]) for name in ("rainy_psnr_y", "derained_psnr_y", "derained_ssim_y")}
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], scenes: Mapping[str, Mapping[str, str]]) -> str:
+def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["dataset"], []).append(row)
@@ -119,7 +111,7 @@ def _figures(rows: Sequence[Mapping[str, Any]], scenes: Mapping[str, Mapping[str
     table = [
         [name, str(len(group)), str(len(set(own))), *(_mean(group, own, column, digits) for column, digits in COLUMNS)]
         for name, group in groups.items()
-        for own in ([scenes[row["dataset"]][row["image"]] for row in group],)
+        for own in ([row["scene"] for row in group],)
     ]
     head = ["dataset", "images", "scenes", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
     about = f"Means, with 95 % intervals by {DRAWS:,} bootstrap draws over the scenes where there are at least {FEWEST}."

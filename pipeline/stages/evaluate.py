@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.evaluation.evaluator import ImageResult, device_of, open_tests, su
 from pipeline.evaluation.plots import choose, gain_histogram, panel
 from pipeline.evaluation.report.evaluation import Shown, evaluation_page, ranked
 from pipeline.evaluation.resumed import Evaluation
+from pipeline.evaluation.scenes import merged
 from pipeline.versioning.git import git_commit
 from rdmc.checkpoint import WEIGHTS, load_model
 from rdmc.data.images import write_png
@@ -26,7 +28,7 @@ from rdmc.metrics import BEST_PSNR
 from rdmc.models.cost import SIDE, cost
 from rdmc.quality.conventions import convention
 
-Results = Mapping[str, list[ImageResult]]
+Results = Mapping[str, Sequence[ImageResult]]
 
 
 def run(project: Project[Recipe]) -> None:
@@ -46,10 +48,10 @@ def run(project: Project[Recipe]) -> None:
         with new_folder(paths.pictures) as folder:
             shown = _draw(evaluation, results, project.params.evaluate.pictures, folder)
             write_png(folder / "gain.png", histogram)
-        scenes = {name: [scene for _, scene in store.labels()] for name, store in stores.items()}
+        scenes = scenes_by_dataset(stores, results)
         origin = _origin(project, f"{network.config.kind}, {arithmetic.result()}", facts, stores, results)
     write_text(paths.report, evaluation_page(results, scenes, histogram, shown, origin))
-    write_text(paths.images, images_csv(result for measurements in results.values() for result in measurements))
+    write_text(paths.images, images_csv(results, scenes))
     write_text(paths.evaluate_metrics, json.dumps(summary(results), indent=2) + "\n")
     evaluation.forget()
     _show(results)
@@ -76,14 +78,23 @@ def _draw(evaluation: Evaluation, results: Results, count: int, folder: Path) ->
     return shown
 
 
-def images_csv(results: Iterable[ImageResult]) -> str:
-    """A row per image, as CSV for DVC's plots."""
+def scenes_by_dataset(stores: Mapping[str, PairStore], results: Results) -> dict[str, list[str]]:
+    """The scene of each image by dataset. Images of one photograph show one scene, in whatever datasets they are."""
+    own = [f"{name}/{scene}" for name, store in stores.items() for _, scene in store.labels()]
+    scenes = iter(merged(own, [result.clean for name in stores for result in results[name]]))
+    return {name: list(islice(scenes, len(store))) for name, store in stores.items()}
+
+
+def images_csv(results: Results, scenes: Mapping[str, Sequence[str]]) -> str:
+    """A row per image, as CSV for DVC's plots and the model card."""
     text = io.StringIO()
     writer: csv.DictWriter[str] | None = None
-    for result in results:
+    rows = [row for name, group in results.items() for row in zip(group, scenes[name], strict=True)]
+    for result, scene in rows:
         row = {
             "dataset": result.dataset,
             "image": result.image,
+            "scene": scene,
             "height": result.height,
             "width": result.width,
             **{f"rainy_{name}": f"{value:.6f}" for name, value in result.rainy.items()},

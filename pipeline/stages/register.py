@@ -22,7 +22,7 @@ from pipeline.console import say, table
 from pipeline.evaluation.plots import learning_curve
 from pipeline.registry.client import registry
 from pipeline.registry.descriptions import describe, describe_run, pages_of
-from pipeline.registry.model_card import Used, scenes_of, write_card
+from pipeline.registry.model_card import Used, write_card
 from pipeline.registry.provenance import Sources, leaking, made_by_job, sources
 from pipeline.registry.publish import (
     PackedDataset,
@@ -100,10 +100,7 @@ def run(project: Project[Params]) -> None:
         add_results(client, run_id, params, paths, history)
         if isinstance(network, RDMC):
             add_genotype(client, run_id, genotype_of(network))
-        used = [
-            Used(data.name, data.digest, data.pairs, params.datasets[data.name], scenes_of(manifests[data.name]))
-            for data in datasets
-        ]
+        used = [Used(data.name, data.digest, data.pairs, params.datasets[data.name]) for data in datasets]
         add_checks(client, run_id, {name: dataset_folder(project, name) for name in params.datasets})
         twin = find_twin(client, params.register_.model, network.config, facts, settings)
         if twin:

@@ -87,7 +87,7 @@ IMAGES = ("image", "size", "rainy PSNR-Y", "derained", "gain", "rainy SSIM-Y", "
 
 
 def _means(results: Mapping[str, Sequence[ImageResult]], scenes: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    groups = {name: (group, [f"{name}/{scene}" for scene in scenes[name]]) for name, group in results.items()}
+    groups = {name: (group, scenes[name]) for name, group in results.items()}
     if len(groups) > 1:
         groups["overall"] = (
             [one for group, _ in groups.values() for one in group],

@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, params: Params, make_works
 
 
 def result(dataset: str, rainy: float, derained: float) -> ImageResult:
-    return ImageResult(dataset, "a", 8, 8, {"psnr_y": rainy}, {"psnr_y": derained}, 0.1)
+    return ImageResult(dataset, "a", 8, 8, {"psnr_y": rainy}, {"psnr_y": derained}, 0.1, "", "CPU")
 
 
 def test_a_dataset_without_test_pairs_is_named_and_left_out(

@@ -12,8 +12,7 @@ import torch
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.evaluation import abreast, paired
-from pipeline.evaluation.model_figures import ImageIdentity
-from pipeline.evaluation.paired import RAINY, _joined, _spread, compared
+from pipeline.evaluation.paired import RAINY, _spread, compared
 from rdmc.checkpoint import load_model
 from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError
@@ -77,22 +76,6 @@ def test_the_digest_depends_on_both_images(stores: dict[str, PairStore]) -> None
         other = type(pair)(pair.key, pair.dataset, rainy, clean)
         digests.add(paired._identity(other, "scene")[0].digest)
     assert len(digests) == 3
-
-
-def test_scenes_that_share_a_clean_image_are_merged() -> None:
-    def image(dataset: str, name: str, scene: str) -> ImageIdentity:
-        return ImageIdentity(dataset, name, name, f"{dataset}/{scene}")
-
-    rows = [
-        (image("light", "a", "1"), "clean-a"),
-        (image("heavy", "b", "9"), "clean-a"),
-        (image("heavy", "c", "9"), "clean-c"),
-        (image("real", "d", "2"), "clean-c"),
-        (image("real", "e", "3"), "clean-e"),
-    ]
-    scenes = [joined.scene for joined in _joined(rows)]
-    assert len(set(scenes[:4])) == 1, "directly and over a third dataset"
-    assert scenes[4] not in scenes[:4]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_other_weights_or_rules_begin_anew(project: Project[Params], monkeypatch
 
 def test_an_image_that_equals_its_clean_one_is_known() -> None:
     figures = {"psnr_y": 100.0, "ssim_y": 1.0, "psnr_rgb": 100.0, "ssim_rgb": 1.0}
-    one = ImageResult("light", "a", 8, 8, figures, figures, 0.1)
+    one = ImageResult("light", "a", 8, 8, figures, figures, 0.1, "abc", "CPU")
     assert one.identical
     assert not replace(one, derained={**figures, "psnr_rgb": 99.0}).identical
     assert ImageResult(**asdict(one)) == one

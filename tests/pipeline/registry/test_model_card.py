@@ -12,8 +12,8 @@ from pipeline.registry.model_card import Used, interval, licence, read_images, w
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.errors import DataError
 
-HEAD = "dataset,image,height,width,rainy_psnr_y,derained_psnr_y,derained_ssim_y,gain_psnr_y"
-ROWS = ["light,test-0,40,56,25.0,27.0,0.9,2.0", "light,test-1,40,56,30.0,29.5,0.8,-0.5", "heavy,test|2,40,56,15,20,0.7,5"]
+HEAD = "dataset,image,scene,height,width,rainy_psnr_y,derained_psnr_y,derained_ssim_y,gain_psnr_y"
+ROWS = ["light,test-0,a,40,56,25.0,27.0,0.9,2.0", "light,test-1,b,40,56,30.0,29.5,0.8,-0.5", "heavy,test|2,a,40,56,15,20,0.7,5"]
 EMBEDDED = Embedded(source="embedded", rain="light", variants=6)
 
 
@@ -25,8 +25,8 @@ def images(tmp_path: Path) -> Path:
 
 def card(images: Path, **facts: str) -> str:
     used = [
-        Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED, {"test-0": "a", "test-1": "b"}),
-        Used("heavy", "cd" * 32, {"train": 0, "validation": 9, "test": 24}, EMBEDDED, {"test|2": "a"}),
+        Used("light", "ab" * 32, {"train": 2, "validation": 0, "test": 2}, EMBEDDED),
+        Used("heavy", "cd" * 32, {"train": 0, "validation": 9, "test": 24}, EMBEDDED),
     ]
     known = {"run_id": "r1", "version": "7", "date": "2026-01-31", "model_sha256": "cd", **facts}
     return write_card("rain", {"kind": "rdmc"}, used, images, known, {"seed": 0})
@@ -86,9 +86,9 @@ def test_missing_results_name_the_command(tmp_path: Path) -> None:
 
 def test_the_failures_are_images_that_lose_the_worst_first(tmp_path: Path) -> None:
     gains = [0.5, -1, -3, -2, -6, -5, -4]
-    rows = [f"heavy,a|{number},40,56,20,{20 + gain},0.7,{gain}" for number, gain in enumerate(gains)]
+    rows = [f"heavy,a|{number},{number},40,56,20,{20 + gain},0.7,{gain}" for number, gain in enumerate(gains)]
     (tmp_path / "images.csv").write_text("\n".join([HEAD, *rows]))
-    used = [Used("heavy", "cd" * 32, {"test": 7}, EMBEDDED, {f"a|{number}": str(number) for number in range(7)})]
+    used = [Used("heavy", "cd" * 32, {"test": 7}, EMBEDDED)]
     facts = {"run_id": "r1", "version": "1", "date": "2026-01-31"}
     text = write_card("rain", {}, used, tmp_path / "images.csv", facts, {})
     assert [line.split(" | ")[-1] for line in text.splitlines() if "a\\|" in line] == [

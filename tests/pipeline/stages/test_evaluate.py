@@ -6,10 +6,12 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.config.params import Params
 from pipeline.config.paths import Paths
@@ -36,8 +38,9 @@ def test_figures_and_pictures_are_right_and_repeatable(
     figures = json.loads(paths.evaluate_metrics.read_text())
 
     kinds = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
-    columns = ["dataset", "image", "height", "width", *(f"rainy_{k}" for k in kinds), *(f"derained_{k}" for k in kinds)]
-    assert list(rows[0]) == [*columns, "gain_psnr_y", "seconds"]
+    columns = [f"{side}_{kind}" for side in ("rainy", "derained") for kind in kinds]
+    assert list(rows[0]) == ["dataset", "image", "scene", "height", "width", *columns, "gain_psnr_y", "seconds"]
+    assert len({row["scene"] for row in rows}) == 5, "no photograph is in both datasets"
     assert [(row["dataset"], row["image"]) for row in rows] == [
         *(("light", f"test-{i}") for i in range(3)),
         *(("heavy", f"test-{i}") for i in range(2)),
@@ -99,3 +102,15 @@ def test_the_settings_can_exclude_the_gpu(
     paths = make_workspace(tmp_path, tests=(1, 0))
     monkeypatch.setattr(measuring, "best_device", lambda: pytest.fail("the GPU would be used"))
     evaluate.run(Project(params, Settings(gpu=False), paths))
+
+
+def test_one_photograph_in_two_datasets_is_one_scene(tmp_path: Path, params: Params, make_workspace: MakePaths) -> None:
+    stores = measuring.open_tests(Project(params, Settings(), make_workspace(tmp_path)))
+    results = {
+        name: list(measuring.measured(torch.nn.Identity(), store, name, params.evaluate, torch.device("cpu")))
+        for name, store in stores.items()
+    }
+    results["heavy"][0] = replace(results["heavy"][0], clean=results["light"][2].clean)
+    scenes = evaluate.scenes_by_dataset(stores, results)
+    assert scenes["heavy"][0] == scenes["light"][2]
+    assert len({*scenes["light"], *scenes["heavy"]}) == 4

@@ -14,7 +14,7 @@ NAME = "{http://www.w3.org/2000/svg}"
 
 
 def result(image: str, rainy: float, gain: float) -> ImageResult:
-    return ImageResult("light", image, 8, 8, {"psnr_y": rainy}, {"psnr_y": rainy + gain}, 0.1)
+    return ImageResult("light", image, 8, 8, {"psnr_y": rainy}, {"psnr_y": rainy + gain}, 0.1, "", "CPU")
 
 
 def test_points_are_in_order_and_inside_the_axes() -> None:
