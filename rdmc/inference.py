@@ -6,9 +6,10 @@ Memory: the network's activations for the pixels of one tile, whatever the image
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise, product
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.
     pixels = np.ascontiguousarray(images)
     if not pixels.flags.writeable:
         pixels = pixels.copy()  # torch has no read-only tensors, and warns
-    with torch.inference_mode(), _any_shape():
+    with torch.inference_mode(), _ANY_SHAPE:
         x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
         out: Tensor = network(x)
         if not bool(torch.isfinite(out).all()):
@@ -160,15 +161,29 @@ def _run_all(network: nn.Module, images: NDArray[np.uint8], device: str | torch.
     return found
 
 
-@contextmanager
-def _any_shape() -> Iterator[None]:
-    """Keep a GPU from trying the algorithms of each convolution, which pays only for shapes that come back."""
-    kept = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = kept
+class _AnyShape(AbstractContextManager[None]):
+    """Keeps a GPU from trying the algorithms of each convolution, which pays only for shapes that come back.
+
+    The choice is one of the whole process, so the last of several threads that leave gives the earlier one back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._kept = Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._kept, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                torch.backends.cudnn.benchmark = self._kept
+
+
+_ANY_SHAPE = _AnyShape()
 
 
 def _to_levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:

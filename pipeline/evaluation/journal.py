@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,8 +30,7 @@ class ImageJournal(PieceJournal):
     """The results of the images that are finished, by position, in a file of ``folder``."""
 
     def __init__(self, folder: Path, *depends: str) -> None:
-        code = [library_digest(*LIBRARY), _measuring_digest(), VERSIONS]
-        super().__init__(folder / f"{digest_of([*code, *depends])}.jsonl")
+        super().__init__(folder / f"{digest_of([*measuring_code(), *depends])}.jsonl")
 
 
 def network_digest(network: Restorer) -> str:
@@ -42,7 +42,15 @@ def network_digest(network: Restorer) -> str:
     return digest.hexdigest()
 
 
+def measuring_code(*folders: str) -> list[Any]:
+    """Return digests of the code by which images are measured, and the versions of its libraries.
+
+    ``folders`` are further folders of ``pipeline`` that a result depends on.
+    """
+    return [library_digest(*LIBRARY), _folders_digest(*MEASURING, *folders), VERSIONS]
+
+
 @cache
-def _measuring_digest() -> str:
+def _folders_digest(*folders: str) -> str:
     root = Path(pipeline.__file__).parent
-    return files_digest(root, [path for folder in MEASURING for path in sorted((root / folder).glob("*.py"))])
+    return files_digest(root, [path for folder in folders for path in sorted((root / folder).glob("*.py"))])

@@ -13,6 +13,7 @@ from pipeline.config.registry import Register
 from pipeline.config.settings import Settings
 from pipeline.console import say, table
 from pipeline.evaluation.evaluator import device_of, open_tests
+from pipeline.evaluation.journal import measuring_code
 from pipeline.evaluation.model_figures import ModelFigures
 from pipeline.evaluation.paired import RAINY, compared
 from pipeline.promotion.champion import append, move, settle
@@ -24,8 +25,8 @@ from pipeline.promotion.verdict import file_verdict
 from pipeline.registry.client import registry
 from pipeline.registry.versions import AGAIN, Version, figures, find_version, first_known, load_version
 from pipeline.storage.datasets import read_manifests
+from rdmc.data.journal import digest_of
 from rdmc.data.loader import PairStore
-from rdmc.data.pairs import sha256
 from rdmc.errors import CheckpointError, ConfigError, ServiceError
 from rdmc.models.base import Restorer
 
@@ -148,13 +149,14 @@ def _judged(
 
 
 def _basis(params: Params, here: dict[str, str], checks: list[Check], case: Case) -> str:
-    """A digest of everything that the verdict depends on: both models' weights, the images, the rules, and ``checks``.
+    """A digest of what the verdict depends on: both models, the images, the rules, ``checks``, and the code that judges.
 
     ``here`` maps each dataset to the digest of its manifest.
     """
     models = [(each.number, each.source, each.tags.get("model_sha256")) for each in (case.challenger, case.champion) if each]
     rules = [params.gate.rules(), params.evaluate.tile, params.seed]
-    return sha256(json.dumps([models, here, rules, [asdict(check) for check in checks]], sort_keys=True).encode())[:16]
+    code = measuring_code("promotion")
+    return digest_of([models, here, rules, [asdict(check) for check in checks], code])[:16]
 
 
 def _loaded(case: Case, settings: Settings, force: bool) -> tuple[Restorer | None, list[Check]]:

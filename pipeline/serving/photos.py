@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ CAMERA, SIZES = 0x8769, (0xA002, 0xA003)
 """EXIF's own folder of tags, and its tags of width and height in it."""
 GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
 """Pillow's modes without colour."""
+WARNINGS = Lock()
+"""Recorded warnings are those of all threads, so one photograph is read at a time."""
 SIGNATURE_AND_IHDR = 33
 """Bytes of a PNG before the place of its other chunks."""
 
@@ -83,7 +86,7 @@ class Photograph:
 
 def read_photo(source: Path | bytes) -> Photograph:
     """Read a photograph of any kind. Raises DataError as ``rdmc.data.images.read_rgb`` does."""
-    with warnings.catch_warnings(record=True) as said:  # Pillow reads damaged EXIF in part, and warns
+    with WARNINGS, warnings.catch_warnings(record=True) as said:  # Pillow reads damaged EXIF in part, and warns
         warnings.simplefilter("always")
         photo = _read(source)
     damaged = {f"damaged metadata ({one_line(warning.message)})" for warning in said if "EXIF" in str(warning.message)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 
@@ -171,3 +173,24 @@ def test_a_shared_pass_holds_at_most_the_pixels_of_a_tile() -> None:
     assert all(np.array_equal(one, image) for one, image in zip(found, images, strict=True))
     assert seen[:3] == [(3, 3, 200, 100), (3, 3, 200, 100), (1, 3, 200, 100)]
     assert all(number == 1 for number, *_ in seen[3:]), "large ones go in tiles, each alone"
+
+
+def test_the_choice_of_algorithms_comes_back_when_the_last_thread_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    both, image = threading.Barrier(2, timeout=60), np.zeros((8, 8, 3), np.uint8)
+
+    class Meets(nn.Module):
+        """Returns its input, once two threads are inside."""
+
+        def forward(self, rainy: Tensor) -> Tensor:
+            both.wait()
+            seen.append(torch.backends.cudnn.benchmark)
+            both.wait()
+            return rainy
+
+    seen = list[bool]()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(derain_image, Meets(), image) for _ in range(2))
+        assert np.array_equal(first.result(), second.result())
+    assert seen == [False, False]
+    assert torch.backends.cudnn.benchmark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -74,12 +75,13 @@ def test_images_share_the_threads_and_a_large_one_gets_more_of_them(four_threads
     assert torch.get_num_threads() == 4
 
 
-def test_a_shared_processor_counts_by_the_share(four_threads: None) -> None:
+def test_a_shared_processor_counts_by_the_share(four_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)  # each image takes a second
     shared = SharedNetwork(Watched(), 1024, CPU, 4)
     small, large = images(32, 1024)
-    assert shared(small)[1] < 0.02, "a quarter of the time"
-    assert shared(large)[1] >= 0.02
-    assert SharedNetwork(Watched(), 1024, CPU)(small)[1] >= 0.02, "alone"
+    assert shared(small)[1] == 0.25
+    assert shared(large)[1] == 1
+    assert SharedNetwork(Watched(), 1024, CPU)(small)[1] == 1, "alone"
 
 
 def test_a_gpu_has_one_image_at_a_time(four_threads: None) -> None:

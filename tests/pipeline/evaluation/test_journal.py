@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.evaluation import journal
-from pipeline.evaluation.journal import ImageJournal, network_digest
+from pipeline.evaluation.journal import ImageJournal, measuring_code, network_digest
 from rdmc.models.rdmc import RDMC, RDMCConfig
 
 
@@ -51,6 +51,11 @@ def test_other_versions_of_the_libraries_have_other_journals(tmp_path: Path, mon
     before = ImageJournal(tmp_path, "model").path
     monkeypatch.setattr(journal, "VERSIONS", ["another"])
     assert ImageJournal(tmp_path, "model").path != before
+
+
+def test_further_folders_of_code_count_where_they_are_named() -> None:
+    assert measuring_code() == measuring_code()
+    assert measuring_code("promotion") != measuring_code()
 
 
 def test_a_network_is_its_weights_and_its_config() -> None:

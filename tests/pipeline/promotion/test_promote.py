@@ -234,7 +234,7 @@ def test_deleted_champions_are_skipped(versions: PromotionStore, capsys: pytest.
 def test_a_refusal_is_not_repeated(
     versions: PromotionStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is judged again once something changes: the rules, the champion, or the version's tags."""
+    """It is judged again once something changes: the rules, the champion, the version's tags, or the code that judges."""
     assert not versions.promote("2")
     document = versions.tag("2", "verdict_artifact")
     judged = []
@@ -256,6 +256,9 @@ def test_a_refusal_is_not_repeated(
     assert versions.promote("1")
     assert not versions.promote("2")
     assert (len(judged), versions.entries()) == (4, 5)
+    monkeypatch.setattr(promote, "measuring_code", lambda folder: ["mended", folder])
+    assert not versions.promote("2")
+    assert (len(judged), versions.entries()) == (5, 6)
 
 
 def test_versions_that_cannot_be_judged(versions: PromotionStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,11 @@ def test_a_picture_that_is_too_long_for_the_format_is_an_error() -> None:
     photo = read_photo(encode_png(np.zeros((1, 17_000, 3), np.uint8)))
     with pytest.raises(DataError, match=r"^17000x1 pixels: cannot be written as WEBP .*; write a PNG$"):
         photo.encoded(photo.pixels, "WEBP")
+
+
+def test_photographs_read_at_the_same_time_have_each_their_own_losses() -> None:
+    damaged = saved(of_mode("RGB"), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    files = [damaged, saved(of_mode("RGB"), "JPEG")] * 40
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read_photo, files))
+    assert [len(photo.lost) for photo in found] == [1, 0] * 40
