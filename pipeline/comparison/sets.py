@@ -8,7 +8,7 @@ its pairs and the mean PSNR-Y of its rainy images.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,8 +90,8 @@ class FolderPairs:
         return [(f"{self._name}/{match.name}", scene) for match, scene in zip(self._matches, self._scenes, strict=True)]
 
 
-def pair_sets(names: Sequence[str], project: Project[Params] | None) -> list[PairSet]:
-    """Open the datasets and folders that a user names, in order, each under a name of its own.
+def pair_sets(names: Sequence[str], project: Project[Params] | None, taken: Collection[str] = ()) -> list[PairSet]:
+    """Open the datasets and folders that a user names, in order, each under a name of its own, which is not ``taken``.
 
     Raises ConfigError for a name that is neither, DataError for one without pairs that can be used.
     """
@@ -103,7 +103,7 @@ def pair_sets(names: Sequence[str], project: Project[Params] | None) -> list[Pai
         if project and name in known:
             found.append(_packed(project, name))
         elif Path(name).is_dir():
-            found.append(_folder(Path(name), {other.name for other in found} | set(known)))
+            found.append(_folder(Path(name), {other.name for other in found} | {*known, *taken}))
         else:
             there = f"a dataset of params.yaml ({', '.join(known)})" if known else "a dataset (there is no params.yaml here)"
             raise ConfigError(f"{name}: neither {there} nor a folder; name one of these")
@@ -142,7 +142,7 @@ def _folder(root: Path, taken: set[str]) -> PairSet:
     spread = float(np.std(psnr, ddof=1)) if len(psnr) > 1 else math.inf
     known = known_copies(Measured(split, len(kept), float(np.mean(psnr)), spread))
     entry, copy = known[0] if known else (None, None)
-    name = _name(root, entry.name if entry else "", taken)
+    name = set_name(root, taken, entry.name if entry else "")
     pairs = FolderPairs(name, kept, sha256("\n".join(lines).encode()), scenes)
     return PairSet(name, pairs, f"{root}, {split} pairs", entry, copy, faults, split)
 
@@ -158,8 +158,8 @@ def _matches(root: Path) -> tuple[Sequence[Match], str, Sequence[Fault]]:
     return chosen, split, [fault for fault in found.faults if fault.kind == "unmatched"]
 
 
-def _name(root: Path, known: str, taken: set[str]) -> str:
-    """A short name that no other dataset has: that of the benchmark, else of the folder, else of the folders above it too."""
+def set_name(root: Path, taken: Collection[str], known: str = "") -> str:
+    """A short name that is not ``taken``: that of the ``known`` benchmark, else of the folder, else of those above it too."""
     parts = [clean_name(part) for part in root.resolve().parts[-3:]]
     longer = ["-".join(parts[-count:]) for count in range(1, len(parts) + 1)]
     named = [known, f"{known}-{parts[-1]}"] if known else []

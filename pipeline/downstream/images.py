@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.comparison.sets import PairSet, pair_sets
+from pipeline.comparison.sets import PairSet, pair_sets, set_name
 from pipeline.config.params import Params
 from pipeline.config.project import Project
 from rdmc.data.images import Image, read_rgb
@@ -59,26 +59,28 @@ class CaseSet:
 def case_sets(names: Sequence[str], project: Project[Params] | None) -> list[CaseSet]:
     """Open what a user names: datasets of params.yaml, folders of pairs, and folders of photographs without a clean image.
 
+    Each gets a name of its own, by which its figures and pictures are told from those of the others.
+
     Raises ConfigError for a name that is none of these, DataError for one without pictures.
     """
     found: list[CaseSet] = []
+    known = project.params.datasets if project else {}
     for name in dict.fromkeys(names):
-        packed = project is not None and name in project.params.datasets
-        if not packed and Path(name).is_dir() and not find_pairs(Path(name), Hints(split="test")).matches:
-            found.append(_photographs(Path(name)))
+        if name not in known and Path(name).is_dir() and not find_pairs(Path(name), Hints(split="test")).matches:
+            found.append(_photographs(Path(name), {*known, *(one.name for one in found)}))
         else:
-            (pairs,) = pair_sets([name], project)
+            (pairs,) = pair_sets([name], project, {one.name for one in found})
             found.append(CaseSet(pairs.name, pairs))
     return found
 
 
-def _photographs(root: Path) -> CaseSet:
+def _photographs(root: Path, taken: Collection[str]) -> CaseSet:
     paths = pictures(root)
     if not paths:
         raise DataError(f"{root}: no pictures; name a folder of pairs or of photographs")
     stems = Counter(path.stem for path in paths)
     names = {path: path.stem if stems[path.stem] == 1 else _long(path, root) for path in paths}
-    return CaseSet(root.resolve().name, names=names)
+    return CaseSet(set_name(root, taken), names=names)
 
 
 def _long(path: Path, root: Path) -> str:

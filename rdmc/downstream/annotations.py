@@ -1,13 +1,14 @@
 """Objects that people have marked: COCO's JSON, or a folder of VOC's XML files, one for each image.
 
 What cannot be used is set aside with a reason: a box without an area or outside its image, an annotation of an image that is
-not there.
+not there, images of one name in several folders.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,14 +78,20 @@ def _coco(found: Mapping[str, Any]) -> Annotations:
     place = {one["id"]: number for number, one in enumerate(categories)}
     stems = {one["id"]: Path(one["file_name"]).stem for one in found["images"]}
     result = Annotations(names=tuple(str(one["name"]) for one in categories))
-    rows: dict[str, list[tuple[list[float], int]]] = {stem: [] for stem in stems.values()}
+    counts = Counter(stems.values())
+    rows: dict[str, list[tuple[list[float], int]]] = {stem: [] for stem in counts if counts[stem] == 1}
+    result.faults += [
+        Fault(stem, f"{count} annotated images have this name, so they cannot be told apart; rename the files", "ambiguous")
+        for stem, count in counts.items()
+        if count > 1
+    ]
     for one in found["annotations"]:
         stem = stems.get(one["image_id"])
         x, y, width, height = map(float, one["bbox"])
         label = place.get(one["category_id"])
         if stem is None or label is None:
             result.faults.append(Fault(f"annotation {one['id']}", "its image or category is not in the file", "absent"))
-        elif not one.get("iscrowd"):  # a crowd is no object to find
+        elif stem in rows and not one.get("iscrowd"):  # a crowd is no object to find
             rows[stem].append(([x, y, x + width, y + height], label))
     return _collected(result, rows)
 

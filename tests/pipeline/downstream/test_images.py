@@ -43,6 +43,16 @@ def test_pairs_have_a_clean_image_and_photographs_have_none(
     assert [Path(fault.file).name for fault in faults] == ["b.jpg"]
 
 
+def test_sets_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+    pairs = [str(pair_folder(tmp_path / parent / "set", 2)) for parent in ("one", "two")]
+    real = [tmp_path / parent / "real" for parent in ("one", "two")]
+    for folder in real:
+        folder.mkdir()
+        write_png(folder / "a.png", scene(1))
+    found = case_sets([*pairs, *map(str, real)], None)
+    assert [one.name for one in found] == ["set", "two-set", "real", "two-real"]
+
+
 def test_photographs_of_one_name_stay_apart(tmp_path: Path) -> None:
     for name in ("one/a.png", "two/a.png", "two/a.bmp", "b.png"):
         write_png(tmp_path / "x.png", scene(1))

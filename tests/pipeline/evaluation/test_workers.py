@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,22 @@ from tests.support.imports import ROOT
 
 pytestmark = pytest.mark.slow
 COUNT = 4 * FEW
+KILLED = f"""
+import os, runpy, signal
+from rdmc.data.journal import PieceJournal
+
+add, done = PieceJournal.add, []
+
+def add_and_die(self, index, result):
+    add(self, index, result)
+    done.append(index)
+    if len(done) == {FEW}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+PieceJournal.add = add_and_die
+runpy.run_module("pipeline", run_name="__main__")
+"""
+"""The command line, which is killed right after its sixteenth image is in the journal."""
 
 
 @pytest.fixture
@@ -72,23 +87,19 @@ def test_an_error_of_a_worker_is_that_of_the_library(project: Project[Params]) -
 
 
 def test_a_killed_evaluation_resumes_over_workers_too(project: Project[Params]) -> None:
-    """The whole command is killed by SIGKILL in the middle, and run again with two workers."""
+    """The whole command is killed by SIGKILL when it has finished some images, and run again with two workers."""
     expected = figures(project)
     shutil.rmtree(project.paths.pictures)
     root, params = project.paths.root, project.paths.root / "params.yaml"
     write_tiny_params(params, {"evaluate.pictures": 0})
-    command = [sys.executable, "-m", "pipeline", "evaluate", "--params", str(params)]
+    arguments = ["evaluate", "--params", str(params)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RDMC_DATA": str(root), "RDMC_WORKERS": "1", "RDMC_GPU": "false"}
-    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL)
-    while process.poll() is None and _finished(project.paths) < FEW:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before = _finished(project.paths)
-    assert 0 < before < COUNT + 3, "it was killed before its end"
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=root, env=environment, check=False)
+    assert (killed.returncode, _finished(project.paths)) == (-signal.SIGKILL, FEW)
     environment["RDMC_WORKERS"] = "2"
+    command = [sys.executable, "-m", "pipeline", *arguments]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
-    assert f"{before} of {COUNT + 3} images were finished" in done.stdout
+    assert f"{FEW} of {COUNT + 3} images were finished" in done.stdout
     found = json.loads(project.paths.evaluate_metrics.read_text())
     assert {name: found[name] for name in expected} == close_to(expected)
     assert _finished(project.paths) == 0

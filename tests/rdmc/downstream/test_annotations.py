@@ -47,6 +47,18 @@ def test_cocos_file(tmp_path: Path) -> None:
     assert [fault.file for fault in found.missing({"a": (50, 100)})] == ["b"]
 
 
+def test_images_of_one_name_in_several_folders_are_set_aside(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": name} for number, name in enumerate(("one/a.jpg", "two/a.jpg", "two/b.jpg"))]
+    boxes = [{"id": 9 + one, "image_id": one, "category_id": 1, "bbox": [0, 0, 9 + one, 9]} for one in range(3)]
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "car"}]}))
+    found = read_annotations(path)
+    assert {stem: objects.boxes.tolist() for stem, objects in found.objects.items()} == {"b": [[0, 0, 11, 9]]}
+    assert [(fault.file, fault.reason.partition(",")[0]) for fault in found.faults] == [
+        ("a", "2 annotated images have this name")
+    ]
+
+
 def test_vocs_folder(tmp_path: Path) -> None:
     for name, kind, right in (("a", "car", 20), ("b", "zebra", 20), ("c", "car", 1)):
         (tmp_path / f"{name}.xml").write_text(VOC.format(kind, right))
