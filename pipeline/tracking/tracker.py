@@ -18,6 +18,7 @@ from pipeline.tracking.client import (
     experiment_id,
     faults,
     knows_run,
+    leave,
     missing_figures,
     now_ms,
     send_metrics,
@@ -153,6 +154,9 @@ class Tracker:
         if not self.sent:
             files = f" and {len(self._attached)} files" if self._attached else ""
             say(f"MLflow: {self._lost + len(self._figures)} figures{files} of {self._name} were never sent")
+        if self._client is not None:
+            leave(self._client)
+            self._client = None
 
     @property
     def sent(self) -> bool:
