@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,10 @@ from rdmc.errors import ServiceError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+OPENING = "opening"
+"""The tag with a random value of the Tracker that opened the run."""
 BUFFER = 20_000
 """Metrics kept while MLflow does not answer. The oldest are dropped first."""
 PAUSES = (1.0, 60.0)
@@ -81,11 +85,12 @@ class Tracker:
         """The run's id; None until a run could be opened."""
         self.experiment_id = ""
         """The id of its experiment; empty until then."""
+        self._opening = ""  # the value of the tag, from the first attempt to open a new run
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
         self._started, self._status = now_ms(), ""
         self._client: MlflowClient | None = None
         self._monitor: Any = None  # MLflow's thread that samples system metrics; untyped
-        self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
+        self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._drop_twins, self._describe, self._watch]
         self._figures: list[Figure] = []
         self._attached: list[Callable[[MlflowClient], None]] = []
         self._lost, self._down, self._pause, self._next = 0, False, PAUSES[0], 0.0
@@ -147,6 +152,7 @@ class Tracker:
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
+        self._todo.append(self._drop_twins)  # once more, for an opening that was carried out late
         self._send()
         while self._down and (left := until - time.monotonic()) > 0:
             time.sleep(min(PAUSES[0], left))
@@ -207,8 +213,21 @@ class Tracker:
         if self.run_id and knows_run(client, self.run_id):
             client.update_run(self.run_id, status="RUNNING")
         else:
-            run = client.create_run(experiment, start_time=self._started, tags=as_text(self._tags), run_name=self._name)
+            opened = self._opened(client)  # by an attempt that got no answer
+            self._opening = self._opening or secrets.token_hex(16)
+            tags = as_text({**self._tags, OPENING: self._opening})
+            run = opened[0] if opened else client.create_run(experiment, self._started, tags, self._name)
             self.run_id = run.info.run_id
+
+    def _opened(self, client: MlflowClient) -> list[Run]:
+        """The runs that this Tracker has opened: several where requests that got no answer were carried out all the same."""
+        return list(client.search_runs([self.experiment_id], f"tags.{OPENING} = '{self._opening}'")) if self._opening else []
+
+    def _drop_twins(self, client: MlflowClient) -> None:
+        """Delete the other runs that this Tracker has opened: nobody would ever end them."""
+        for run in self._opened(client):
+            if run.info.run_id != self.run_id:
+                client.delete_run(run.info.run_id)
 
     def _describe(self, client: MlflowClient) -> None:
         send_params(client, str(self.run_id), self._params, self._tags)
