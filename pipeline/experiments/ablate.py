@@ -158,6 +158,10 @@ class AblationRuns(TrialRuns):
         """``variant/seed``."""
         return str(trial.config["trial"])
 
+    def identity(self, trial: Any) -> dict[str, str]:
+        """The name of the trial, and the digest of what it trains: under the same name, a variant may have changed."""
+        return {**super().identity(trial), "digest": self.todo[self.title(trial)].digest}
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log and show a validation; write, log and show a trial's final result."""
         if "figures" not in result:

@@ -59,8 +59,14 @@ class TrialRuns(tune.Callback):
 
     def tracker(self, trial: Any) -> Tracker:
         """A tracker for a trial's run: a new run, or the earlier one where the command resumes. Runs in the writing thread."""
-        tags = {"stage": "trial", **run_tags("ablate", f"Trial {self.title(trial)} of an ablation.")}
-        return Tracker.start(self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent)
+        title, own = self.title(trial), self.identity(trial)
+        tags = {"stage": "trial", **own, **run_tags("ablate", f"Trial {title} of an ablation.")}
+        same = ("mlflow.parentRunId", *own) if self.parent else ()
+        return Tracker.start(self.settings, title, self.params_of(trial.config), tags, parent_run_id=self.parent, same=same)
+
+    def identity(self, trial: Any) -> dict[str, str]:
+        """The tags by which a later command finds a trial's run among those of the same parent."""
+        return {"trial": trial.config["trial"]}
 
     def params_of(self, config: Config) -> dict[str, Any]:
         """The params that a trial trains with, as its run shows them; only the chosen values where they cannot be used."""
