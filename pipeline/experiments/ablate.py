@@ -206,7 +206,7 @@ def _publish(project: Project[Params], trials: Sequence[Trial], parent: Tracker,
         shown = write.with_suffix(picture.suffix)
         shutil.copyfile(picture, shown)
         fill_page(write, MARKERS, markdown(columns, cells, below, shown.name))
-    parent.log(_means(variants), params.ablation.steps)
+    parent.conclude(_means(variants), params.ablation.steps)
     attach_files(project.settings, parent.run_id, [page, picture])
     table("ablation: test images, mean ± standard deviation over seeds", columns, cells)
     say(f"the table with its conditions: {write or page}")

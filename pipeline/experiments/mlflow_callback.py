@@ -18,6 +18,8 @@ from pipeline.tracking.tracker import LAST, Tracker
 from rdmc.errors import RdmcError
 
 METRIC = "psnr_y"
+FIGURES = ("loss", "lr", METRIC, "ssim_y", "images_per_second")
+"""The figures of a validation that a trial's run has."""
 Config = dict[str, Any]
 """A trial's configuration in Ray Tune; ``trial`` is its name, unique in the sweep."""
 Choose = Callable[[Params, Config], Params]
@@ -83,7 +85,7 @@ class TrialRuns(tune.Callback):
         """Log and show a validation."""
         if METRIC not in result:
             return
-        figures = {key: float(result[key]) for key in ("loss", "lr", METRIC, "ssim_y", "images_per_second") if key in result}
+        figures = {key: float(result[key]) for key in FIGURES if key in result}
         self.log(trial, figures, int(result["step"]))
         say(f"{self.title(trial)}  step {result['step']:.0f}  PSNR-Y {result[METRIC]:.2f} dB")
 

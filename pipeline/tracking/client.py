@@ -163,16 +163,27 @@ def send_params(client: MlflowClient, run_id: str, params: Mapping[str, Any], ta
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in as_text(tags).items()])
 
 
-def missing_figures(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> list[Figure]:
-    """The figures of ``rows`` that the run does not have at their ``step``, under MLflow's names."""
-    names = sorted({name for row in rows for name in row} - {"step"})
-    known = {name: {figure.step for figure in client.get_metric_history(run_id, metric_name(name))} for name in names}
+def figures_of(rows: Sequence[Mapping[str, float]]) -> list[Figure]:
+    """The figures of ``rows`` under MLflow's names. A row has the ``step`` beside its figures."""
+    now = now_ms()
     return [
-        (metric_name(name), float(value), now_ms(), int(row["step"]))
+        (metric_name(name), float(value), now, int(row["step"]))
         for row in rows
         for name, value in row.items()
-        if name != "step" and int(row["step"]) not in known[name]
+        if name != "step"
     ]
+
+
+def known_steps(client: MlflowClient, run_id: str, metric: str) -> set[int]:
+    """The steps at which the run has a metric, which is given by MLflow's name."""
+    return {figure.step for figure in client.get_metric_history(run_id, metric)}
+
+
+def missing_figures(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> list[Figure]:
+    """The figures of ``rows`` that the run does not have at their ``step``, under MLflow's names."""
+    figures = figures_of(rows)
+    known = {metric: known_steps(client, run_id, metric) for metric in {figure[0] for figure in figures}}
+    return [figure for figure in figures if figure[3] not in known[figure[0]]]
 
 
 def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> None:

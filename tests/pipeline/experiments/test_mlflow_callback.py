@@ -55,6 +55,7 @@ def test_each_trial_is_one_run_under_the_parent(store: str, capsys: pytest.Captu
         runs.on_trial_start(0, [], good)  # a restart
         for step in (2, 4):
             runs.on_trial_result(0, [], good, {"step": step, "psnr_y": 20.0 + step, "loss": 1 / step, "other": 1})
+        runs.on_trial_result(0, [], good, {"step": 4, "psnr_y": 24.0, "loss": 0.3})  # as a restarted trial repeats it
         runs.on_trial_result(0, [], good, {"step": 5, "loss": 0.1})
         runs.on_trial_complete(0, [], good)
         runs.on_trial_complete(0, [], bad)
