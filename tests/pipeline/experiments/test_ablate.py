@@ -213,6 +213,35 @@ def test_a_killed_ablation_goes_on_in_the_runs_of_its_trials(store: str, tmp_pat
     assert run_of(trial, None) != first, "MLflow did not answer when the ablation began"
 
 
+def test_the_runs_of_trials_that_had_ended_before_a_kill_are_ended_by_the_next_command(
+    store: str, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, client = Paths(tmp_path), MlflowClient(store)
+    make_dataset(paths, "heavy")
+    train = ablate._train
+
+    def killed(project: Project[Params], todo: list[Trial], parent: str | None) -> list[str]:
+        """It has the result of the first trial. MLflow has not, and knows nothing of the end of either."""
+        train(project, todo[:1], parent)
+        for trial in todo:
+            begun(trial, parent, paths.ablation)
+        raise KeyboardInterrupt
+
+    before, after = (
+        tiny_params({**TINY, "ablation.variants": {"full": {}, name: {"network.passes": passes}}})
+        for name, passes in (("one-pass", 1), ("two-passes", 2))
+    )
+    monkeypatch.setattr(ablate, "_train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ablate.run(Project(before, SETTINGS, paths))
+    monkeypatch.setattr(ablate, "_train", train)
+    ablate.run(Project(after, SETTINGS, paths))
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    runs = {run.info.run_name: run for run in found if "mlflow.parentRunId" in run.data.tags}
+    assert {name: run.info.status for name, run in runs.items()} == {"full/0": "FINISHED", "one-pass/0": "KILLED"}
+    assert runs["full/0"].data.metrics["test/overall/psnr_y"] == 22.0
+
+
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     trial = plan(tiny_params(TINY), "", "")[0]
     assert read_score(tmp_path, trial) is None
