@@ -18,6 +18,20 @@ def pytest_configure() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def same_variables() -> Iterator[None]:
+    """Restore the variables of MLflow and Ray, which both set for the whole process, as this program does."""
+    kept = _shared_variables()
+    yield
+    for name in _shared_variables().keys() - kept:
+        del os.environ[name]
+    os.environ.update(kept)
+
+
+def _shared_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_", "RAY_"))}
+
+
 @pytest.fixture(scope="session")
 def s3_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server for all tests of a session; tests use it through ``s3``."""

@@ -41,7 +41,7 @@ from pipeline.experiments.ablation import (
 from pipeline.experiments.ablation_table import MARKERS, conditions, header, markdown, rainy_row, rows
 from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
-from pipeline.registry.publish import attach_files
+from pipeline.registry.publish import attach_files, open_children
 from pipeline.storage.datasets import open_pairs, with_digests
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.metric_names import TEST
@@ -90,6 +90,7 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
     with Tracker.start(settings, title, shown, tags, run_id=_recall(paths, name)) as parent:
         write_text(paths.ablation / "run.json", json.dumps({"name": name, "run_id": parent.run_id}) + "\n")
         failed = _train(project, todo, parent.run_id) if todo else []
+        _end_open(project, trials, parent.run_id)
         _publish(project, trials, parent, write)
         if failed:
             raise TrainingError(
@@ -125,6 +126,17 @@ def _train(project: Project[Params], todo: list[Trial], parent: str | None) -> l
     return list(failed)
 
 
+def _end_open(project: Project[Params], trials: Sequence[Trial], parent: str | None) -> None:
+    """End the MLflow runs of trials that are open still, as after a kill, and give them the results that there are."""
+    known = {trial.digest: trial for trial in trials}
+    for run in open_children(project.settings, parent) if parent else ():
+        trial = known.get(run.data.tags.get("digest", ""))
+        score = read_score(project.paths.ablation, trial) if trial else None
+        tracker = Tracker.start(project.settings, str(run.info.run_name), {}, run_id=run.info.run_id)
+        tracker.log(_flat(score) if score else {}, project.params.ablation.steps)
+        tracker.finish("FINISHED" if score else "KILLED")
+
+
 def _choose(params: Params, config: dict[str, Any]) -> Params:
     variant, _, seed = config["trial"].partition("/")
     return variant_params(params, variant, int(seed))
@@ -157,6 +169,10 @@ class AblationRuns(TrialRuns):
     def title(self, trial: Any) -> str:
         """``variant/seed``."""
         return str(trial.config["trial"])
+
+    def identity(self, trial: Any) -> dict[str, str]:
+        """The name of the trial, and the digest of what it trains: under the same name, a variant may have changed."""
+        return {**super().identity(trial), "digest": self.todo[self.title(trial)].digest}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log and show a validation; write, log and show a trial's final result."""
@@ -202,7 +218,7 @@ def _publish(project: Project[Params], trials: Sequence[Trial], parent: Tracker,
         shown = write.with_suffix(picture.suffix)
         shutil.copyfile(picture, shown)
         fill_page(write, MARKERS, markdown(columns, cells, below, shown.name))
-    parent.log(_means(variants), params.ablation.steps)
+    parent.conclude(_means(variants), params.ablation.steps)
     attach_files(project.settings, parent.run_id, [page, picture])
     table("ablation: test images, mean ± standard deviation over seeds", columns, cells)
     say(f"the table with its conditions: {write or page}")

@@ -18,6 +18,8 @@ from pipeline.tracking.tracker import LAST, Tracker
 from rdmc.errors import RdmcError
 
 METRIC = "psnr_y"
+FIGURES = ("loss", "lr", METRIC, "ssim_y", "images_per_second")
+"""The figures of a validation that a trial's run has."""
 Config = dict[str, Any]
 """A trial's configuration in Ray Tune; ``trial`` is its name, unique in the sweep."""
 Choose = Callable[[Params, Config], Params]
@@ -59,8 +61,14 @@ class TrialRuns(tune.Callback):
 
     def tracker(self, trial: Any) -> Tracker:
         """A tracker for a trial's run: a new run, or the earlier one where the command resumes. Runs in the writing thread."""
-        tags = {"stage": "trial", **run_tags("ablate", f"Trial {self.title(trial)} of an ablation.")}
-        return Tracker.start(self.settings, self.title(trial), self.params_of(trial.config), tags, parent_run_id=self.parent)
+        title, own = self.title(trial), self.identity(trial)
+        tags = {"stage": "trial", **own, **run_tags("ablate", f"Trial {title} of an ablation.")}
+        same = ("mlflow.parentRunId", *own) if self.parent else ()
+        return Tracker.start(self.settings, title, self.params_of(trial.config), tags, parent_run_id=self.parent, same=same)
+
+    def identity(self, trial: Any) -> dict[str, str]:
+        """The tags by which a later command finds a trial's run among those of the same parent."""
+        return {"trial": trial.config["trial"]}
 
     def params_of(self, config: Config) -> dict[str, Any]:
         """The params that a trial trains with, as its run shows them; only the chosen values where they cannot be used."""
@@ -77,7 +85,7 @@ class TrialRuns(tune.Callback):
         """Log and show a validation."""
         if METRIC not in result:
             return
-        figures = {key: float(result[key]) for key in ("loss", "lr", METRIC, "ssim_y", "images_per_second") if key in result}
+        figures = {key: float(result[key]) for key in FIGURES if key in result}
         self.log(trial, figures, int(result["step"]))
         say(f"{self.title(trial)}  step {result['step']:.0f}  PSNR-Y {result[METRIC]:.2f} dB")
 

@@ -20,7 +20,7 @@ from pipeline.config.recipe import flatten, with_architecture
 from pipeline.config.settings import Settings
 from pipeline.config.tune import Tune, example
 from pipeline.console import say, table
-from pipeline.experiments.mlflow_callback import METRIC, TrialRuns
+from pipeline.experiments.mlflow_callback import FIGURES, METRIC, TrialRuns
 from pipeline.experiments.sweep.algorithms import changes_weights, front
 from pipeline.experiments.sweep.ledger import PREFIX, Ledger, SweepTrial, check_same, stopped, unfinished
 from pipeline.experiments.sweep.plots import pictures
@@ -77,7 +77,7 @@ def run(project: Project[Params], resume: bool = False, sweep: str = "") -> None
             ledger.run_id = parent.run_id
             best, runs = _search(project, ledger, parent.run_id)
             score = {f"best_{METRIC}": float(best.score or 0)} if best else {}
-            parent.log({**score, "trials": len(ledger.trials), "seconds": ledger.elapsed}, 0)
+            parent.conclude({**score, "trials": len(ledger.trials), "seconds": ledger.elapsed}, 0)
             attach_files(settings, parent.run_id, [paths.trials, paths.best_params, *sorted(paths.sweep.glob("*.png"))])
             parent.finish("FINISHED" if best else "FAILED", LAST if parent.run_id else 0.0)
     if parent.sent and runs.sent:
@@ -184,7 +184,7 @@ class SweepRuns(TrialRuns):
         self.controller, self.ledger = controller, controller.ledger
 
     def tracker(self, trial: Any) -> Tracker:
-        """A tracker for a trial's run: a new run, or the run of an earlier session, to which all validations are sent again."""
+        """A tracker for a trial's run: a new run, or that of an earlier session, which gets the validations that it lacks."""
         record = self._record(trial)
         about = run_tags("tune", f"Trial {trial.config['trial']} of the sweep `{self.ledger.name}`.")
         tags = {"stage": "trial", "sweep": self.ledger.name, "trial": trial.config["trial"], **about}
@@ -193,8 +193,8 @@ class SweepRuns(TrialRuns):
             run_id=record.run_id, same=("sweep", "trial"),
         )  # fmt: skip
         record.run_id = tracker.run_id  # the next save writes it; a run whose id is lost is found by its tags
-        for row in record.rows if self.ledger.resumed else ():
-            tracker.log({name: value for name, value in row.items() if name not in ("step", "step_seconds")}, int(row["step"]))
+        if self.ledger.resumed:
+            tracker.complete([{name: row[name] for name in ("step", *FIGURES) if name in row} for row in record.rows])
         return tracker
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.settings import Settings
 from pipeline.storage.s3 import refusals
-from pipeline.tracking.client import connect, faults, shown_uri, sqlite_path
+from pipeline.tracking.client import connect, faults, leave, shown_uri, sqlite_path
 from rdmc.errors import MissingError, ServiceError, one_line
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ ARTIFACT = "model"
 
 @contextmanager
 def registry(settings: Settings) -> Iterator[MlflowClient]:
-    """Give MLflow's client to the block. An error of MLflow or its bucket inside the block becomes a one-line ServiceError."""
+    """Give MLflow's client to the block. An error of MLflow or its bucket inside the block becomes a one-line ServiceError.
+
+    In the block, requests may take two minutes each (``connect``), because uploads are among them.
+    """
     try:
         client = connect(settings)
     except faults() as error:
@@ -38,6 +41,8 @@ def registry(settings: Settings) -> Iterator[MlflowClient]:
             yield client
     except faults() as error:
         raise _refused(settings, error) from None
+    finally:
+        leave(client)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Write a version into MLflow: figures, datasets and files of its run, the logged model, and the version itself.
 
-Except for ``attach_files``, everything here is used inside ``pipeline.registry.client.registry``, which sets MLflow's address.
+Except for ``attach_files`` and ``open_children``, everything here is used inside ``pipeline.registry.client.registry``, which
+sets MLflow's address.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rdmc.models.genotype import GENOTYPE, Genotype
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.models import ModelSignature
 
 SOURCE = Path(__file__).with_name("pyfunc.py")
@@ -245,6 +247,18 @@ def attach_files(settings: Settings, run_id: str | None, files: Sequence[Path]) 
                     client.log_artifact(run_id, str(file))
     except ServiceError as error:
         say(f"warning: MLflow does not have {', '.join(file.name for file in files)}: {error}")
+
+
+def open_children(settings: Settings, parent: str) -> list[Run]:
+    """The runs under the run ``parent`` that have not ended; none, with a warning, where MLflow fails."""
+    try:
+        with registry(settings) as client:
+            experiment = client.get_run(parent).info.experiment_id
+            wanted = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+            return list(client.search_runs([experiment], wanted))
+    except ServiceError as error:
+        say(f"warning: runs of trials may stay open in MLflow: {error}")
+        return []
 
 
 def _leaves(group: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

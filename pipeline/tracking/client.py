@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit, urlunsplit
+from weakref import WeakKeyDictionary
 
 from pipeline.config.settings import Settings
 from pipeline.console import note
@@ -38,20 +39,38 @@ Figure = tuple[str, float, int, int]
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 """MLflow's limits per request."""
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+_timeouts: WeakKeyDictionary[MlflowClient, float] = WeakKeyDictionary()
+"""The clients in use, and the seconds that each one's requests may take."""
+_settling = threading.Lock()
 
 
-def connect(settings: Settings, timeout: float = 120, retries: int = 1) -> MlflowClient:
-    """A client of the settings' MLflow. ``timeout`` (s) and ``retries`` per request apply unless the environment sets them.
+def connect(settings: Settings, timeout: float = 120) -> MlflowClient:
+    """A client of the settings' MLflow whose requests may take ``timeout`` s each, and are repeated once.
+
+    MLflow has one timeout for the whole process. While several clients are in use, until they ``leave``, the longest counts:
+    a shorter one would break off another thread's upload, a longer one only delays the word that a server is gone. Variables
+    that the user has set (MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_HTTP_REQUEST_MAX_RETRIES) count before all of this.
 
     Raises ServiceError if nothing answers, and MLflow's own errors (``faults``).
     """
     check_reachable(settings)
     in_place(settings)
-    _settle(timeout, retries)
+    _settle()
     from mlflow import MlflowClient
 
     _quieten()
-    return MlflowClient(settings.tracking_uri, settings.tracking_uri)
+    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+    with _settling:
+        _timeouts[client] = timeout
+        _limit_requests()
+    return client
+
+
+def leave(client: MlflowClient) -> None:
+    """Let the timeout of a client that ``connect`` gave count no longer."""
+    with _settling:
+        _timeouts.pop(client, None)
+        _limit_requests()
 
 
 def in_place(settings: Settings) -> None:
@@ -144,16 +163,27 @@ def send_params(client: MlflowClient, run_id: str, params: Mapping[str, Any], ta
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in as_text(tags).items()])
 
 
-def missing_figures(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> list[Figure]:
-    """The figures of ``rows`` that the run does not have at their ``step``, under MLflow's names."""
-    names = sorted({name for row in rows for name in row} - {"step"})
-    known = {name: {figure.step for figure in client.get_metric_history(run_id, metric_name(name))} for name in names}
+def figures_of(rows: Sequence[Mapping[str, float]]) -> list[Figure]:
+    """The figures of ``rows`` under MLflow's names. A row has the ``step`` beside its figures."""
+    now = now_ms()
     return [
-        (metric_name(name), float(value), now_ms(), int(row["step"]))
+        (metric_name(name), float(value), now, int(row["step"]))
         for row in rows
         for name, value in row.items()
-        if name != "step" and int(row["step"]) not in known[name]
+        if name != "step"
     ]
+
+
+def known_steps(client: MlflowClient, run_id: str, metric: str) -> set[int]:
+    """The steps at which the run has a metric, which is given by MLflow's name."""
+    return {figure.step for figure in client.get_metric_history(run_id, metric)}
+
+
+def missing_figures(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, float]]) -> list[Figure]:
+    """The figures of ``rows`` that the run does not have at their ``step``, under MLflow's names."""
+    figures = figures_of(rows)
+    known = {metric: known_steps(client, run_id, metric) for metric in {figure[0] for figure in figures}}
+    return [figure for figure in figures if figure[3] not in known[figure[0]]]
 
 
 def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> None:
@@ -164,12 +194,22 @@ def send_metrics(client: MlflowClient, run_id: str, figures: list[Figure]) -> No
         client.log_batch(run_id, metrics=[Metric(*figure) for figure in figures[start : start + METRICS_A_CALL]])
 
 
-def _settle(timeout: float, retries: int) -> None:
+def _limit_requests() -> None:
+    """Give requests the longest timeout of the clients in use.
+
+    It is MLflow's default that is set, not its variable, which this and child processes would then take for the user's own.
+    """
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 1
+    if _timeouts:
+        MLFLOW_HTTP_REQUEST_TIMEOUT.default = max(1, math.ceil(max(_timeouts.values())))
+
+
+def _settle() -> None:
     """Set the MLflow variables that the user has not set."""
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout))),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }

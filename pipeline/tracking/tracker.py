@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,22 @@ from pipeline.tracking.client import (
     connect,
     experiment_id,
     faults,
+    figures_of,
+    known_steps,
     knows_run,
-    missing_figures,
+    leave,
     now_ms,
     send_metrics,
     send_params,
 )
-from pipeline.tracking.metric_names import metric_name
 from rdmc.errors import ServiceError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+OPENING = "opening"
+"""The tag with a random value of the Tracker that opened the run."""
 BUFFER = 20_000
 """Metrics kept while MLflow does not answer. The oldest are dropped first."""
 PAUSES = (1.0, 60.0)
@@ -80,12 +85,15 @@ class Tracker:
         """The run's id; None until a run could be opened."""
         self.experiment_id = ""
         """The id of its experiment; empty until then."""
+        self._opening = ""  # the value of the tag, from the first attempt to open a new run
         self._settings, self._name, self._params, self._tags = settings, name, params, tags
         self._started, self._status = now_ms(), ""
         self._client: MlflowClient | None = None
         self._monitor: Any = None  # MLflow's thread that samples system metrics; untyped
-        self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._describe, self._watch]
+        self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._drop_twins, self._describe, self._watch]
         self._figures: list[Figure] = []
+        self._earlier: set[str] = set()  # the metrics that the run had when it was resumed
+        self._known: dict[str, set[int]] = {}  # the steps that the run has, of the metrics that were logged
         self._attached: list[Callable[[MlflowClient], None]] = []
         self._lost, self._down, self._pause, self._next = 0, False, PAUSES[0], 0.0
 
@@ -102,14 +110,15 @@ class Tracker:
             self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Send the metrics of a step under MLflow's names (``metric_name``), or keep them until MLflow answers again."""
-        now = now_ms()
-        self._figures += [(metric_name(name), float(value), now, step) for name, value in metrics.items()]
+        """Send the metrics of a step under MLflow's names (``metric_name``), or keep them until MLflow answers again.
+
+        What the run has at this step already stays: a step that is repeated, after a kill or a dead worker, is logged once.
+        """
+        self._figures += figures_of([{**metrics, "step": step}])
         excess = max(0, len(self._figures) - BUFFER)
         del self._figures[:excess]
         self._lost += excess
-        if not self._down or time.monotonic() >= self._next:
-            self._send()
+        self._send_in_time()
 
     def complete(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Send the figures of earlier reports that the run does not have: a killed process may have left them unsent.
@@ -117,12 +126,22 @@ class Tracker:
         A row has the ``step`` beside its figures.
         """
 
-        def find(client: MlflowClient) -> None:
-            self._figures[:0] = missing_figures(client, str(self.run_id), rows)
+        def prepend(_: MlflowClient) -> None:
+            self._figures[:0] = figures_of(rows)
 
-        self._todo.append(find)
-        if not self._down or time.monotonic() >= self._next:
-            self._send()
+        self._todo.append(prepend)
+        self._send_in_time()
+
+    def conclude(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send figures of the run as a whole. One that a resumed run has at this step already is replaced if it has changed."""
+        figures = figures_of([{**metrics, "step": step}])
+
+        def send(client: MlflowClient) -> None:
+            known = client.get_run(str(self.run_id)).data.metrics
+            send_metrics(client, str(self.run_id), [figure for figure in figures if known.get(figure[0]) != figure[1]])
+
+        self._todo.append(send)
+        self._send_in_time()
 
     def attach(self, texts: Mapping[str, str], params: Mapping[str, Any] | None = None) -> None:
         """Send texts as artifacts under their names, and further params, or keep them until MLflow answers again."""
@@ -134,8 +153,7 @@ class Tracker:
                     client.log_text(str(self.run_id), text, name)
 
         self._attached.append(send)
-        if not self._down or time.monotonic() >= self._next:
-            self._send()
+        self._send_in_time()
 
     def finish(self, status: str = "FINISHED", patience: float = 0.0) -> None:
         """Send what is left, and end the run as FINISHED, FAILED or KILLED. Prints a line if something could not be sent.
@@ -146,6 +164,7 @@ class Tracker:
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
+        self._todo.append(self._drop_twins)  # once more, for an opening that was carried out late
         self._send()
         while self._down and (left := until - time.monotonic()) > 0:
             time.sleep(min(PAUSES[0], left))
@@ -153,11 +172,19 @@ class Tracker:
         if not self.sent:
             files = f" and {len(self._attached)} files" if self._attached else ""
             say(f"MLflow: {self._lost + len(self._figures)} figures{files} of {self._name} were never sent")
+        if self._client is not None:
+            leave(self._client)
+            self._client = None
 
     @property
     def sent(self) -> bool:
         """Whether MLflow has everything that was logged and attached."""
         return not (self._lost or self._figures or self._attached or self._todo or self._down)
+
+    def _send_in_time(self) -> None:
+        """Do what is pending, unless MLflow does not answer and the pause before the next attempt is not over."""
+        if not self._down or time.monotonic() >= self._next:
+            self._send()
 
     def _send(self) -> None:
         """Do what is pending, in order. After an error, keep the rest for later."""
@@ -168,9 +195,7 @@ class Tracker:
             while self._todo:
                 self._todo[0](self._client)
                 del self._todo[0]
-            while self._figures:
-                send_metrics(self._client, str(self.run_id), self._figures[:METRICS_A_CALL])
-                del self._figures[:METRICS_A_CALL]
+            self._send_figures(self._client)
             if self._status:
                 self._client.set_terminated(str(self.run_id), self._status)
             while self._attached:  # after the metrics, which a failing bucket must not delay
@@ -184,6 +209,21 @@ class Tracker:
             if self._down:
                 say("MLflow answers again: what was kept has been sent")
             self._down, self._pause = False, PAUSES[0]
+
+    def _send_figures(self, client: MlflowClient) -> None:
+        """Send the figures that the run does not have at their step; of several for one step the first."""
+        while self._figures:
+            batch = self._figures[:METRICS_A_CALL]
+            for metric in {figure[0] for figure in batch} - self._known.keys():
+                self._known[metric] = known_steps(client, str(self.run_id), metric) if metric in self._earlier else set()
+            new: dict[tuple[str, int], Figure] = {}
+            for figure in batch:
+                if figure[3] not in self._known[figure[0]]:
+                    new.setdefault((figure[0], figure[3]), figure)
+            send_metrics(client, str(self.run_id), list(new.values()))
+            for metric, step in new:
+                self._known[metric].add(step)
+            del self._figures[:METRICS_A_CALL]
 
     def _went_down(self, error: Exception) -> None:
         if not self._down:
@@ -202,9 +242,23 @@ class Tracker:
             self.run_id = known[0].info.run_id if known else None
         if self.run_id and knows_run(client, self.run_id):
             client.update_run(self.run_id, status="RUNNING")
+            self._earlier = set(client.get_run(self.run_id).data.metrics)
         else:
-            run = client.create_run(experiment, start_time=self._started, tags=as_text(self._tags), run_name=self._name)
+            opened = self._opened(client)  # by an attempt that got no answer
+            self._opening = self._opening or secrets.token_hex(16)
+            tags = as_text({**self._tags, OPENING: self._opening})
+            run = opened[0] if opened else client.create_run(experiment, self._started, tags, self._name)
             self.run_id = run.info.run_id
+
+    def _opened(self, client: MlflowClient) -> list[Run]:
+        """The runs that this Tracker has opened: several where requests that got no answer were carried out all the same."""
+        return list(client.search_runs([self.experiment_id], f"tags.{OPENING} = '{self._opening}'")) if self._opening else []
+
+    def _drop_twins(self, client: MlflowClient) -> None:
+        """Delete the other runs that this Tracker has opened: nobody would ever end them."""
+        for run in self._opened(client):
+            if run.info.run_id != self.run_id:
+                client.delete_run(run.info.run_id)
 
     def _describe(self, client: MlflowClient) -> None:
         send_params(client, str(self.run_id), self._params, self._tags)

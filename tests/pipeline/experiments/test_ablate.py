@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,6 +181,65 @@ def test_an_ablation_without_results_is_an_error_and_ends_its_run(
     client = MlflowClient(store)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert run.info.status == "FAILED"
+
+
+def begun(trial: Trial, parent: str | None, folder: Path) -> tuple[ablate.AblationRuns, SimpleNamespace]:
+    """A trial that has just been validated, as Ray Tune tells the callback; everything is in MLflow."""
+    runs = ablate.AblationRuns([trial], tiny_params(TINY), SETTINGS, parent, folder)
+    given = SimpleNamespace(config={"trial": trial.name}, last_result={})
+    runs.on_trial_start(0, [], given)
+    runs.on_trial_result(0, [], given, {"step": 2, "psnr_y": 20.0})
+    runs._writes[-1].result()
+    return runs, given
+
+
+def test_a_killed_ablation_goes_on_in_the_runs_of_its_trials(store: str, tmp_path: Path) -> None:
+    params, client = tiny_params(TINY), MlflowClient(store)
+    trial, changed = plan(params, "data", "code")[0], plan(params, "other data", "code")[0]
+    parent, other = (Tracker.start(SETTINGS, name, {}).run_id for name in ("parent", "other"))
+
+    def run_of(trial: Trial, parent: str | None) -> str:
+        return str(begun(trial, parent, tmp_path)[0].trackers[trial.name].run_id)  # nothing is ended, as after a kill
+
+    first = run_of(trial, parent)
+    assert client.get_run(first).info.status == "RUNNING"
+    runs, given = begun(trial, parent, tmp_path)
+    with runs:
+        runs.on_trial_complete(0, [], given)
+    assert runs.trackers[trial.name].run_id == first
+    assert client.get_run(first).info.status == "FINISHED"
+    assert run_of(changed, parent) != first, "another trial of the same name"
+    assert run_of(trial, other) != first, "of another ablation"
+    assert run_of(trial, None) != first, "MLflow did not answer when the ablation began"
+
+
+def test_the_runs_of_trials_that_had_ended_before_a_kill_are_ended_by_the_next_command(
+    store: str, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, client = Paths(tmp_path), MlflowClient(store)
+    make_dataset(paths, "heavy")
+    train = ablate._train
+
+    def killed(project: Project[Params], todo: list[Trial], parent: str | None) -> list[str]:
+        """It has the result of the first trial. MLflow has not, and knows nothing of the end of either."""
+        train(project, todo[:1], parent)
+        for trial in todo:
+            begun(trial, parent, paths.ablation)
+        raise KeyboardInterrupt
+
+    before, after = (
+        tiny_params({**TINY, "ablation.variants": {"full": {}, name: {"network.passes": passes}}})
+        for name, passes in (("one-pass", 1), ("two-passes", 2))
+    )
+    monkeypatch.setattr(ablate, "_train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ablate.run(Project(before, SETTINGS, paths))
+    monkeypatch.setattr(ablate, "_train", train)
+    ablate.run(Project(after, SETTINGS, paths))
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    runs = {run.info.run_name: run for run in found if "mlflow.parentRunId" in run.data.tags}
+    assert {name: run.info.status for name, run in runs.items()} == {"full/0": "FINISHED", "one-pass/0": "KILLED"}
+    assert runs["full/0"].data.metrics["test/overall/psnr_y"] == 22.0
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:

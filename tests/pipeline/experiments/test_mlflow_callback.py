@@ -20,7 +20,7 @@ from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError
 from tests.support.data import tiny_params
 from tests.support.mlflow_server import free_port, mlflow_server
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 SETTINGS = Settings(workers=1, gpu=False)
 
@@ -55,6 +55,7 @@ def test_each_trial_is_one_run_under_the_parent(store: str, capsys: pytest.Captu
         runs.on_trial_start(0, [], good)  # a restart
         for step in (2, 4):
             runs.on_trial_result(0, [], good, {"step": step, "psnr_y": 20.0 + step, "loss": 1 / step, "other": 1})
+        runs.on_trial_result(0, [], good, {"step": 4, "psnr_y": 24.0, "loss": 0.3})  # as a restarted trial repeats it
         runs.on_trial_result(0, [], good, {"step": 5, "loss": 0.1})
         runs.on_trial_complete(0, [], good)
         runs.on_trial_complete(0, [], bad)
@@ -113,7 +114,8 @@ def test_the_last_result_has_the_cause_of_failure() -> None:
 def test_a_run_that_could_not_be_ended_is_ended_at_the_end(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    with ExitStack() as servers, TrialRuns(choose, tiny_params(), SETTINGS, None) as runs:
+    settings = Settings(workers=1, gpu=False, mlflow_timeout=PATIENCE)  # a server on a busy machine may take seconds
+    with ExitStack() as servers, TrialRuns(choose, tiny_params(), settings, None) as runs:
         with mlflow_server(store, tmp_path, port):
             runs.on_trial_start(0, [], trial_of("0"))
             runs.on_trial_result(0, [], trial_of("0"), {"step": 2, "psnr_y": 22.0})

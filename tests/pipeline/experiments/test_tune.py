@@ -57,6 +57,14 @@ def runs_of(store: str) -> tuple[list[Run], list[Run]]:
     return [run for run in found if run not in children], children
 
 
+def require_no_step_twice(store: str, run: Run) -> None:
+    """Check the whole history of a run's own metrics."""
+    for metric in run.data.metrics:
+        if not metric.startswith("system/"):
+            steps = [figure.step for figure in MlflowClient(store).get_metric_history(run.info.run_id, metric)]
+            assert len(steps) == len(set(steps)), f"{metric}: {steps}"
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_resumes_and_each_trial_is_one_run(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, params = Paths(tmp_path), tiny_params(SWEEP)
@@ -88,6 +96,8 @@ def test_a_killed_sweep_resumes_and_each_trial_is_one_run(tmp_path: Path, store:
 
     (parent,), children = runs_of(store)
     assert len(children) == 3
+    for run in children:
+        require_no_step_twice(store, run)
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
     assert {run.data.tags["trial"]: run.data.metrics["validation/psnr_y"] for run in children} == pytest.approx(
@@ -119,6 +129,7 @@ def test_a_storage_error_is_one_line_and_the_sweep_resumes_later(
     tune.run(Project(params, SETTINGS, paths), resume=True)
     parents, children = runs_of(store)
     assert [run.info.status for run in (*parents, *children)] == ["FINISHED", "FINISHED"]
+    require_no_step_twice(store, children[0])
 
 
 def test_a_sweep_whose_trials_all_fail_leaves_nothing_to_resume(
@@ -150,6 +161,8 @@ def test_a_population_and_trials_with_several_workers(tmp_path: Path, store: str
     (parent,), children = runs_of(store)
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert sorted(run.data.tags["trial"] for run in children) == ["0", "1", "2"]
+    for run in children:
+        require_no_step_twice(store, run)
     if workers == 1:
         assert {row["step"] for row in found} == {"6"}, "no member is stopped early"
         assert any(int(row["generation"]) for row in found), "a member took over another's weights"
@@ -206,7 +219,7 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert client.get_experiment_by_name(SETTINGS.experiment) is None
     given = SimpleNamespace(config={"trial": "0", "chosen": {"train.lr": 0.001}})
     ids = []
-    for resumed in (False, True):
+    for resumed in (False, True, True):
         place = RunFiles(f"{tmp_path}/runs/tune-1", None)
         record = SweepTrial(0, {"train.lr": 0.001}, rows=[{"step": 2.0, "psnr_y": 21.0}])  # without the id of its run
         ledger = Ledger("tune-1", {}, "", "", place, [record], resumed=resumed)
@@ -218,5 +231,6 @@ def test_no_run_stays_open(store: str, tmp_path: Path, monkeypatch: pytest.Monke
             runs.on_trial_start(1, [], given)
         ids.append([parent.run_id, runs.trackers["0"].run_id])
         assert [client.get_run(str(run)).info.status for run in ids[-1]] == ["FINISHED", "KILLED"]
-    assert ids[0] == ids[1]
-    assert client.get_run(str(ids[1][1])).data.metrics["validation/psnr_y"] == 21.0
+    assert ids[0] == ids[1] == ids[2]
+    history = client.get_metric_history(str(ids[1][1]), "validation/psnr_y")
+    assert [(figure.step, figure.value) for figure in history] == [(2, 21.0)]

@@ -6,10 +6,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 
 from pipeline.config.settings import Settings
 from pipeline.registry.client import model_folder, registry, registry_for
+from pipeline.tracking.tracker import Tracker
 from rdmc.checkpoint import WEIGHTS
 from rdmc.errors import MissingError, ServiceError
 from tests.support.followed import Registry
@@ -22,6 +24,17 @@ def test_an_error_of_mlflow_is_one_line_with_its_address(store: str) -> None:
     assert str(caught.value).startswith(f"MLflow at {store}: ")
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("; fix it, then run this command again")
+
+
+def test_a_registration_after_and_amid_a_training_has_time_for_its_uploads(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    with Tracker.start(Settings(), "train", {}):
+        assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == Settings().mlflow_timeout
+        with registry(Settings()):
+            assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 120
+        assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == Settings().mlflow_timeout
+    with registry(Settings()):
+        assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 120
 
 
 def test_an_error_of_this_program_passes_unchanged(store: str) -> None:

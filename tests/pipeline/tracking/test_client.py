@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import queue
 import socket
 import threading
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 
 from pipeline.config.settings import Settings
 from pipeline.tracking.client import (
@@ -17,6 +20,7 @@ from pipeline.tracking.client import (
     connect,
     experiment_id,
     knows_run,
+    leave,
     send_metrics,
     send_params,
     shown_uri,
@@ -83,6 +87,40 @@ def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_connect_gives_a_client(store: str) -> None:
     assert connect(Settings()).get_experiment("0").name == "Default"
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other client is in use, and the environment has no timeout."""
+    monkeypatch.setattr("pipeline.tracking.client._timeouts", WeakKeyDictionary())
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+
+
+@pytest.mark.usefixtures("alone")
+def test_requests_have_the_longest_timeout_of_the_clients_in_use(store: str) -> None:
+    short = connect(Settings(), 4.2)
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 5
+    long, longer = connect(Settings()), connect(Settings(), 200)
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 200
+    leave(longer)
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 120
+    leave(long)
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 5
+    leave(short)
+    forgotten = connect(Settings(), 60)
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 60
+    del forgotten
+    leave(connect(Settings(), 30))
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 30, "a client that is gone is not in use"
+    assert MLFLOW_HTTP_REQUEST_MAX_RETRIES.get() == 1
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ, "a child process would take it for the user's"
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_users_own_timeout_counts_before_all_others(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    leave(connect(Settings(), 200))
+    assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 7
 
 
 def test_an_address_is_shown_without_user_password_and_query() -> None:

@@ -72,6 +72,11 @@ def test_a_run_holds_params_tags_metrics_and_system_metrics(
     assert capfd.readouterr() == ("", ""), "MLflow itself prints nothing"
 
 
+def history(store: str, run: str | None, metric: str) -> list[tuple[int, float]]:
+    """Steps and values of all that a run has of a metric."""
+    return sorted((one.step, one.value) for one in MlflowClient(store).get_metric_history(str(run), metric))
+
+
 def test_a_run_that_was_killed_gets_the_figures_that_it_lacks(store: str) -> None:
     first = Tracker.start(Settings(), "killed", {})
     first.log({"loss": 0.5, "psnr_y": 20.0}, 10)
@@ -80,9 +85,47 @@ def test_a_run_that_was_killed_gets_the_figures_that_it_lacks(store: str) -> Non
     again.complete(rows)
     again.complete(rows)
     again.finish()
-    client, run = MlflowClient(store), str(first.run_id)
-    assert [(one.step, one.value) for one in client.get_metric_history(run, "loss/total")] == [(10, 0.5), (20, 0.25)]
-    assert [one.step for one in client.get_metric_history(run, "validation/psnr_y")] == [10]
+    assert history(store, first.run_id, "loss/total") == [(10, 0.5), (20, 0.25)]
+    assert history(store, first.run_id, "validation/psnr_y") == [(10, 20.0)]
+
+
+def test_a_step_that_is_repeated_is_logged_once(store: str) -> None:
+    """After the death of a worker within a run, and after that of the command: by a Tracker that resumes the run."""
+    first = Tracker.start(Settings(), "repeats", {})
+    for step, loss in ((10, 0.5), (20, 0.4), (10, 0.51), (20, 0.41), (30, 0.3)):
+        first.log({"loss": loss}, step)
+    again = Tracker.start(Settings(), "repeats", {}, run_id=first.run_id)
+    for step, loss in ((30, 0.31), (40, 0.2)):
+        again.log({"loss": loss, "psnr_y": step}, step)
+    again.finish()
+    assert history(store, first.run_id, "loss/total") == [(10, 0.5), (20, 0.4), (30, 0.3), (40, 0.2)]
+    assert history(store, first.run_id, "validation/psnr_y") == [(30, 30.0), (40, 40.0)]
+
+
+def test_a_step_that_is_repeated_while_mlflow_is_away_is_logged_once(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> None:
+    monkeypatch.setattr(tracking, "PAUSES", (PATIENCE, PATIENCE))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none/mlflow.db")
+    tracker = Tracker.start(Settings(), "away", {})
+    for step, loss in ((10, 0.5), (20, 0.4), (10, 0.51), (20, 0.41)):
+        tracker.log({"loss": loss}, step)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    tracker.finish()
+    assert tracker.sent
+    assert history(store, tracker.run_id, "loss/total") == [(10, 0.5), (20, 0.4)]
+
+
+def test_what_concludes_a_run_is_replaced_where_it_has_changed(store: str) -> None:
+    first = Tracker.start(Settings(), "summary", {})
+    first.conclude({"best_psnr_y": 20.0, "trials": 2}, 0)
+    again = Tracker.start(Settings(), "summary", {}, run_id=first.run_id)
+    again.conclude({"best_psnr_y": 20.0, "trials": 3}, 0)
+    again.finish()
+    shown = MlflowClient(store).get_run(str(first.run_id)).data.metrics
+    assert (shown["validation/best_psnr_y"], shown["trials"]) == (20.0, 3.0)
+    assert history(store, first.run_id, "validation/best_psnr_y") == [(0, 20.0)]
+    assert history(store, first.run_id, "trials") == [(0, 2.0), (0, 3.0)]
 
 
 def test_a_file_that_cannot_be_stored_delays_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:

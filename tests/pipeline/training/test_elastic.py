@@ -113,4 +113,4 @@ def test_a_training_takes_the_workers_that_there_are(store: str, tmp_path: Path)
     (run,) = MlflowClient(store).search_runs([e.experiment_id for e in MlflowClient(store).search_experiments()])
     assert run.info.status == "FINISHED"
     steps = [point.step for point in MlflowClient(store).get_metric_history(run.info.run_id, "validation/psnr_y")]
-    assert sorted(set(steps)) == list(range(500, 4501, 500))
+    assert sorted(steps) == list(range(500, 4501, 500))

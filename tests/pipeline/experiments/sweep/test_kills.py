@@ -91,6 +91,9 @@ def require_complete(paths: Paths, store: str) -> None:
     assert len(runs) == TRIALS + 1
     assert sorted(run.data.tags["trial"] for run in children) == [row["trial"] for row in rows]
     assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in children:
+        steps = [figure.step for figure in client.get_metric_history(run.info.run_id, "validation/psnr_y")]
+        assert len(steps) == len(set(steps))
     assert list(paths.runs.iterdir()) == []
 
 
