@@ -19,6 +19,7 @@ from pipeline.config.paths import Paths
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
 from tests.support.mlflow_server import free_port
+from tests.support.processes import descendants, named, running
 from tests.support.waiting import PATIENCE, until
 
 STOPS = [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
@@ -67,11 +68,11 @@ def await_text(process: subprocess.Popen[bytes], log: Path, text: str) -> None:
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals, whole_group: bool = False) -> int:
     """Send the signal, wait for the end of the command and of all processes that it started; return its exit code."""
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     (os.killpg if whole_group else os.kill)(process.pid, number)
     code = process.wait(PATIENCE)
     alive = psutil.wait_procs(family, PATIENCE)[1]
-    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert [one for one in alive if running(one)] == []
     return code
 
 
@@ -111,8 +112,7 @@ def test_a_training_that_is_stopped_while_it_starts_says_so(
     paths: Paths, store: str, number: signal.Signals, name: str, code: int
 ) -> None:
     with command(paths.root, "train", "--params", str(paths.root / "params.yaml")) as (process, log):
-        family = psutil.Process(process.pid)
-        until(lambda: any(child.name() == "gcs_server" for child in family.children()), pause=0.02)  # Ray is starting
+        until(lambda: descendants(process.pid, named("gcs_server")), pause=0.02)  # Ray is starting
         assert stop(process, number) == code
     (line,) = log.read_text().splitlines()
     assert line.startswith(f"stopped by {name}; run the same command again")

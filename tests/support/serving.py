@@ -22,6 +22,7 @@ import psutil
 from PIL import Image
 
 from tests.support.imports import ROOT
+from tests.support.processes import descendants, named
 
 START_SECONDS = 300
 """Starting Ray takes long on a busy machine."""
@@ -36,14 +37,12 @@ class Server:
 
     def replicas(self) -> list[psutil.Process]:
         """The processes that derain."""
-        return [found for found in self._all() if any("ServeReplica:rdmc:Derainer" in word for word in found.cmdline())]
+        return descendants(self.process.pid, lambda one: any("ServeReplica:rdmc:Derainer" in word for word in one.cmdline()))
 
     def raylet(self) -> psutil.Process:
         """Ray's process of this node."""
-        return next(found for found in self._all() if found.name() == "raylet")
-
-    def _all(self) -> list[psutil.Process]:
-        return list(psutil.Process(self.process.pid).children(recursive=True))
+        (found,) = descendants(self.process.pid, named("raylet"))
+        return found
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str

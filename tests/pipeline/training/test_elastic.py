@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import psutil
 import pytest
 import ray
 from mlflow import MlflowClient
@@ -20,6 +19,7 @@ from pipeline.training import elastic
 from pipeline.training.elastic import Divisors, divisor
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
+from tests.support.processes import descendants, kill_all
 from tests.support.ray_head import ray_head, ray_node
 from tests.support.waiting import PATIENCE, until
 
@@ -102,8 +102,7 @@ def test_a_training_takes_the_workers_that_there_are(store: str, tmp_path: Path)
             with ray_node(head, cpus=1) as node:
                 until(lambda: said("2 workers train now"))
                 until(lambda: re.search(r"step \d+/", log.read_text().rpartition("2 workers train now")[2]))
-                for process in psutil.Process(node.pid).children(recursive=True):
-                    process.kill()
+                kill_all(descendants(node.pid))
                 assert driver.wait(4 * PATIENCE) == 0, log.read_text()
         finally:
             driver.kill()
