@@ -18,7 +18,7 @@ from pipeline import signals
 from pipeline.config.paths import Paths
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 from tests.support.processes import descendants, named, running
 from tests.support.waiting import PATIENCE, until
 

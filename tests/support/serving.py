@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import psutil
 from PIL import Image
 
 from tests.support.imports import ROOT
+from tests.support.ports import free_port
 from tests.support.processes import descendants, named
 
 START_SECONDS = 300
@@ -73,9 +73,7 @@ def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
 @contextmanager
 def server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
     """Run a server until the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "240", **environment}
     command = [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *arguments]
     with (folder / "server.log").open("w") as log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from pipeline.training.network import interface_of
 from pipeline.training.ray_train import launch
 from tests.support.data import LIGHT, make_dataset, tiny_params
 from tests.support.dying import marked
+from tests.support.ports import free_port
 from tests.support.processes import descendants
 from tests.support.waiting import until
 
@@ -80,8 +80,7 @@ def test_a_local_training_listens_on_loopback_alone(tmp_path: Path) -> None:
 
 
 def test_torchs_store_listens_on_its_address_alone() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": interface_of("127.0.0.1")}
     done = subprocess.run([sys.executable, "-c", STORE % port], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
