@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,10 +13,12 @@ from typing import Any, cast
 import pytest
 import ray
 from mlflow import MlflowClient
+from ray.train.v2._internal.execution.controller.state import RunningState, SchedulingState
 from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 from ray.train.v2.api.config import ScalingConfig
 
 from pipeline.training import elastic
+from pipeline.training.controller import SETTLING
 from pipeline.training.elastic import Divisors, divisor
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
@@ -68,6 +71,17 @@ def test_what_others_use_is_no_room(rule: tuple[Divisors, dict[str, float]], mon
     assert started(policy) == 4
     cpus["free"] = 1.0
     assert started(policy) == 2, "the fewest, whose start says what it waits for"
+
+
+def test_workers_that_die_after_a_start_with_less_room_are_waited_for_again(rule: tuple[Divisors, dict[str, float]]) -> None:
+    policy, cpus = rule
+    cpus.update({"has": 8.0, "free": 5.0})
+    policy.since = time.monotonic() - 2 * SETTLING
+    assert started(policy) == 4
+    assert started(policy) == 4, "a start that failed is tried again at once"
+    policy.after_controller_state_update(SchedulingState(cast("Any", None)), RunningState())
+    cpus["free"] = 1.0
+    assert started(policy) == 0, "what the dead workers had may still count as taken"
 
 
 @pytest.mark.parametrize(("has", "free", "expected"), [(4, 0.0, 4), (4, 3.0, 4), (4, 4.0, 8), (2, 2.0, 4)])
