@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sysconfig
@@ -76,12 +77,12 @@ def ray_node(head: Head, cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     until(lambda: _nodes(head), pause=0.2)
     before = _nodes(head)
     with _started([], arguments, head.folder.parent, head.environment, head.folder.parent / "node.log") as process:
-        until(lambda: _nodes(head) > before, pause=0.2)
+        until(lambda: _nodes(head) - before, pause=0.2)  # another one may leave meanwhile
         yield process
 
 
-def _nodes(head: Head) -> int:
-    """How many nodes of a head are alive."""
+def _nodes(head: Head) -> set[str]:
+    """The nodes of a head that are alive."""
     command = [
         str(SCRIPTS / "ray"),
         "list",
@@ -94,7 +95,7 @@ def _nodes(head: Head) -> int:
         "json",
     ]
     listed = subprocess.run(command, env=head.environment, capture_output=True, text=True, check=True, timeout=120)
-    return listed.stdout.count('"node_id"')  # without a node it is no JSON
+    return set(re.findall(r'"node_id": "(\w+)"', listed.stdout))  # without a node it is no JSON
 
 
 @contextmanager
