@@ -31,6 +31,15 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def interrupt() -> None:
+    """Raise KeyboardInterrupt in the main thread; for another thread that must stop the command.
+
+    Ctrl-C may be ignored, as in the background of a script. SIGTERM is not where a command stops by it.
+    """
+    number = signal.SIGTERM if signal.getsignal(signal.SIGTERM) is _stop else signal.SIGINT
+    signal.pthread_kill(int(threading.main_thread().ident or 0), number)
+
+
 @contextmanager
 def own_handlers() -> Iterator[None]:
     """Put this process's handlers of the two signals back after a block that replaces them, as the start of Ray does.

@@ -51,8 +51,11 @@ class RunFiles:
 
     def read(self, name: str) -> str | None:
         """The content of a small file; None if there is no such file."""
-        with faults(self.path), suppress(FileNotFoundError), self.files.open_input_stream(f"{self.path}/{name}") as stream:
-            return str(stream.read().decode())
+        with faults(self.path), suppress(FileNotFoundError):
+            if self.filesystem is None:
+                return (Path(self.path) / name).read_text("utf-8")
+            # one request: between two, another process may write a longer text
+            return str(self.filesystem.handler.fs.cat_file(f"{self.path}/{name}", max_concurrency=1).decode())
         return None
 
     def drop(self, name: str) -> None:
@@ -85,9 +88,16 @@ class RunFiles:
 
     def folders(self) -> list[str]:
         """The names of the folders in this one, sorted."""
+        return self._names(pyarrow.fs.FileType.Directory)
+
+    def names(self, start: str) -> list[str]:
+        """The names of the files in this folder that begin with ``start``, sorted."""
+        return [name for name in self._names(pyarrow.fs.FileType.File) if name.startswith(start)]
+
+    def _names(self, kind: pyarrow.fs.FileType) -> list[str]:
         with faults(self.path):
             found = self.files.get_file_info(pyarrow.fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)
+        return sorted(info.base_name for info in found if info.type == kind)
 
     def size_and_last_write(self) -> tuple[int, float]:
         """Bytes of the files in this folder, and the time of the newest (seconds since 1970); both 0 without files."""

@@ -7,8 +7,10 @@ number of workers, so the results are equal up to rounding, which grows.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import ray
+from ray.train.v2._internal.execution.controller.state import RunningState
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision, ScalingDecision
 from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy, ReservedResources
 from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
@@ -29,7 +31,12 @@ class Divisors(ElasticScalingPolicy):
         super().__init__(scaling_config)
         self.batch = batch
         self.since: float | None = None
-        """When there was first less room than Ray's rule sees."""
+        """When there was first less room than Ray's rule sees; None while the workers run."""
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Forget a lack of room when the workers run: a later death is followed by a wait of its own."""
+        if isinstance(current_state, RunningState):
+            self.since = None
 
     def _count_possible_workers(self, reserved_resources: ReservedResources) -> int:
         return divisor(self.batch, super()._count_possible_workers(reserved_resources))

@@ -7,14 +7,10 @@ track (docs/decisions/0003).
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +26,9 @@ from pipeline.console import say
 from pipeline.storage.runs import ray_storage, run_files
 from pipeline.storage.s3 import bucket_of
 from pipeline.training.checkpoints import TrainingResult, read_reports, resume_point, write_reports
-from pipeline.training.controller import KILLED, RESTARTED, RETRIES, SAID, Journal, Restarts, Waiting, interval, root_cause
+from pipeline.training.controller import KILLED, RETRIES, Journal, Restarts, Waiting, interval, root_cause
 from pipeline.training.elastic import Divisors
+from pipeline.training.following import following
 from pipeline.training.network import OwnAddress
 from pipeline.training.worker import MakeRun, Row, Work, training
 from rdmc.data.sampling import local_batch_size
@@ -66,7 +63,8 @@ def launch(
         ConfigError: The batch does not divide among the workers.
         CheckpointError: The VGG19 weights cannot be read.
         OutageError: The bucket was gone for ``RDMC_OUTAGE`` seconds.
-        TrainingError: The training failed, or the cluster was full for ``RDMC_WAIT`` seconds. What ``follow`` raises is raised.
+        TrainingError: The training failed, or the cluster was full for ``RDMC_WAIT`` seconds. What ``follow`` raises
+            is raised at its end.
     """
     settings, loss = project.settings, project.params.loss
     fewest, count = _numbers(project)
@@ -76,7 +74,7 @@ def launch(
     require_resources(settings)
     path, filesystem = ray_storage(project)
     os.environ[WORKER_GROUP_START_TIMEOUT_S_ENV_VAR] = str(interval(settings.wait))  # Ray hands it on to the controller
-    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, _following(Path(folder), follow, restarted) as journal:
+    with tempfile.TemporaryDirectory(prefix="rdmc-") as folder, following(Path(folder), follow, restarted) as journal:
         trainer = _Trainer(
             _train_worker,
             train_loop_config={"project": project.to_plain(), "make": make},
@@ -148,45 +146,6 @@ class _Trainer(ray.train.torch.TorchTrainer):
         """Do nothing. Ray's own handler would end the training with an error of Ray."""
 
 
-@contextmanager
-def _following(folder: Path, follow: Callable[[Row], None], restarted: Callable[[str], None]) -> Iterator[Path]:
-    """Yield a journal in ``folder``. ``follow`` gets its reports, ``restarted`` causes of restarts; other lines are printed.
-
-    A thread does so, which ends with the block.
-
-    An error that ``follow`` raises is raised at the end of the block, unless the block itself raised one.
-    """
-    path = folder / "journal"
-    path.touch()
-    done = threading.Event()
-
-    def read() -> None:
-        with path.open() as file:
-            rest = ""
-            while True:
-                ending = done.is_set()  # checked before the read, so that the last read sees everything
-                rest += file.read()
-                *lines, rest = rest.split("\n")
-                for line in map(json.loads, lines):
-                    if SAID in line:
-                        say(line[SAID])
-                    elif RESTARTED in line:
-                        restarted(line[RESTARTED])
-                    else:
-                        follow(line)
-                if ending:
-                    return
-                done.wait(0.2)
-
-    with ThreadPoolExecutor(1, "journal") as pool:
-        reading = pool.submit(read)
-        try:
-            yield path
-        finally:
-            done.set()
-        reading.result()
-
-
 def _train_worker(config: dict[str, Any]) -> None:
     """Run the training loop in a worker; pass its reports to Ray, with a checkpoint from rank 0 where a report saves one."""
     project = from_plain(config["project"], Recipe)
@@ -200,6 +159,7 @@ def _train_worker(config: dict[str, Any]) -> None:
             rows = read_reports(Path(folder))
     to_bucket = bucket_of(project.settings) is not None and not project.settings.storage
     mode = ray.train.CheckpointUploadMode.ASYNC if to_bucket else ray.train.CheckpointUploadMode.SYNC
+    limit = project.settings.outage + UPLOAD
     saved_for: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rdmc-") as folder:
         for report in work.reports():
@@ -208,14 +168,14 @@ def _train_worker(config: dict[str, Any]) -> None:
             if leaving := _leaving(saved_for):
                 saved_for = leaving
             if (report.saves or leaving) and context.get_world_rank() == 0:
-                _wait_for_uploads(Path(folder), PENDING - 1)
+                _wait_for_uploads(Path(folder), PENDING - 1, limit)
                 target = Path(folder) / str(report.step)
                 target.mkdir()
                 work.save(target, report)
                 write_reports(target, rows)
                 checkpoint = ray.train.Checkpoint.from_directory(target)
             ray.train.report(rows[-1], checkpoint, checkpoint_upload_mode=mode, delete_local_checkpoint_after_upload=True)
-        _wait_for_uploads(Path(folder), 0)
+        _wait_for_uploads(Path(folder), 0, limit)
 
 
 def _leaving(known: list[str]) -> list[str]:
@@ -232,9 +192,25 @@ PENDING = 2
 """Checkpoints that may wait for their upload to a bucket while the training goes on."""
 
 
-def _wait_for_uploads(folder: Path, most: int) -> None:
-    """Wait until at most so many checkpoints are left in ``folder``. Ray deletes one when it is uploaded."""
-    while len(list(folder.iterdir())) > most:
+UPLOAD = 600.0
+"""Seconds that the upload of a checkpoint may take, besides those of an outage (``RDMC_OUTAGE``)."""
+
+
+def _wait_for_uploads(folder: Path, most: int, limit: float) -> None:
+    """Wait until at most so many checkpoints are left in ``folder``. Ray deletes one when it is uploaded.
+
+    Raises TrainingError where no upload ends for ``limit`` seconds.
+    """
+    known, since = set(folder.iterdir()), time.monotonic()
+    while len(left := set(folder.iterdir())) > most:
+        if left != known:
+            known, since = left, time.monotonic()
+        if time.monotonic() - since > limit:
+            step = min(int(path.name) for path in left)
+            raise TrainingError(
+                f"the checkpoint of step {step} was not stored within {limit:.0f} s (RDMC_OUTAGE and {UPLOAD:.0f} s); "
+                "make sure that the storage can be written, then run the same command again: it resumes"
+            )
         time.sleep(0.05)
 
 

@@ -14,6 +14,7 @@ from pipeline import cluster
 from pipeline.config.settings import Settings
 from rdmc.errors import ConfigError, ServiceError
 from tests.support.imports import ROOT
+from tests.support.processes import descendants, kill_all
 from tests.support.ray_head import ray_head
 
 WAITING = """
@@ -127,8 +128,7 @@ def test_a_cluster_that_is_lost_is_an_error_of_one_line() -> None:
             assert driver.stdout
             assert driver.stdout.readline() == "up\n"
             found = [one for one in psutil.process_iter(["cmdline"]) if str(head.folder) in " ".join(one.info["cmdline"] or [])]
-            for process in {child for one in found for child in one.children(recursive=True)} | set(found):
-                process.kill()
+            kill_all([*(child for one in found for child in descendants(one.pid)), *found])
             (line,) = driver.stdout.read().splitlines()
     assert line.startswith(f"error: Ray at '{head.address}' was lost (")
     assert line.endswith("; when it answers, run the same command again: a training resumes")

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from pipeline import signals
 from pipeline.config.paths import Paths
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
+from tests.support.processes import descendants, named, running
 from tests.support.waiting import PATIENCE, until
 
 STOPS = [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
@@ -67,11 +69,16 @@ def await_text(process: subprocess.Popen[bytes], log: Path, text: str) -> None:
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals, whole_group: bool = False) -> int:
     """Send the signal, wait for the end of the command and of all processes that it started; return its exit code."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    (os.killpg if whole_group else os.kill)(process.pid, number)
+    return ended(process, lambda: (os.killpg if whole_group else os.kill)(process.pid, number))
+
+
+def ended(process: subprocess.Popen[bytes], end: Callable[[], None]) -> int:
+    """Call ``end``, wait for the end of the command and of all processes that it started; return its exit code."""
+    family = descendants(process.pid)
+    end()
     code = process.wait(PATIENCE)
     alive = psutil.wait_procs(family, PATIENCE)[1]
-    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert [one for one in alive if running(one)] == []
     return code
 
 
@@ -111,11 +118,25 @@ def test_a_training_that_is_stopped_while_it_starts_says_so(
     paths: Paths, store: str, number: signal.Signals, name: str, code: int
 ) -> None:
     with command(paths.root, "train", "--params", str(paths.root / "params.yaml")) as (process, log):
-        family = psutil.Process(process.pid)
-        until(lambda: any(child.name() == "gcs_server" for child in family.children()), pause=0.02)  # Ray is starting
+        until(lambda: descendants(process.pid, named("gcs_server")), pause=0.02)  # Ray is starting
         assert stop(process, number) == code
     (line,) = log.read_text().splitlines()
     assert line.startswith(f"stopped by {name}; run the same command again")
+
+
+@pytest.mark.slow
+@patient
+def test_a_training_that_has_lost_its_lease_ends_with_an_error_of_one_line(paths: Paths, store: str) -> None:
+    with command(paths.root, "train", "--params", str(paths.root / "params.yaml")) as (process, log):
+        await_text(process, log, "step 4/")
+        (claim,) = paths.runs.glob("train.lease.*")
+        assert ended(process, claim.unlink) == 1
+        last = log.read_text().splitlines()[-1]
+    assert last.startswith(
+        f"error: {paths.runs}: another process runs `train` in this project: this one could not renew its lease"
+    )
+    assert "Traceback" not in log.read_text()
+    assert list(paths.runs.glob("*.lease.*")) == [], "each lease of its own was given back"
 
 
 @pytest.mark.slow
@@ -152,6 +173,18 @@ def test_an_ignored_sigterm_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_another_thread_can_interrupt_the_command(sigterm_stops: None) -> None:
+    waiting = threading.Event()
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # as in the background of a script
+        before = signal.signal(ignored, signal.SIG_IGN)
+        try:
+            threading.Timer(0.1, signals.interrupt).start()
+            with pytest.raises(KeyboardInterrupt):
+                waiting.wait(PATIENCE)
+        finally:
+            signal.signal(ignored, before)
 
 
 @pytest.fixture

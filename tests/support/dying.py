@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import torch
@@ -13,13 +12,22 @@ import torch.distributed
 
 from pipeline.config.recipe import Recipe
 from rdmc.data.loader import PairStore
-from rdmc.errors import DataError
+from rdmc.errors import DataError, TrainingError
 from rdmc.training.loop import Run
 from rdmc.training.report import Report
 from rdmc.training.speed import Speed
+from tests.support.waiting import until
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray's note of the checkpoints that it has stored."""
+
+
+def _until(met: Callable[[], object]) -> None:
+    """Wait until a condition holds. Raises TrainingError after ``PATIENCE``: Ray starts workers with another error again."""
+    try:
+        until(met)
+    except AssertionError as error:
+        raise TrainingError(str(error)) from None
 
 
 class Dying(Run):
@@ -47,8 +55,7 @@ class DyingOnce(Run):
             yield report
             mark = self.place / "killed"
             if torch.distributed.get_rank() == 1 and not mark.exists():
-                while not (self.place / SNAPSHOT).exists():
-                    time.sleep(0.05)
+                _until((self.place / SNAPSHOT).exists)
                 mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -82,10 +89,9 @@ class Leaving(Run):
                 (self.place / str(os.getpid())).touch()
                 if len(list(self.place.iterdir())) > 1:
                     (self.place / "waits").touch()
-                while get_train_context().preemption_context.preemption_info is None:
-                    time.sleep(0.05)
-            while not again and count == 1:
-                time.sleep(0.05)
+                _until(lambda: get_train_context().preemption_context.preemption_info is not None)
+            if not again and count == 1:
+                _until(lambda: False)
             yield report
 
 
@@ -104,8 +110,7 @@ class Marked(Run):
     def reports(self, train: PairStore, validation: PairStore | None = None, loaders: int = 0) -> Generator[Report, None, None]:
         """Yield reports; a file has the number of each one's step."""
         (self.place / "ready").touch()
-        while not (self.place / "begin").exists():
-            time.sleep(0.05)
+        _until((self.place / "begin").exists)
         for report in super().reports(train, validation, loaders):
             (self.place / str(report.step)).touch()
             yield report

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
-import socket
 import subprocess
 import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rdmc.web import open_url
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 START_SECONDS = 300
@@ -44,7 +45,7 @@ def ray_head(cpus: int = 2, variables: Mapping[str, str] | None = None) -> Itera
     ``variables`` are in the environment of its processes alone, as those of a node are.
     """
     with tempfile.TemporaryDirectory(prefix="ray-") as name:  # a short path, since a socket's path may have 107 bytes
-        folder, (port, dashboard, client) = Path(name), _free_ports(3)
+        folder, port, dashboard, client = Path(name), free_port(), free_port(), free_port()
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
@@ -76,12 +77,12 @@ def ray_node(head: Head, cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     until(lambda: _nodes(head), pause=0.2)
     before = _nodes(head)
     with _started([], arguments, head.folder.parent, head.environment, head.folder.parent / "node.log") as process:
-        until(lambda: _nodes(head) > before, pause=0.2)
+        until(lambda: _nodes(head) - before, pause=0.2)  # another one may leave meanwhile
         yield process
 
 
-def _nodes(head: Head) -> int:
-    """How many nodes of a head are alive."""
+def _nodes(head: Head) -> set[str]:
+    """The nodes of a head that are alive."""
     command = [
         str(SCRIPTS / "ray"),
         "list",
@@ -94,7 +95,7 @@ def _nodes(head: Head) -> int:
         "json",
     ]
     listed = subprocess.run(command, env=head.environment, capture_output=True, text=True, check=True, timeout=120)
-    return listed.stdout.count('"node_id"')  # without a node it is no JSON
+    return set(re.findall(r'"node_id": "(\w+)"', listed.stdout))  # without a node it is no JSON
 
 
 @contextmanager
@@ -125,12 +126,3 @@ def _wait(process: subprocess.Popen[bytes], dashboard: str, log: Path) -> None:
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"the Ray head is not up after {START_SECONDS} s: {log.read_text()}")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ports that were free a moment ago."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]

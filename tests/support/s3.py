@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from tests.support.ports import free_port
+
 START_SECONDS = 120
 
 
@@ -58,7 +60,7 @@ def s3_server(folder: Path, before: S3Server | None = None) -> Iterator[S3Server
     buckets = folder / "buckets"
     buckets.mkdir(parents=True, exist_ok=True)
     access, secret = (before.access_key, before.secret_key) if before else (secrets.token_hex(8), secrets.token_hex(16))
-    address = urlsplit(before.endpoint).netloc if before else "127.0.0.1:0"
+    address = urlsplit(before.endpoint).netloc if before else f"127.0.0.1:{free_port()}"  # stays free while it is stopped
     log = folder / "rclone.log"
     rclone = str(Path(sysconfig.get_path("scripts")) / "rclone")
     command = [rclone, "serve", "s3", "--addr", address, "--config", "", str(buckets)]
@@ -76,7 +78,7 @@ def s3_server(folder: Path, before: S3Server | None = None) -> Iterator[S3Server
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that the server logs once it listens. It picks a free port itself, so no other process can take it first."""
+    """The address that the server logs once it listens."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"on \[(http://127\.0\.0\.1:\d+)/\]", log.read_text()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,8 @@ import psutil
 from PIL import Image
 
 from tests.support.imports import ROOT
+from tests.support.ports import free_port
+from tests.support.processes import descendants, named
 
 START_SECONDS = 300
 """Starting Ray takes long on a busy machine."""
@@ -36,14 +37,12 @@ class Server:
 
     def replicas(self) -> list[psutil.Process]:
         """The processes that derain."""
-        return [found for found in self._all() if any("ServeReplica:rdmc:Derainer" in word for word in found.cmdline())]
+        return descendants(self.process.pid, lambda one: any("ServeReplica:rdmc:Derainer" in word for word in one.cmdline()))
 
     def raylet(self) -> psutil.Process:
         """Ray's process of this node."""
-        return next(found for found in self._all() if found.name() == "raylet")
-
-    def _all(self) -> list[psutil.Process]:
-        return list(psutil.Process(self.process.pid).children(recursive=True))
+        (found,) = descendants(self.process.pid, named("raylet"))
+        return found
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str
@@ -74,9 +73,7 @@ def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
 @contextmanager
 def server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
     """Run a server until the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "240", **environment}
     command = [sys.executable, "-m", "pipeline", "serve", "--port", str(port), *arguments]
     with (folder / "server.log").open("w") as log:

@@ -22,6 +22,7 @@ from typer.main import get_group
 from pipeline import __main__ as cli
 from pipeline.cli import data
 from tests.support.imports import ROOT
+from tests.support.ports import free_port
 
 COMMANDS = {"check", "clean", "connect", "datasets", "derain", "fetch", "leaks", "pack", "prepare", "ui"}
 COMMANDS |= {"backup", "diff", "export", "history", "models", "promote", "rebuild", "release", "restore", "rollback", "serve"}
@@ -148,9 +149,7 @@ def test_ui_refuses_a_taken_port_and_names_a_server() -> None:
 @pytest.mark.slow
 def test_ui_serves_the_store_and_shows_no_password(empty_store: Path, tmp_path: Path) -> None:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db?timeout=99"}
     command = [sys.executable, "-m", "pipeline", "ui", "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:

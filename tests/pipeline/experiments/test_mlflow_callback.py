@@ -19,7 +19,8 @@ from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ConfigError
 from tests.support.data import tiny_params
-from tests.support.mlflow_server import free_port, mlflow_server
+from tests.support.mlflow_server import mlflow_server
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, until
 
 SETTINGS = Settings(workers=1, gpu=False)

@@ -20,7 +20,8 @@ from pipeline.promotion import history, promote, rollback
 from pipeline.promotion.champion import move, settle
 from pipeline.registry.versions import known_aliases
 from rdmc.errors import ServiceError
-from tests.support.mlflow_server import free_port, mlflow_server, postgresql
+from tests.support.mlflow_server import mlflow_server, postgresql
+from tests.support.ports import free_port
 from tests.support.registry import EASY, register_shifts
 
 pytestmark = pytest.mark.slow

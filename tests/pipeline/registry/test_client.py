@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from pipeline.tracking.tracker import Tracker
 from rdmc.checkpoint import WEIGHTS
 from rdmc.errors import MissingError, ServiceError
 from tests.support.followed import Registry
+from tests.support.ports import free_port
 from tests.support.registry import add_versions
 
 
@@ -43,9 +43,7 @@ def test_an_error_of_this_program_passes_unchanged(store: str) -> None:
 
 
 def test_a_server_that_cannot_be_reached_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
     with pytest.raises(ServiceError, match=f"http://127.0.0.1:{port}") as caught, registry(Settings(mlflow_timeout=1)):
         pytest.fail("there is no server")

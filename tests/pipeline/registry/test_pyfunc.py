@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from rdmc.data.images import encode_png, read_rgb
 from rdmc.errors import CheckpointError
 from rdmc.inference import derain_image
 from tests.support.followed import Registry, write_small
+from tests.support.ports import free_port
 from tests.support.serving import encoded, png
 
 IMAGE = read_rgb(png(0))
@@ -130,9 +130,7 @@ numpy.save("out.npy", one)
 
 @pytest.mark.slow
 def test_mlflow_models_serve_takes_base64_and_pixels(models: Registry, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = f"-m models:/rain/1 -h 127.0.0.1 -p {port} -w 1 --env-manager local"
     command = [sys.executable, "-m", "mlflow", "models", "serve", *options.split()]
     process = subprocess.Popen(command, cwd=tmp_path, env=os.environ)

@@ -29,6 +29,7 @@ from rdmc.models.base import Restorer
 from rdmc.reference import load_reference, reference_card
 from tests.support.browser import chromium, page
 from tests.support.followed import Registry
+from tests.support.processes import kill_all
 from tests.support.serving import Server, encoded, png, server
 
 PICTURES = [png(seed, 40 + seed, 56) for seed in range(4)]
@@ -162,8 +163,7 @@ def test_killed_replicas_are_replaced(served: Server) -> None:
     with ThreadPoolExecutor(4) as callers:
         requests = [callers.submit(served.ask, "POST", "/derain", PICTURES[0]) for _ in range(40)]
         requests[3].result()
-        for process in served.replicas():
-            process.kill()
+        kill_all(served.replicas())
     answers = [each.result() for each in requests]
     assert {status for status, _, _ in answers} <= {200, 503}
     assert all(json.loads(answer)["error"] for status, _, answer in answers if status == 503)

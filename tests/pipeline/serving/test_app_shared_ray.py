@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.followed import write_small
 from tests.support.imports import ROOT
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 from tests.support.ray_head import Head, ray_head
 from tests.support.serving import png, server
 

@@ -18,7 +18,7 @@ from rdmc.errors import CheckpointError, MissingError, ServiceError
 from rdmc.files import file_digest
 from rdmc.models.baselines import PReNet, PReNetConfig
 from tests.support.followed import Registry
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 from tests.support.registry import add_versions
 
 RAIN = Register(model="rain", alias="candidate", champion="champion")

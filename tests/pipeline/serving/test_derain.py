@@ -26,7 +26,7 @@ from rdmc.inference import derain_image
 from rdmc.models.baselines import PReNet, PReNetConfig
 from rdmc.reference import load_reference, reference_card
 from tests.support.followed import Registry, spoil
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 

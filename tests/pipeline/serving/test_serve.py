@@ -22,7 +22,7 @@ from pipeline.serving.types import ModelStatus, ServingConfig
 from rdmc.errors import ServiceError
 from rdmc.reference import reference_card
 from tests.support.followed import Registry
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 CONFIG = ServingConfig("models:/rain@champion", "127.0.0.1", 8000, 1024, 1, 8, 5.0, RequestLimits(), Path("cache"))
 

@@ -12,7 +12,6 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from random import SystemRandom
 
 import boto3
 import pytest
@@ -21,9 +20,10 @@ from pipeline.stack.commands import ENV, NAMES, as_shell
 from pipeline.stack.postgres import programs_for
 from pipeline.stack.processes import PROC, Process, in_session, marked
 from pipeline.stack.service import is_alive
-from pipeline.stack.state import PORTS, State, is_free
+from pipeline.stack.state import PORTS, State
 from rdmc.errors import ConfigError
 from tests.support.imports import ROOT
+from tests.support.ports import free_port
 
 SECONDS = 840
 LOG_A_RUN = """
@@ -110,7 +110,7 @@ def test_the_whole_stack(project: Path) -> None:
     except ConfigError as error:
         pytest.skip(str(error))
     state = State.here(project)
-    shown = command(project, "up", *(f"--port={name}={port}" for name, port in _free_ports().items()))
+    shown = command(project, "up", *(f"--port={name}={free_port()}" for name in PORTS))
     assert shown.count("running") == len(NAMES)
     assert shown.count("started ") == len(NAMES)
     assert stat.S_IMODE((state.root / ENV).stat().st_mode) == 0o600
@@ -147,12 +147,6 @@ def test_the_whole_stack(project: Path) -> None:
     assert (state.root / "postgres").exists(), "data stay"
     command(project, "down", "--delete")
     assert not state.root.exists()
-
-
-def _free_ports() -> dict[str, int]:
-    """Free ports below those that the system gives away, so that no other test takes one while the stack starts."""
-    free = (port for port in SystemRandom().sample(range(20_000, 30_000), 1000) if is_free(port))
-    return dict(zip(PORTS, free, strict=False))
 
 
 def _check_addresses_and_secrets(state: State) -> None:

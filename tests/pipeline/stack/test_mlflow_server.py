@@ -7,7 +7,7 @@ import re
 from pipeline.stack.login import application
 from pipeline.stack.mlflow_server import answers, service
 from pipeline.stack.state import State
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import hanging_up
 
 

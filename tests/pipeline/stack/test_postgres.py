@@ -18,7 +18,7 @@ from pipeline.stack.processes import Process
 from pipeline.stack.service import RUNNING, bring_down, bring_up, condition
 from pipeline.stack.state import State
 from rdmc.errors import ConfigError
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 
 def installed(debian: Path, *versions: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.stack.ray_nodes import LONGEST, WORKERS, _folder, alive_nodes, answers, client_variables, head, token_file, worker
 from pipeline.stack.state import PORTS, State
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 
 def test_commands_hold_no_secret_and_nodes_know_where_the_token_is(state: State) -> None:

@@ -14,7 +14,7 @@ from pipeline.stack.service import bring_up
 from pipeline.stack.state import State
 from pipeline.storage.s3 import check_bucket
 from rdmc.errors import ServiceError
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import hanging_up
 
 

@@ -14,7 +14,7 @@ from pipeline.stack.processes import Process, marked
 from pipeline.stack.service import RUNNING, SILENT, STOPPED, EndedError, Service, bring_down, bring_up, condition, inherited
 from pipeline.stack.state import State
 from rdmc.errors import ConfigError, ServiceError
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 SERVER = """
 import os, socket, subprocess, sys, time

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
+from pipeline.storage import lease as leases
 from pipeline.storage.lease import DRIVER, EXPIRY, PROCESS, holder, leased, training_lease
-from pipeline.storage.runs import RunFiles
-from rdmc.errors import ConfigError
+from pipeline.storage.runs import RunFiles, bucket_files
+from pipeline.storage.s3 import Bucket
+from rdmc.errors import ConfigError, TrainingError
 from tests.support.data import toy_project
+from tests.support.imports import ROOT
+from tests.support.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -64,16 +70,144 @@ def test_the_lease_of_an_earlier_process_with_the_same_number_does_not_count(pla
     assert holder(place) == f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def test_of_two_processes_that_start_together_the_later_one_holds_the_lease(
-    place: RunFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def another(seconds: float) -> None:
-        lease(place, token="of another process that saw no lease either")
+RACE = """
+import random, sys, time
+from pathlib import Path
+from pipeline.storage import lease as leases
+from pipeline.storage.lease import leased
+from pipeline.storage.runs import RunFiles, bucket_files
+from pipeline.storage.s3 import Bucket
+from rdmc.errors import ConfigError
+where, board, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+place = RunFiles(where, None) if where.startswith("/") else bucket_files(Bucket(where, "runs"))
+write = RunFiles.write
 
-    monkeypatch.setattr(time, "sleep", another)
-    with pytest.raises(ConfigError, match="started at the same time; wait for its end"), leased(place):
-        pass
-    assert holder(place), "the other one keeps its lease"
+def slowly(files, name, text):
+    time.sleep(random.uniform(0, 0.6))
+    write(files, name, text)
+
+def all_there(mark):
+    while len(list(board.glob(mark))) < 3:
+        time.sleep(0.01)
+
+RunFiles.write = slowly
+for turn in range(3):
+    (board / f"{turn}.ready.{number}").touch()
+    all_there(f"{turn}.ready.*")
+    try:
+        with leased(place, name=f"{turn}.lease"):
+            (board / f"{turn}.ended.{number}.held").touch()
+            all_there(f"{turn}.ended.*")
+    except ConfigError as error:
+        assert "drives this sweep; wait for its end" in str(error)
+        (board / f"{turn}.ended.{number}.refused").touch()
+"""
+"""A process that takes three leases one after another with two others, each at the same moment. Its writes take long."""
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pipeline.storage import lease
+from pipeline.storage.runs import RunFiles, bucket_files
+from pipeline.storage.s3 import Bucket
+from rdmc.errors import RdmcError
+where, lease.RENEWAL, lease.EXPIRY = sys.argv[1], 0.2, float(sys.argv[2])
+place = RunFiles(where, None) if where.startswith("/") else bucket_files(Bucket(where, "runs"))
+try:
+    with lease.leased(place):
+        print("holds", flush=True)
+        time.sleep(600)
+        print("was not interrupted")
+except RdmcError as error:
+    print("error:", error)
+"""
+"""A process that holds a lease until it loses it."""
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder, or the name of a bucket of a real server."""
+    if request.param == "folder":
+        return str(tmp_path / "runs")
+    bucket = f"lease-{uuid.uuid4().hex[:12]}"
+    request.getfixturevalue("s3").bucket(bucket)
+    return bucket
+
+
+def files(where: str) -> RunFiles:
+    return RunFiles(where, None) if where.startswith("/") else bucket_files(Bucket(where, "runs"))
+
+
+def started(script: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_of_processes_that_start_together_one_holds_the_lease_however_long_a_write_takes(where: str, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    board.mkdir()
+    processes = [started(RACE, where, board, number) for number in range(3)]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
+    held = [len(list(board.glob(f"{turn}.ended.*.held"))) for turn in range(3)]
+    assert held == [1, 1, 1]
+    assert files(where).names("") == [], "each gives back its own"
+
+
+def test_a_process_that_was_suspended_while_another_took_the_lease_ends_and_leaves_it_alone(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expiry = 5.0
+    monkeypatch.setattr(leases, "RENEWAL", 0.2)
+    monkeypatch.setattr(leases, "EXPIRY", expiry)
+    process = started(HOLD, where, expiry)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "holds\n"
+        process.send_signal(signal.SIGSTOP)
+        assert holder(files(where)) == f"process {process.pid} on {socket.gethostname()}", "it has not expired yet"
+        until(lambda: not holder(files(where)))
+        with leased(files(where)):
+            process.send_signal(signal.SIGCONT)
+            (line,) = process.communicate(timeout=PATIENCE)[0].splitlines()
+            assert holder(files(where)) == f"process {os.getpid()} on {socket.gethostname()}"
+    finally:
+        process.kill()
+    me = f"process {os.getpid()} on {socket.gethostname()}"
+    assert line.startswith(f"error: {files(where).path}: {me} drives this sweep: this one could not renew its lease within 5 s")
+    assert line.endswith("wait for the other's end, then run the same command again")
+
+
+def test_a_holder_whose_claim_was_removed_has_lost_the_lease(place: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a process that held the lease in between, and has ended."""
+    monkeypatch.setattr(leases, "RENEWAL", 0.05)
+
+    def work() -> None:
+        with leased(place):
+            place.drop(place.names(DRIVER)[0])
+            time.sleep(PATIENCE)
+
+    with pytest.raises(TrainingError, match="another process drives this sweep: this one could not renew its lease"):
+        work()
+    assert place.names("") == []
+
+
+def test_a_lease_is_read_again_where_it_is_written_just_now(place: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write(DRIVER, '{"host": "a", "p')
+    monkeypatch.setattr(time, "sleep", lambda seconds: lease(place))
+    assert holder(place) == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_claims_of_processes_that_are_gone_are_removed(place: RunFiles) -> None:
+    lease(place, at=time.time() - EXPIRY - 1)
+    with leased(place):
+        assert len(place.names(DRIVER)) == 1
+    assert place.names("") == []
 
 
 def test_a_project_and_a_run_in_shared_storage_are_trained_by_one_process(tmp_path: Path) -> None:

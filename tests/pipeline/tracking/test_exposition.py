@@ -13,18 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.config.settings import Settings, read_settings
 from pipeline.tracking.exposition import TrainingMetrics, exposed
 from rdmc.errors import ConfigError
+from tests.support.ports import free_port
 
 
 def row(step: int, steps: int = 20, **more: float) -> dict[str, float]:
     """A report of ``steps`` steps of 16 crops, each of half a second."""
     seconds = {"step_seconds": steps / 2, "data_seconds": 1.0, "validation_seconds": 0.0, "pause_seconds": 0.25}
     return {"step": step, "loss": -0.125, "images_per_second": 32.0, **seconds, **more}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def read(port: int) -> dict[str, float]:

@@ -18,7 +18,8 @@ from pipeline.tracking import tracker as tracking
 from pipeline.tracking.client import connect, shown_uri, sqlite_path
 from pipeline.tracking.tracker import Tracker
 from rdmc.errors import ServiceError
-from tests.support.mlflow_server import free_port, mlflow_server
+from tests.support.mlflow_server import mlflow_server
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, hanging_up, until
 
 

@@ -17,7 +17,8 @@ from mlflow.entities import Run
 from pipeline.config.settings import Settings
 from pipeline.tracking import tracker as tracking
 from pipeline.tracking.tracker import Tracker
-from tests.support.mlflow_server import free_port, mlflow_server
+from tests.support.mlflow_server import mlflow_server
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, until
 
 

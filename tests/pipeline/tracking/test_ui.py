@@ -14,6 +14,7 @@ from pipeline.tracking import ui
 from pipeline.tracking.client import connect, experiment_id
 from pipeline.tracking.ui import check_port, pages_here
 from rdmc.errors import ServiceError
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,7 @@ def test_the_ui_links_to_experiment_run_and_model_and_sends_no_usage_data(
     runs = [client.create_run(at, tags={"stage": stage}).info.run_id for stage in ("train", "trial")]
     for name in ("rain", "rain-history"):
         client.create_registered_model(name)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     ui.run(Settings(), port)
     ((program, command, environment),) = started
     assert (program, command[:4]) == (sys.executable, [sys.executable, "-m", "mlflow", "ui"])

@@ -5,21 +5,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import psutil
 import pytest
 import ray
 from mlflow import MlflowClient
+from ray.train.v2._internal.execution.controller.state import RunningState, SchedulingState
 from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 from ray.train.v2.api.config import ScalingConfig
 
 from pipeline.training import elastic
+from pipeline.training.controller import SETTLING
 from pipeline.training.elastic import Divisors, divisor
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
+from tests.support.processes import descendants, kill_all
 from tests.support.ray_head import ray_head, ray_node
 from tests.support.waiting import PATIENCE, until
 
@@ -70,6 +73,17 @@ def test_what_others_use_is_no_room(rule: tuple[Divisors, dict[str, float]], mon
     assert started(policy) == 2, "the fewest, whose start says what it waits for"
 
 
+def test_workers_that_die_after_a_start_with_less_room_are_waited_for_again(rule: tuple[Divisors, dict[str, float]]) -> None:
+    policy, cpus = rule
+    cpus.update({"has": 8.0, "free": 5.0})
+    policy.since = time.monotonic() - 2 * SETTLING
+    assert started(policy) == 4
+    assert started(policy) == 4, "a start that failed is tried again at once"
+    policy.after_controller_state_update(SchedulingState(cast("Any", None)), RunningState())
+    cpus["free"] = 1.0
+    assert started(policy) == 0, "what the dead workers had may still count as taken"
+
+
 @pytest.mark.parametrize(("has", "free", "expected"), [(4, 0.0, 4), (4, 3.0, 4), (4, 4.0, 8), (2, 2.0, 4)])
 def test_a_running_training_grows_by_what_is_free(
     has: int, free: float, expected: int, rule: tuple[Divisors, dict[str, float]]
@@ -102,8 +116,7 @@ def test_a_training_takes_the_workers_that_there_are(store: str, tmp_path: Path)
             with ray_node(head, cpus=1) as node:
                 until(lambda: said("2 workers train now"))
                 until(lambda: re.search(r"step \d+/", log.read_text().rpartition("2 workers train now")[2]))
-                for process in psutil.Process(node.pid).children(recursive=True):
-                    process.kill()
+                kill_all(descendants(node.pid))
                 assert driver.wait(4 * PATIENCE) == 0, log.read_text()
         finally:
             driver.kill()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from pipeline.training.network import interface_of
 from pipeline.training.ray_train import launch
 from tests.support.data import LIGHT, make_dataset, tiny_params
 from tests.support.dying import marked
+from tests.support.ports import free_port
+from tests.support.processes import descendants
 from tests.support.waiting import until
 
 STORE = """
@@ -38,12 +40,11 @@ distributed.barrier()
 
 def listening() -> set[tuple[str, str]]:
     """The addresses on which this process and its descendants listen, each with the process's name."""
-    me = psutil.Process()
     found = set()
-    for process in (me, *me.children(recursive=True)):
-        for one in process.net_connections("inet"):
-            if one.status == psutil.CONN_LISTEN:
-                found.add((one.laddr.ip, process.name()))
+    for process in (psutil.Process(), *descendants(os.getpid())):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            name, sockets = process.name(), process.net_connections("inet")
+            found |= {(one.laddr.ip, name) for one in sockets if one.status == psutil.CONN_LISTEN}
     return found
 
 
@@ -62,9 +63,11 @@ def test_a_local_training_listens_on_loopback_alone(tmp_path: Path) -> None:
     seen: set[tuple[str, str]] = set()
 
     def look() -> None:
-        until(lambda: (marks / "ready").exists())
-        seen.update(listening() - before)
-        (marks / "begin").touch()
+        try:
+            until(lambda: (marks / "ready").exists())
+            seen.update(listening() - before)
+        finally:
+            (marks / "begin").touch()
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -77,8 +80,7 @@ def test_a_local_training_listens_on_loopback_alone(tmp_path: Path) -> None:
 
 
 def test_torchs_store_listens_on_its_address_alone() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": interface_of("127.0.0.1")}
     done = subprocess.run([sys.executable, "-c", STORE % port], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from pipeline.console import console
 from pipeline.experiments.search import searching
 from pipeline.training import ray_train
 from pipeline.training.checkpoints import bring_home, forget, opened, read_reports
-from pipeline.training.ray_train import _following, _readable, launch
+from pipeline.training.controller import is_final
+from pipeline.training.ray_train import _readable, _wait_for_uploads, launch
 from pipeline.training.worker import Row
 from rdmc.checkpoint import load_model, load_tensors
 from rdmc.data.loader import PairStore
@@ -171,12 +173,24 @@ def test_missing_gpus_are_refused(params: Params, paths: Paths, monkeypatch: pyt
         launch(Project(params, Settings(gpu=True, workers=2), paths), "x", print, validates=True)
 
 
-def test_an_error_of_the_follower_is_raised_at_the_end(tmp_path: Path) -> None:
-    def follow(row: Row) -> None:
-        raise ServiceError(f"row {row['step']}")
+def test_checkpoints_that_are_never_stored_end_the_training_with_an_error_of_one_line(tmp_path: Path) -> None:
+    for step in (900, 1200):
+        (tmp_path / str(step)).mkdir()
+    _wait_for_uploads(tmp_path, 2, 0.0)
+    with pytest.raises(TrainingError, match=r"^the checkpoint of step 900 was not stored within 0 s .*: it resumes$") as caught:
+        _wait_for_uploads(tmp_path, 1, 0.0)
+    assert "\n" not in str(caught.value)
+    assert is_final(caught.value), "Ray would start the workers again otherwise"
 
-    with pytest.raises(ServiceError, match="row 3"), _following(tmp_path, follow, print) as journal:
-        journal.write_text('{"step": 3}\n{"step": 6}\n')
+
+def test_the_limit_counts_from_the_last_upload_that_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "sleep", lambda seconds: min(tmp_path.iterdir()).rmdir())
+    for step in range(5):
+        (tmp_path / str(step)).mkdir()
+    _wait_for_uploads(tmp_path, 0, 25.0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_local_cluster_requires_a_token() -> None:

@@ -33,9 +33,11 @@ def test_a_training_goes_on_while_the_bucket_is_gone_and_its_checkpoints_follow(
     seen: list[list[float]] = []
 
     def outage() -> None:
-        until(lambda: (marks / "ready").exists())
-        host.stop()
-        (marks / "begin").touch()
+        try:
+            until(lambda: (marks / "ready").exists())
+            host.stop()
+        finally:
+            (marks / "begin").touch()
         until(lambda: (marks / "6").exists())
         seen.append([row["step"] for row in rows])
         host.start()
@@ -63,9 +65,11 @@ def test_a_training_ends_with_the_name_of_the_bucket_after_the_limit(
     settings = Settings(workers=1, gpu=False, bucket="s3://team/rain", outage=4)
 
     def outage() -> None:
-        until(lambda: (marks / "ready").exists())
-        host.stop()
-        (marks / "begin").touch()
+        try:
+            until(lambda: (marks / "ready").exists())
+            host.stop()
+        finally:
+            (marks / "begin").touch()
 
     away = threading.Thread(target=outage)
     away.start()

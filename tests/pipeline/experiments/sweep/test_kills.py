@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from mlflow import MlflowClient
 from pipeline.config.paths import Paths
 from tests.support.data import ready_to_train
 from tests.support.imports import ROOT
+from tests.support.processes import descendants, kill_all, named
 from tests.support.ray_head import ray_head, ray_node
 
 TRIALS = 4
@@ -30,7 +30,8 @@ CHANGES = {
     "train.validate_every": 2,
     "tune.space": {"train.lr": {"loguniform": [1e-4, 1e-2]}},
 }
-PROCESSES = {"worker": "ray::ImplicitFunc", "raylet": "raylet"}
+WORKER = "ray::ImplicitFunc"
+"""How the title of a trial's process begins."""
 PATIENCE = 600
 """Seconds that a sweep may take to reach a point, or its end."""
 FINAL = {"finished", "stopped early"}
@@ -62,14 +63,8 @@ def victims(driver: subprocess.Popen[bytes], kind: str) -> list[psutil.Process]:
     """Processes of the Ray that this driver started; at least one."""
     if kind == "driver":
         return [psutil.Process(driver.pid)]
-    found = []
-    for process in psutil.Process(driver.pid).children(recursive=True):
-        try:
-            called = Path(process.exe()).name if kind == "raylet" else " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if called.startswith(PROCESSES[kind]):
-            found.append(process)
+    wanted = named("raylet") if kind == "raylet" else lambda one: " ".join(one.cmdline()).startswith(WORKER)
+    found = descendants(driver.pid, wanted)
     assert found, f"no {kind} among the driver's processes"
     return found
 
@@ -109,7 +104,7 @@ def test_a_sweep_survives_a_kill(paths: Paths, store: str, seed: int) -> None:
         await_moment(driver, paths.root, int(rng.integers(1, 8)))
         time.sleep(float(rng.uniform(0, 0.2)))
         chosen = victims(driver, kind)
-        chosen[int(rng.integers(len(chosen)))].send_signal(signal.SIGKILL)
+        kill_all([chosen[int(rng.integers(len(chosen)))]])
         code = driver.wait(PATIENCE)
     finally:
         driver.kill()
@@ -133,9 +128,9 @@ def test_a_sweep_survives_the_loss_of_a_node(paths: Paths, store: str, monkeypat
         driver = start(paths.root, store)
         try:
             await_moment(driver, paths.root, 3)  # at least one on each of the two nodes
-            lost = [one for one in psutil.Process(node.pid).children(recursive=True) if Path(one.exe()).name == "raylet"]
+            lost = descendants(node.pid, named("raylet"))
             assert len(lost) == 1
-            lost[0].kill()
+            kill_all(lost)
             assert driver.wait(PATIENCE) == 0, (paths.root / "log").read_text()
         finally:
             driver.kill()
