@@ -34,7 +34,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 def interrupt() -> None:
     """Raise KeyboardInterrupt in the main thread; for another thread that must stop the command.
 
-    Ctrl-C may be ignored, as in the background of a script. SIGTERM is not where a command stops by it.
+    Ctrl-C may be ignored, as in the background of a script. So SIGTERM is sent where ``stop_by_sigterm`` handles it.
     """
     number = signal.SIGTERM if signal.getsignal(signal.SIGTERM) is _stop else signal.SIGINT
     signal.pthread_kill(int(threading.main_thread().ident or 0), number)

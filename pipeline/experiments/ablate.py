@@ -43,6 +43,7 @@ from pipeline.experiments.mlflow_callback import TrialRuns, failure
 from pipeline.experiments.trials import cause, forget_trials, grid, like_worker, run_trials
 from pipeline.registry.publish import attach_files, open_children
 from pipeline.storage.datasets import open_pairs, with_digests
+from pipeline.storage.lease import training_lease
 from pipeline.storage.s3 import check_bucket
 from pipeline.tracking.metric_names import TEST
 from pipeline.tracking.run_info import TRAINED, only, run_tags, run_title
@@ -62,8 +63,8 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
     """Train the trials that have no result yet, then write the table and the plot of all results, also into the file ``write``.
 
     A trial has one worker unless the settings say otherwise, because trials run side by side. Raises, before anything starts,
-    ConfigError for a variant or a file that cannot be used and DataError where there are no pairs to train or to test on;
-    TrainingError, after all other work is done, where a trial failed.
+    ConfigError for a variant or a file that cannot be used, or where another process runs an ablation in this project, and
+    DataError where there are no pairs to train or to test on; TrainingError, after all other work is done, where one failed.
     """
     project = project.with_params(with_architecture(project.params)).with_workers(project.settings.workers or 1)
     params, settings, paths = project.params, project.settings, project.paths
@@ -75,8 +76,16 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
     trials = plan(params, data, code)
     open_tests(project)
     local_batch_size(params.train.global_batch_size, settings.workers)
-    if fresh:
-        shutil.rmtree(paths.ablation, ignore_errors=True)
+    name = f"ablate-{digest_of(trial_params(params, params.ablation.steps, {}), data, code)[:12]}"
+    with training_lease(project, name):
+        if fresh:
+            shutil.rmtree(paths.ablation, ignore_errors=True)
+        _run(project, trials, name, write)
+
+
+def _run(project: Project[Params], trials: list[Trial], name: str, write: Path | None) -> None:
+    """Train the trials without a result in the MLflow run of ``name``, and publish all results."""
+    params, paths = project.params, project.paths
     todo = _missing(trials, paths)
     say(f"ablate: {len(trials)} trials of {params.ablation.steps} steps, {len(todo)} of them to train")
     commit = commit_tags()
@@ -86,8 +95,7 @@ def run(project: Project[Params], fresh: bool = False, write: Path | None = None
     tags = {**commit, "stage": "ablate", **run_tags("ablate", about, commit["git_commit"])}
     title = run_title(params.network.kind, params.network.width, list(params.datasets), "ablation")
     shown = only(flatten(params), (*TRAINED, "evaluate", "ablation"))
-    name = f"ablate-{digest_of(trial_params(params, params.ablation.steps, {}), data, code)[:12]}"
-    with Tracker.start(settings, title, shown, tags, run_id=_recall(paths, name)) as parent:
+    with Tracker.start(project.settings, title, shown, tags, run_id=_recall(paths, name)) as parent:
         write_text(paths.ablation / "run.json", json.dumps({"name": name, "run_id": parent.run_id}) + "\n")
         failed = _train(project, todo, parent.run_id) if todo else []
         _end_open(project, trials, parent.run_id)

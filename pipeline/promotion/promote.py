@@ -25,7 +25,7 @@ from pipeline.promotion.verdict import file_verdict
 from pipeline.registry.client import registry
 from pipeline.registry.versions import AGAIN, Version, figures, find_version, first_known, load_version
 from pipeline.storage.datasets import read_manifests
-from rdmc.data.journal import digest_of
+from rdmc.data.journal import digest_of, library_digest
 from rdmc.data.loader import PairStore
 from rdmc.errors import CheckpointError, ConfigError, ServiceError
 from rdmc.models.base import Restorer
@@ -155,7 +155,7 @@ def _basis(params: Params, here: dict[str, str], checks: list[Check], case: Case
     """
     models = [(each.number, each.source, each.tags.get("model_sha256")) for each in (case.challenger, case.champion) if each]
     rules = [params.gate.rules(), params.evaluate.tile, params.seed]
-    code = measuring_code("promotion")
+    code = [measuring_code("promotion"), library_digest("datasets")]  # with the rains of the robustness checks
     return digest_of([models, here, rules, [asdict(check) for check in checks], code])[:16]
 
 

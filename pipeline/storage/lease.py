@@ -33,6 +33,10 @@ SETTLING = 0.2
 """Seconds between two reads of leases where something is to change in them."""
 READS = 5
 """How often a lease that cannot be read is read."""
+WAITS = 25
+"""After so many of them, a process that waits for another says so."""
+_interrupted = threading.Lock()
+"""Held from an interrupt to the end of its block: a second lease that is lost must not break off the clean-up."""
 PROCESS = secrets.token_hex(8)
 """Tells this process from an earlier one with the same number, as in a container that was started again."""
 
@@ -60,6 +64,7 @@ def _renewed(claim: _Claim, doing: str) -> Iterator[None]:
     """Renew a lease in a thread while the block runs. Where it is lost, interrupt the block and raise TrainingError."""
     ended, path = threading.Event(), claim.place.path
     lost: list[str] = []
+    interrupts = threading.Event()
 
     def renew() -> None:
         fails = False
@@ -76,7 +81,9 @@ def _renewed(claim: _Claim, doing: str) -> Iterator[None]:
             fails = False
             if other:
                 lost.append(other)
-                interrupt()
+                if _interrupted.acquire(blocking=False):
+                    interrupts.set()
+                    interrupt()
                 return
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
@@ -85,12 +92,16 @@ def _renewed(claim: _Claim, doing: str) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        renewing.join()
-        if lost:
-            raise TrainingError(
-                f"{path}: {lost[0]} {doing}: this one could not renew its lease within {EXPIRY:.0f} s and lost it; "
-                "wait for the other's end, then run the same command again"
-            )
+        try:
+            renewing.join()
+        finally:  # the interrupt may come only now
+            if interrupts.is_set():
+                _interrupted.release()
+            if lost:
+                raise TrainingError(
+                    f"{path}: {lost[0]} {doing}: this one could not renew its lease within {EXPIRY:.0f} s and lost it; "
+                    "wait for the other's end, then run the same command again"
+                )
 
 
 @contextmanager
@@ -128,21 +139,26 @@ class _Claim:
 
     def enter(self) -> str:
         """Take the lease. Returns the process that has it instead, or comes first; empty where this one has it now."""
+        waits = 0
         while True:
             self._write(held=False)
             others = self._others()
             if before := [lease for lease in others if _is_held(lease) or _order(lease) < self._order]:
                 return _described(before[0])
-            if not others:
+            if not others and self._fresh:
                 self._write(held=True)
-                return ""
+                if self._fresh:
+                    return ""
+            waits += 1
+            if others and waits == WAITS:
+                say(f"{self.place.path}: waits for {_described(others[0])}, which started at the same time")
             time.sleep(SETTLING)  # the others give way
 
     def renew(self) -> str:
         """Write the claim again. Returns the process that has the lease now, if it is another one."""
-        if self.file not in self.place.names(self.name):  # whoever removed it holds the lease, or has held it
+        if self.file not in self.place.names(self.name):  # another took it for expired, and may have held the lease
             return next(map(_described, self._others()), "another process")
-        if time.time() - self.at > EXPIRY / 2:  # for others, whose clock may be ahead, it may have expired
+        if not self._fresh:
             return self.enter()
         self._write(held=True)
         later = [lease for lease in self._others() if _is_held(lease) and _order(lease) > self._order]
@@ -151,6 +167,11 @@ class _Claim:
     def drop(self) -> None:
         """Give the lease back."""
         self.place.drop(self.file)
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether it cannot have expired for others, whose clocks may be ahead. A write can take long."""
+        return time.time() - self.at <= EXPIRY / 2
 
     @property
     def _order(self) -> tuple[float, str]:
@@ -164,16 +185,16 @@ class _Claim:
 
     def _others(self) -> list[dict[str, Any]]:
         """The claims of others that count. Those that do not are removed."""
-        others = {file: lease for file, lease in _leases(self.place, self.name).items() if file != self.file}
+        others = _leases(self.place, self.name, self.file)
         for file, lease in others.items():
             if not _counts(lease):
                 self.place.drop(file)
         return [lease for lease in others.values() if _counts(lease)]
 
 
-def _leases(place: RunFiles, name: str) -> dict[str, dict[str, Any]]:
-    """All claims to a lease that can be read, by file."""
-    read = {file: _read_lease(place, file) for file in place.names(name)}
+def _leases(place: RunFiles, name: str, but: str = "") -> dict[str, dict[str, Any]]:
+    """All claims to a lease that can be read, by file, except that in the file ``but``."""
+    read = {file: _read_lease(place, file) for file in place.names(name) if file != but}
     return {file: lease for file, lease in read.items() if lease}
 
 

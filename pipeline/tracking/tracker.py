@@ -92,6 +92,7 @@ class Tracker:
         self._monitor: Any = None  # MLflow's thread that samples system metrics; untyped
         self._todo: list[Callable[[MlflowClient], None]] = [self._open, self._drop_twins, self._describe, self._watch]
         self._figures: list[Figure] = []
+        self._concluding = 0  # figures of `conclude` that are not sent yet
         self._earlier: set[str] = set()  # the metrics that the run had when it was resumed
         self._known: dict[str, set[int]] = {}  # the steps that the run has, of the metrics that were logged
         self._attached: list[Callable[[MlflowClient], None]] = []
@@ -135,10 +136,12 @@ class Tracker:
     def conclude(self, metrics: Mapping[str, float], step: int) -> None:
         """Send figures of the run as a whole. One that a resumed run has at this step already is replaced if it has changed."""
         figures = figures_of([{**metrics, "step": step}])
+        self._concluding += len(figures)
 
         def send(client: MlflowClient) -> None:
             known = client.get_run(str(self.run_id)).data.metrics
             send_metrics(client, str(self.run_id), [figure for figure in figures if known.get(figure[0]) != figure[1]])
+            self._concluding -= len(figures)
 
         self._todo.append(send)
         self._send_in_time()
@@ -171,7 +174,8 @@ class Tracker:
             self._send()
         if not self.sent:
             files = f" and {len(self._attached)} files" if self._attached else ""
-            say(f"MLflow: {self._lost + len(self._figures)} figures{files} of {self._name} were never sent")
+            count = self._lost + len(self._figures) + self._concluding
+            say(f"MLflow: {count} figures{files} of {self._name} were never sent")
         if self._client is not None:
             leave(self._client)
             self._client = None

@@ -66,7 +66,7 @@ def _lines(path: Path, done: threading.Event) -> Iterator[str]:
 
 
 class _Errors:
-    """Blocks whose errors end only themselves: the first is kept and said."""
+    """Keeps and says the first error of its blocks, and lets none out."""
 
     def __init__(self) -> None:
         self.first: Exception | None = None

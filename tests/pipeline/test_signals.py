@@ -180,8 +180,8 @@ def test_another_thread_can_interrupt_the_command(sigterm_stops: None) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):  # as in the background of a script
         before = signal.signal(ignored, signal.SIG_IGN)
         try:
-            threading.Timer(0.1, signals.interrupt).start()
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012  the interrupt may come before the wait
+                threading.Timer(0.1, signals.interrupt).start()
                 waiting.wait(PATIENCE)
         finally:
             signal.signal(ignored, before)

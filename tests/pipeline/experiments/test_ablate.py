@@ -17,6 +17,7 @@ from pipeline.config.settings import Settings
 from pipeline.evaluation import evaluator as measuring
 from pipeline.experiments import ablate
 from pipeline.experiments.ablation import Score, Trial, plan, read_score, write_score
+from pipeline.storage.lease import training_lease
 from pipeline.tracking.tracker import Tracker
 from rdmc.data.loader import PairStore
 from rdmc.errors import ConfigError, DataError, TrainingError
@@ -147,6 +148,20 @@ def test_only_missing_results_are_trained(store: str, tmp_path: Path, trained: l
     make_dataset(paths, "heavy", {"train": 4, "validation": 3, "test": 2})
     ablate.run(Project(params, SETTINGS, paths))
     assert len(trained) == 4
+
+
+def test_a_second_ablation_of_a_project_waits_for_the_first_and_takes_nothing_from_it(
+    store: str, tmp_path: Path, trained: list[str]
+) -> None:
+    paths = Paths(tmp_path)
+    make_dataset(paths, "heavy")
+    variants = {"full": {}, "one-pass": {"network.passes": 1}}
+    project = Project(tiny_params({**TINY, "ablation.variants": variants}), SETTINGS, paths)
+    ablate.run(project)
+    with training_lease(project, "ablate-other"):
+        with pytest.raises(ConfigError, match="runs `ablate` in this project; wait for its end"):
+            ablate.run(project, fresh=True)
+        assert (paths.ablation / "table.md").exists()
 
 
 def test_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ def test_an_error_of_mlflow_is_one_line_with_its_address(store: str) -> None:
     assert str(caught.value).endswith("; fix it, then run this command again")
 
 
-def test_a_registration_after_and_amid_a_training_has_time_for_its_uploads(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+@pytest.mark.usefixtures("alone")
+def test_a_registration_after_and_amid_a_training_has_time_for_its_uploads(store: str) -> None:
     with Tracker.start(Settings(), "train", {}):
         assert MLFLOW_HTTP_REQUEST_TIMEOUT.get() == Settings().mlflow_timeout
         with registry(Settings()):

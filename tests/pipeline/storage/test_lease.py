@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -195,6 +196,58 @@ def test_a_holder_whose_claim_was_removed_has_lost_the_lease(place: RunFiles, mo
     with pytest.raises(TrainingError, match="another process drives this sweep: this one could not renew its lease"):
         work()
     assert place.names("") == []
+
+
+def test_two_leases_that_are_lost_at_once_interrupt_once(place: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the second interrupt would break off what the first one's command does at its end."""
+    monkeypatch.setattr(leases, "RENEWAL", 0.05)
+    cleaned = []
+
+    def work() -> None:
+        with leased(place, name="a.lease"), leased(place, name="b.lease"):
+            try:
+                for file in place.names(""):
+                    place.drop(file)
+                time.sleep(PATIENCE)
+            finally:
+                time.sleep(0.5)
+                cleaned.append(True)
+
+    for _ in range(2):  # and the next command can be interrupted too
+        with pytest.raises(TrainingError, match="could not renew its lease"):
+            work()
+    assert cleaned == [True, True]
+
+
+def test_a_loss_that_is_noticed_at_the_end_of_the_block_is_said(place: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewing = threading.Event()
+
+    def renew(claim: object) -> str:
+        renewing.set()
+        time.sleep(0.3)
+        return "process 7 on b"
+
+    monkeypatch.setattr(leases, "RENEWAL", 0.05)
+    monkeypatch.setattr("pipeline.storage.lease._Claim.renew", renew)
+    with pytest.raises(TrainingError, match="process 7 on b drives this sweep"), leased(place):
+        renewing.wait(PATIENCE)
+
+
+def test_a_claim_that_took_long_to_write_is_no_lease_until_it_is_written_again(
+    place: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = list[bool](), RunFiles.write
+
+    def slowly(files: RunFiles, name: str, text: str) -> None:
+        written.append(bool(json.loads(text)["held"]))
+        if written == [False, True]:
+            time.sleep(0.6)
+        write(files, name, text)
+
+    monkeypatch.setattr(leases, "EXPIRY", 1.0)
+    monkeypatch.setattr(RunFiles, "write", slowly)
+    with leased(place):
+        assert written[:4] == [False, True, False, True]
 
 
 def test_a_lease_is_read_again_where_it_is_written_just_now(place: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import queue
 import socket
 import threading
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import pytest
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
@@ -87,13 +86,6 @@ def test_passwords_do_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_connect_gives_a_client(store: str) -> None:
     assert connect(Settings()).get_experiment("0").name == "Default"
-
-
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other client is in use, and the environment has no timeout."""
-    monkeypatch.setattr("pipeline.tracking.client._timeouts", WeakKeyDictionary())
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
 
 
 @pytest.mark.usefixtures("alone")

@@ -129,6 +129,15 @@ def test_what_concludes_a_run_is_replaced_where_it_has_changed(store: str) -> No
     assert history(store, first.run_id, "trials") == [(0, 2.0), (0, 3.0)]
 
 
+def test_figures_of_a_whole_run_that_were_never_sent_are_counted(monkeypatch: pytest.MonkeyPatch, heard: list[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    tracker = Tracker.start(Settings(mlflow_timeout=1), "summary", {})
+    tracker.log({"loss": 0.5}, 1)
+    tracker.conclude({"best_psnr_y": 20.0, "trials": 2}, 0)
+    tracker.finish()
+    assert heard[-1] == "MLflow: 3 figures of summary were never sent"
+
+
 def test_a_file_that_cannot_be_stored_delays_nothing_else(store: str, tmp_path: Path, heard: list[str]) -> None:
     (tmp_path / "mlartifacts").write_text("a file where a folder should be")
     tracker = Tracker.start(Settings(), "files", {})
