@@ -17,7 +17,7 @@ from pipeline.config.params import Params
 from pipeline.config.paths import Paths
 from pipeline.config.project import Project
 from pipeline.console import console
-from pipeline.training import ray_train
+from pipeline.training import following
 from pipeline.training.controller import interval, is_final, lacking, what_happened
 from pipeline.training.ray_train import launch
 from pipeline.training.worker import Row
@@ -83,7 +83,7 @@ def test_a_training_says_what_it_waits_for_and_runs_when_it_is_free(
         said.append(line)
         ray.kill(other)
 
-    monkeypatch.setattr(ray_train, "say", hear)
+    monkeypatch.setattr(following, "say", hear)
     rows: list[Row] = []
     launch(Project(params, SETTINGS, paths), "waits", rows.append, validates=True)
     assert [row["step"] for row in rows] == [3, 6]
