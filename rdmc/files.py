@@ -42,7 +42,6 @@ def take_place(folder: Path, target: Path) -> None:
     folder.chmod(0o755)
     old = folder.with_name(folder.name + ".old")
     if target.exists():
-        shutil.rmtree(old, ignore_errors=True)  # of a process that was killed below
         target.rename(old)
     try:
         folder.rename(target)

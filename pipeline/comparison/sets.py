@@ -21,6 +21,7 @@ from pipeline.config.project import Project
 from pipeline.console import track
 from pipeline.evaluation.evaluator import CACHE_MB
 from pipeline.storage.datasets import open_pairs
+from rdmc.data.images import pixels_digest
 from rdmc.data.loader import Pair
 from rdmc.data.pairs import Fault, check_sizes, clean_name, sha256
 from rdmc.datasets.benchmarks.facts import Benchmark, Copy
@@ -133,8 +134,8 @@ def _folder(root: Path, taken: set[str]) -> PairSet:
             faults.append(Fault(str(match.rainy), str(error).removeprefix(f"{match.rainy}: "), "unreadable"))
             continue
         kept.append(match)
-        scenes.append(_pixels(clean.pixels))  # pairs with one clean image are not independent
-        lines.append(f"{match.name} {_pixels(rainy.pixels)} {scenes[-1]}")
+        scenes.append(pixels_digest(clean.pixels))  # pairs with one clean image are not independent
+        lines.append(f"{match.name} {pixels_digest(rainy.pixels)} {scenes[-1]}")
         psnr.append(psnr_y(rainy.pixels, clean.pixels))
     if not kept:
         first = f" (first: {faults[0].file}: {faults[0].reason})" if faults else ""
@@ -165,7 +166,3 @@ def set_name(root: Path, taken: Collection[str], known: str = "") -> str:
     named = [known, f"{known}-{parts[-1]}"] if known else []
     free = [name for name in (*named, *longer) if name not in taken]
     return free[0] if free else f"{longer[-1]}-{len(taken)}"
-
-
-def _pixels(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
-    return sha256(str(image.shape).encode() + image.tobytes())

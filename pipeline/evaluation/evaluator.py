@@ -17,9 +17,8 @@ from pipeline.config.recipe import Evaluate, Recipe
 from pipeline.config.settings import Settings
 from pipeline.console import say, track
 from pipeline.evaluation.abreast import SharedNetwork, in_turn
-from pipeline.evaluation.scenes import clean_digest
 from pipeline.storage.datasets import open_pairs
-from rdmc.data.images import Image
+from rdmc.data.images import Image, pixels_digest
 from rdmc.data.loader import Pair, PairStore
 from rdmc.errors import DataError
 from rdmc.inference import best_device
@@ -42,7 +41,7 @@ class ImageResult:
     seconds: float
     """What the network took; an image that shared the processor with others counts with its share of the time."""
     clean: str
-    """The digest of the clean image (``scenes.clean_digest``), by which scenes of several datasets are known to be one."""
+    """The digest of the clean image (``pixels_digest``), by which scenes of several datasets are known to be one."""
     computer: str
     """What the network computed on: a worker's GPU or processor need not be that of the command."""
 
@@ -92,7 +91,7 @@ def measured_pair(shared: SharedNetwork, pair: Pair, dataset: str) -> tuple[Imag
     derained, seconds = shared(pair.rainy)
     before, after = measure(pair.rainy, pair.clean), measure(derained, pair.clean)
     height, width = pair.rainy.shape[:2]
-    name, photograph = pair.key.partition("/")[2], clean_digest(pair.clean)
+    name, photograph = pair.key.partition("/")[2], pixels_digest(pair.clean)
     return ImageResult(dataset, name, height, width, before, after, seconds, photograph, shared.computer), derained
 
 

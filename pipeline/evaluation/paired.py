@@ -16,8 +16,8 @@ from pipeline.config.recipe import Evaluate
 from pipeline.console import track
 from pipeline.evaluation.abreast import SharedNetwork, in_turn
 from pipeline.evaluation.model_figures import ImageIdentity, ModelFigures
-from pipeline.evaluation.scenes import clean_digest, merged
-from rdmc.data.images import Image
+from pipeline.evaluation.scenes import merged
+from rdmc.data.images import Image, pixels_digest
 from rdmc.data.loader import Pair, PairStore
 from rdmc.data.pairs import sha256
 from rdmc.errors import CheckpointError
@@ -120,6 +120,6 @@ def _spread(scenes: Sequence[str], share: float) -> Collection[int]:
 
 def _identity(pair: Pair, scene: str) -> tuple[ImageIdentity, str]:
     """The image, its scene named within its dataset, and the digest of its clean image."""
-    rainy, clean = clean_digest(pair.rainy), clean_digest(pair.clean)
+    rainy, clean = pixels_digest(pair.rainy), pixels_digest(pair.clean)
     image = ImageIdentity(pair.dataset, pair.key.partition("/")[2], sha256((rainy + clean).encode()), f"{pair.dataset}/{scene}")
     return image, clean

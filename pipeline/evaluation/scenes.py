@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rdmc.data.images import Image
-from rdmc.data.pairs import sha256
-
-
-def clean_digest(clean: Image) -> str:
-    """Return the SHA-256 (hex) of the pixels and the size of a clean image (H, W, 3)."""
-    return sha256(str(clean.shape).encode() + clean.tobytes())
-
 
 def merged(scenes: Sequence[str], cleans: Sequence[str]) -> list[str]:
     """Return the scene of each image; scenes that share a clean image are one, by the name that comes first.
@@ -20,7 +12,7 @@ def merged(scenes: Sequence[str], cleans: Sequence[str]) -> list[str]:
 
     Args:
         scenes: the scene of each image, named within its dataset (``light/street-3``).
-        cleans: the ``clean_digest`` of each image.
+        cleans: the ``pixels_digest`` of each clean image.
     """
     parent: dict[str, str] = {}
     shows: dict[str, str] = {}

@@ -6,6 +6,7 @@ not one to repair silently. ``convert`` is for pictures that a user wants derain
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -119,6 +120,11 @@ def decode(data: bytes, name: str, convert: bool = False) -> Image:
             return np.array(upright.convert("RGB"))
         except BROKEN as error:
             raise DataError(f"{name}: damaged or cut short ({one_line(error)}); fetch it again or remove it") from None
+
+
+def pixels_digest(pixels: Image) -> str:
+    """Return the SHA-256 (hex) of the size and the pixels (H, W, 3) of an image, in whatever file they are."""
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def decode_grey(data: bytes, name: str, side: int) -> Grey:

@@ -176,13 +176,16 @@ def test_an_ignored_sigterm_stays_ignored() -> None:
 
 
 def test_another_thread_can_interrupt_the_command(sigterm_stops: None) -> None:
-    waiting = threading.Event()
+
+    def wait_for_the_interrupt() -> None:
+        threading.Timer(0.1, signals.interrupt).start()
+        threading.Event().wait(PATIENCE)
+
     for ignored in (signal.SIGINT, signal.SIGTERM):  # as in the background of a script
         before = signal.signal(ignored, signal.SIG_IGN)
         try:
-            with pytest.raises(KeyboardInterrupt):  # noqa: PT012  the interrupt may come before the wait
-                threading.Timer(0.1, signals.interrupt).start()
-                waiting.wait(PATIENCE)
+            with pytest.raises(KeyboardInterrupt):
+                wait_for_the_interrupt()
         finally:
             signal.signal(ignored, before)
 

@@ -20,6 +20,7 @@ from rdmc.data.images import (
     encode_png,
     encode_raw,
     encode_zstd,
+    pixels_digest,
     read_picture,
     read_rgb,
     write_png,
@@ -67,10 +68,10 @@ def test_damaged_raw_pixels_give_a_one_line_error(bad: bytes) -> None:
 
 
 def test_raw_pixels_must_be_uint8_rgb_of_the_size_that_is_expected() -> None:
-    wide, floats = np.zeros((5, 4, 3), np.uint8), np.zeros((4, 5, 3), np.float32)
-    for other in (wide, wide[..., 0], floats):
+    others: list[Any] = [np.zeros((5, 4, 3), np.uint8), np.zeros((5, 4), np.uint8), np.zeros((4, 5, 3), np.float32)]
+    for other in others:
         with pytest.raises(DataError, match=r"the rule is a numpy file of uint8 of \(4, 5, 3\)"):
-            decode_raw(encode_raw(other), "a", 4, 5)  # type: ignore[arg-type]
+            decode_raw(encode_raw(other), "a", 4, 5)
 
 
 def test_pixels_under_zstandard_are_numpys_own_format(picture: Picture) -> None:
@@ -265,3 +266,9 @@ def test_luma_of_a_damaged_file_gives_a_one_line_error(kind: str, picture: Pictu
     monkeypatch.setattr(images, "MAX_PIXELS", 10)
     with pytest.raises(DataError, match="^x: .* is more than 10 pixels"):
         decode_grey(data, "x", 8)
+
+
+def test_a_digest_of_pixels_is_of_their_values_and_their_size() -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert pixels_digest(image) == pixels_digest(image.copy())
+    assert len({pixels_digest(one) for one in (image, image[::-1], image.reshape(4, 2, 3))}) == 3
