@@ -21,11 +21,10 @@ import numpy as np
 from pipeline.comparison.entrants import Entrant
 from pipeline.comparison.measure import Outcome
 from pipeline.comparison.sets import PairSet
-from pipeline.evaluation.bootstrap import Floats, Interval, PairedSample, interval
+from pipeline.evaluation.bootstrap import Floats, Interval, shown_interval
 from rdmc.datasets.benchmarks.facts import PublishedResult
 from rdmc.quality.conventions import NAMES, MeanFidelity, mean
 
-CONFIDENCE, RESAMPLES, SEED = 0.95, 4000, 0
 """Of the intervals."""
 FIRST = NAMES[0]
 """The convention that ranks the models."""
@@ -139,5 +138,4 @@ def _interval(
     finite = [int(at) for at in np.flatnonzero(np.isfinite(new) & np.isfinite(old))]
     if not finite:
         return None
-    sample = PairedSample.of(["all"] * len(finite), [scenes[at] for at in finite], new[finite], old[finite])
-    return interval(sample, CONFIDENCE, RESAMPLES, SEED)
+    return shown_interval(new[finite], old[finite], [scenes[at] for at in finite])

@@ -12,10 +12,11 @@ import torch
 
 from pipeline.comparison import tables
 from pipeline.comparison.entrants import Entrant
-from pipeline.comparison.leaderboard import CONFIDENCE, RESAMPLES, SEED, Board
+from pipeline.comparison.leaderboard import Board
 from pipeline.comparison.memory import SIDE as MEMORY_SIDE
 from pipeline.comparison.tables import Table
 from pipeline.console import say, table
+from pipeline.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED
 from pipeline.evaluation.computer import computer
 from pipeline.evaluation.finite import finite
 from pipeline.evaluation.pages import between_markers, markdown_table

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.comparison.entrants import Entrant
-from pipeline.comparison.leaderboard import CONFIDENCE, FIRST, Board, PerceptualMean, Standing
+from pipeline.comparison.leaderboard import FIRST, Board, PerceptualMean, Standing
 from pipeline.comparison.memory import SIDE as MEMORY_SIDE
-from pipeline.evaluation.bootstrap import Interval
+from pipeline.evaluation.bootstrap import CONFIDENCE, Interval
 from rdmc.models.cost import SIDE
 from rdmc.quality.conventions import CONVENTIONS, NAMES, MeanFidelity
 

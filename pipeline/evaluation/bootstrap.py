@@ -23,6 +23,8 @@ SMALL = 5
 """Strata with fewer scenes than this are drawn together, because a stratum of one scene would seem to have no spread."""
 FEWEST = 8
 """Fewest scenes for a two-sided interval. With five, a few alike scenes make it tens of dB wide."""
+CONFIDENCE, RESAMPLES, SEED = 0.95, 4000, 0
+"""Of the intervals that reports, tables and cards show."""
 TINY = 1e-12
 """A difference or standard error below this counts as zero."""
 
@@ -156,6 +158,11 @@ def interval(sample: PairedSample, confidence: float, resamples: int, seed: int)
         return Interval(mean, mean, mean)
     least, most = np.quantile(t, (1 - confidence) / 2, method="lower"), np.quantile(t, (1 + confidence) / 2, method="higher")
     return Interval(mean, mean - float(most) * error, mean - float(least) * error)
+
+
+def shown_interval(new: Floats, old: Floats, scenes: Sequence[str]) -> Interval:
+    """The ``interval`` that people are shown, from the figures and the scene of each image of one or several datasets."""
+    return interval(PairedSample.of(["all"] * len(scenes), scenes, new, old), CONFIDENCE, RESAMPLES, SEED)
 
 
 def _draws(sample: PairedSample, strata: list[Ints], resamples: int, seed: int) -> Iterator[Floats]:

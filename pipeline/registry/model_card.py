@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.data import Dataset
+from pipeline.evaluation.bootstrap import CONFIDENCE, FEWEST, RESAMPLES, shown_interval
 from pipeline.registry.provenance import COMMITTED
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.errors import DataError
 
-DRAWS = 2000
-"""Bootstrap resamples of the scenes."""
 WORST = 5
 """How many images are listed as known failures, at most."""
-FEWEST = 8
-"""Fewest scenes for an interval; with fewer, a bootstrap interval is too narrow."""
 PUBLIC = "photographs inside scikit-image, scikit-learn and ai-benchmark, with rain rendered over them (docs/decisions/0005)"
 
 
@@ -83,21 +80,6 @@ def read_images(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: {error}; make it with `dvc repro evaluate`") from None
 
 
-def interval(values: Sequence[float], scenes: Sequence[str], seed: int = 0) -> tuple[float, float] | None:
-    """The 95 % confidence interval of the mean over images, by the percentile bootstrap over scenes.
-
-    A scene is drawn with all its images, because these are not independent of one another. None with too few scenes.
-    """
-    _, scene = np.unique(np.asarray(scenes), return_inverse=True)
-    count = int(scene.max()) + 1
-    if count < FEWEST:
-        return None
-    sums, images = np.bincount(scene, np.asarray(values, float)), np.bincount(scene)
-    draws = np.random.default_rng(seed).integers(0, count, (DRAWS, count))
-    low, high = np.percentile(sums[draws].sum(1) / images[draws].sum(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def _floats(row: Mapping[str, str]) -> dict[str, float]:
     return {name: float(row[name]) for name in ("rainy_psnr_y", "derained_psnr_y", "derained_ssim_y")}
 
@@ -114,7 +96,8 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
         for own in ([row["scene"] for row in group],)
     ]
     head = ["dataset", "images", "scenes", "rainy PSNR-Y, dB", "derained", "gain", "SSIM-Y"]
-    about = f"Means, with 95 % intervals by {DRAWS:,} bootstrap draws over the scenes where there are at least {FEWEST}."
+    drawn = f"{CONFIDENCE:.0%} intervals by {RESAMPLES:,} bootstrap draws over the scenes"
+    about = f"Means, with {drawn} where there are at least {FEWEST}."
     return f"{about}\n\n{_table(head, table)}"
 
 
@@ -122,10 +105,10 @@ COLUMNS = (("rainy_psnr_y", 2), ("derained_psnr_y", 2), ("gain", 2), ("derained_
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], scenes: Sequence[str], column: str, digits: int) -> str:
-    values = [row[column] for row in rows]
-    ends = interval(values, scenes)
-    shown = f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})" if ends else ""
-    return f"{np.mean(values):.{digits}f}{shown}"
+    values = np.array([row[column] for row in rows])
+    found = shown_interval(values, np.zeros(len(values)), scenes)
+    shown = f" ({found.low:.{digits}f} to {found.high:.{digits}f})" if np.isfinite(found.low) else ""
+    return f"{found.mean:.{digits}f}{shown}"
 
 
 def _failures(rows: Sequence[Mapping[str, Any]]) -> str:

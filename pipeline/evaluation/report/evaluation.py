@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.bootstrap import PairedSample, interval
+from pipeline.evaluation.bootstrap import CONFIDENCE, Floats, shown_interval
 from pipeline.evaluation.evaluator import ImageResult
 from pipeline.evaluation.report.html import definitions, heading, page, paragraph, table
 from pipeline.evaluation.report.pictures import Album, plot
 from pipeline.evaluation.report.scatter import scatter
 from rdmc.data.images import Image
 
-CONFIDENCE, RESAMPLES, SEED = 0.95, 2000, 0
 ROOM = 18_000_000
 """Bytes that the pictures may take: the page stays below 25 MB with the rows of thousands of images."""
 RANKS = ("best", "median", "worst")
@@ -113,9 +112,8 @@ def _mean_row(name: str, group: Sequence[ImageResult], scenes: Sequence[str]) ->
     ]
 
 
-def _range(scenes: Sequence[str], new: np.ndarray[tuple[int], np.dtype[np.float64]], old: object) -> str:
-    sample = PairedSample.of(["all"] * len(scenes), list(scenes), new, np.asarray(old))
-    found = interval(sample, CONFIDENCE, RESAMPLES, SEED)
+def _range(scenes: Sequence[str], new: Floats, old: Floats) -> str:
+    found = shown_interval(new, old, scenes)
     return f"{found.low:.2f} to {found.high:.2f}" if np.isfinite([found.low, found.high]).all() else "too few scenes"
 
 

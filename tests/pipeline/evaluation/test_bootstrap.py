@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pipeline.evaluation.bootstrap import Interval, PairedSample, _Ratio, _Tail, bounds, interval, lowest
+from pipeline.evaluation.bootstrap import Interval, PairedSample, _Ratio, _Tail, bounds, interval, lowest, shown_interval
 
 
 def sample(rng: np.random.Generator, scenes: int, variants: int = 1, shift: float = 0.0) -> PairedSample:
@@ -143,3 +143,24 @@ def test_a_lowest_mean_at_the_boundary_seldom_passes() -> None:
         values[1:] += 1
         passed += lowest(values, 0.95, 400, world)[1].low >= 0
     assert passed / 200 <= 0.12
+
+
+def test_an_interval_of_many_values_is_the_normal_one() -> None:
+    values, zero = np.random.default_rng(1).normal(5, 2, 400), np.zeros(400)
+    names = [str(number) for number in range(400)]
+    found = shown_interval(values, zero, names)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert found.low == pytest.approx(values.mean() - half, abs=0.05)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.05)
+    assert shown_interval(values, zero, names) == found, "the same on each call"
+
+
+def test_images_of_one_scene_add_no_certainty() -> None:
+    """Each scene four times, with the same value: the interval stays that of the scenes, and is not half as wide."""
+    values = np.random.default_rng(1).normal(5, 2, 50)
+    once = shown_interval(values, np.zeros(50), [str(number) for number in range(50)])
+    scenes = [str(number) for number in np.repeat(np.arange(50), 4)]
+    again = shown_interval(np.repeat(values, 4), np.zeros(200), scenes)
+    assert (again.low, again.high) == pytest.approx((once.low, once.high), abs=0.1)
+    few = shown_interval(values[:28], np.zeros(28), [str(number % 7) for number in range(28)])
+    assert (few.low, few.high) == (-np.inf, np.inf), "28 images of 7 scenes"

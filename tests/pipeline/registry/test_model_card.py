@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.config.data import Embedded, Published
-from pipeline.registry.model_card import Used, interval, licence, read_images, write_card
+from pipeline.registry.model_card import Used, licence, read_images, write_card
 from rdmc.datasets.benchmarks.registry import BENCHMARKS
 from rdmc.errors import DataError
 
@@ -30,26 +29,6 @@ def card(images: Path, **facts: str) -> str:
     ]
     known = {"run_id": "r1", "version": "7", "date": "2026-01-31", "model_sha256": "cd", **facts}
     return write_card("rain", {"kind": "rdmc"}, used, images, known, {"seed": 0})
-
-
-def test_an_interval_of_many_values_is_the_normal_one() -> None:
-    values = np.random.default_rng(1).normal(5, 2, 400)
-    names = [str(number) for number in range(400)]
-    low, high = interval(list(values), names) or (0, 0)
-    half = 1.96 * values.std(ddof=1) / 20
-    assert low == pytest.approx(values.mean() - half, abs=0.05)
-    assert high == pytest.approx(values.mean() + half, abs=0.05)
-    assert interval(list(values), names) == (low, high), "the same on each call"
-
-
-def test_images_of_one_scene_add_no_certainty() -> None:
-    """Each scene four times, with the same value: the interval stays that of the scenes, and is not half as wide."""
-    values = np.random.default_rng(1).normal(5, 2, 50)
-    once = interval(list(values), [str(number) for number in range(50)])
-    again = interval(list(np.repeat(values, 4)), [str(number) for number in np.repeat(np.arange(50), 4)])
-    assert once
-    assert again == pytest.approx(once, abs=0.1)
-    assert interval(list(values[:28]), [str(number % 7) for number in range(28)]) is None, "28 images of 7 scenes"
 
 
 def test_the_card_has_figures_failures_and_commands(images: Path) -> None:
