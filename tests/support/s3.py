@@ -9,7 +9,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import boto3
 
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 START_SECONDS = 120
 
@@ -103,12 +104,20 @@ class Host:
         self.stack.enter_context(s3_server(self.folder, self.server))
 
     @contextmanager
-    def gone(self, seconds: float) -> Iterator[None]:
-        """Stop the server now, and start it after so many seconds, while the block runs."""
+    def gone(self, seconds: float = 0.0, met: Callable[[], object] = lambda: True) -> Iterator[None]:
+        """Stop the server now, and start it after so many seconds, once a condition holds too, while the block runs."""
+
+        def come_back() -> None:
+            time.sleep(seconds)
+            try:
+                until(met)
+            finally:
+                self.start()
+
         self.stop()
-        timer = threading.Timer(seconds, self.start)
-        timer.start()
+        coming = threading.Thread(target=come_back)
+        coming.start()
         try:
             yield
         finally:
-            timer.join()
+            coming.join()

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from pipeline.config.paths import Paths
 from pipeline.config.settings import Settings
 from pipeline.storage import lease as leases
+from pipeline.storage import outage
 from pipeline.storage.lease import leased
 from pipeline.storage.outage import OutageError, is_outage
 from pipeline.storage.runs import RunFiles, run_files
@@ -31,12 +32,14 @@ def place(tmp_path: Path, patience: float) -> RunFiles:
     return run_files(toy_project(settings, Paths(tmp_path)), "run")
 
 
-def test_requests_wait_for_the_server_and_say_so(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requests_wait_for_the_server_and_say_so(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[str]()
+    monkeypatch.setattr(outage, "say", said.append)
     run = place(tmp_path, LONG)
     run.write("known", "one")
     (tmp_path / "made").mkdir()
     (tmp_path / "made/weights").write_bytes(bytes(3_000_000))
-    with host.gone(4):
+    with host.gone(met=lambda: said):
         run.put(tmp_path / "made", "checkpoint")
     with host.gone(1):
         assert run.read("known") == "one"
@@ -44,7 +47,6 @@ def test_requests_wait_for_the_server_and_say_so(host: Host, tmp_path: Path, cap
         assert run.folders() == ["checkpoint"], "an outage is not an empty folder"
     with host.gone(1), run.within("checkpoint").fetched() as folder:
         assert (folder / "weights").read_bytes() == bytes(3_000_000)
-    said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"s3://team at {host.server.endpoint.removeprefix('http://')} cannot be reached (")
     assert said[0].endswith("; trying again for 60 s (RDMC_OUTAGE)")
     assert said[1].endswith("answers again")
